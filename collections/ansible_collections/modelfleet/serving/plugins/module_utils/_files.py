@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole-file configuration on a host. PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from ansible.module_utils.common.text.converters import to_bytes, to_text
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+
+def read_text(path):
+    """Return the text of the file ``path`` (str), or None where there is no file."""
+    try:
+        with open(path, "rb") as handle:
+            return to_text(handle.read(), errors="surrogate_or_strict")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as exc:
+        raise ModelFleetError("Failed to read {0}: {1}. Check the file and its permissions.".format(path, exc)) from exc
+
+
+def put_file(module, path, content, shown=None):
+    """Make ``path`` hold exactly ``content`` with the owner, group and mode of the module's file options.
+
+    The file is written beside its destination, gets its final permissions before it gets its name, and replaces the old one in one step,
+    so that a reader sees the old or the new file and a secret is never readable by others.
+
+    ``shown`` is a callable that turns a file's text into what a diff may show (secrets removed); without it the text itself is shown.
+    Returns ``(changed: bool, diff: dict)``; obeys check mode. Raises ModelFleetError when the file cannot be read or written.
+    """
+    shown = shown or (lambda text: text)
+    before = read_text(path)
+    changed = before != content
+    diff = {
+        "before_header": path,
+        "after_header": path,
+        "before": shown(before) if before is not None else "",
+        "after": shown(content),
+    }
+    if changed and not module.check_mode:
+        _replace(module, path, content)
+    if os.path.exists(path):
+        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params, path=path), changed)
+    return changed, diff
+
+
+def _replace(module, path, content):
+    directory = os.path.dirname(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".modelfleet-", dir=directory)
+    except OSError as exc:
+        raise ModelFleetError(
+            "Failed to write {0}: {1}. Check that the directory {2} exists and is writable.".format(path, exc.strerror or exc, directory)
+        ) from exc
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(to_bytes(content))
+            stream.flush()
+            os.fsync(stream.fileno())
+        module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params, path=temporary), False)
+        os.replace(temporary, path)
+    except OSError as exc:
+        raise ModelFleetError(
+            "Failed to write {0}: {1}. Check the free space and permissions of {2}.".format(path, exc.strerror or exc, directory)
+        ) from exc
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
