@@ -16,28 +16,23 @@ TIMED_OUT = 124
 
 
 def read_gpus(run_command, nvidia_smi="nvidia-smi"):
-    """Return ``{"driver": str|None, "cuda": str|None, "gpus": [{"index", "name", "uuid", "bus_id", "memory_total_mib", "memory_used_mib", "mig"}]}``.
+    """Return ``{"driver": str|None, "cuda": str|None, "gpus": [GPU]}``, see ``_gpu`` for what is known of a GPU.
 
-    ``run_command`` is ``AnsibleModule.run_command``. A host without nvidia-smi has no driver and no GPUs; that is an answer, not an error.
+    ``run_command`` is ``AnsibleModule.run_command``. A host without nvidia-smi has no driver and no GPUs: that is an answer, not an error.
     ``cuda`` is the newest CUDA version that the driver supports. Raises ModelFleetError when nvidia-smi is there and fails.
     """
     nothing = {"driver": None, "cuda": None, "gpus": []}
     rc, out, err = run_command(["timeout", str(TIMEOUT_S), nvidia_smi, "-q", "-x"])
-    if rc == NOT_FOUND:
+    if rc == NOT_FOUND or "No devices were found" in out + err:
         return nothing
     if rc == TIMED_OUT:
         raise ModelFleetError(
-            "Failed to read the GPUs: {0} did not answer within {1} s. The driver hangs; see dmesg, then reset the GPU or reboot the host.".format(
-                nvidia_smi, TIMEOUT_S
-            )
+            f"Failed to read the GPUs: {nvidia_smi} did not answer within {TIMEOUT_S} s; see dmesg, then reset the GPU or reboot the host."
         )
-    if "No devices were found" in out + err:
-        return nothing
     if rc != 0:
+        said = " ".join((err or out).split())[:300].rstrip(".")
         raise ModelFleetError(
-            "Failed to read the GPUs: {0} ended with {1}: {2}. Load or reinstall the NVIDIA driver (a reboot cures a driver that was just upgraded).".format(
-                nvidia_smi, rc, " ".join((err or out).split())[:300].rstrip(".")
-            )
+            f"Failed to read the GPUs: {nvidia_smi} ended with {rc} ({said}); reboot after a driver upgrade, otherwise reinstall the driver."
         )
     return _parse(out, nvidia_smi)
 
@@ -47,7 +42,7 @@ def _parse(text, nvidia_smi):
         log = ElementTree.fromstring(text)
     except ElementTree.ParseError as exc:
         raise ModelFleetError(
-            "Failed to read the GPUs: the output of {0} -q -x is not XML ({1}). Check that it is NVIDIA's program.".format(nvidia_smi, exc)
+            f"Failed to read the GPUs: the output of {nvidia_smi} -q -x is not XML ({exc}); check that it is NVIDIA's program."
         ) from exc
     return {
         "driver": log.findtext("driver_version"),

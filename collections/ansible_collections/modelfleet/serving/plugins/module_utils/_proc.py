@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel tells about listeners, mounts, memory and clock. PRIVATE to the collection: it can have breaking changes at any time.
+
+Reads /proc itself, so that it works on a host without ss, lsof or ntp tools.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import re
+import sys
+
+LISTEN = "0A"
+# systemd's own test for "the clock is synchronised" (NTPSynchronized of timedatectl): the kernel's error estimate is below 16 s.
+MAX_CLOCK_ERROR_US = 16000000
+
+
+def read_lines(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read().splitlines()
+    except OSError:
+        return []
+
+
+def listeners(proc="/proc"):
+    """Return the listening TCP sockets: ``[{"address": IPv4Address|IPv6Address, "port": int, "inode": str}]``."""
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in read_lines(os.path.join(proc, "net", table))[1:]:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == LISTEN:
+                address, port = fields[1].split(":")
+                found.append({"address": _address(address), "port": int(port, 16), "inode": fields[9]})
+    return found
+
+
+def _address(text):
+    """The kernel prints an address as 32-bit words in the byte order of the machine."""
+    words = [bytes.fromhex(text[i : i + 8]) for i in range(0, len(text), 8)]
+    if sys.byteorder == "little":
+        words = [word[::-1] for word in words]
+    address = ipaddress.ip_address(b"".join(words))
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def overlaps(one, other):
+    """Whether two sockets on one port collide. A wildcard takes every address; ``::`` usually takes the IPv4 ones as well."""
+    return one == other or one.is_unspecified or other.is_unspecified
+
+
+def socket_owners(inodes, proc="/proc"):
+    """Return ``{inode: {"pid": int, "program": str, "unit": str}}`` for the sockets whose process can be seen (root sees all)."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    owners = {}
+    for pid in (name for name in os.listdir(proc) if name.isdigit()):
+        if len(owners) == len(wanted):
+            break
+        directory = os.path.join(proc, pid, "fd")
+        try:
+            links = [os.readlink(os.path.join(directory, name)) for name in os.listdir(directory)]
+        except OSError:  # the process has ended, or is another user's
+            continue
+        for inode in (wanted[link] for link in links if link in wanted):
+            owners.setdefault(
+                inode, {"pid": int(pid), "program": "".join(read_lines(os.path.join(proc, pid, "comm"))), "unit": unit_of(pid, proc)}
+            )
+    return owners
+
+
+def unit_of(pid, proc="/proc"):
+    """Return the systemd service of a process, from its cgroup; an empty string when it belongs to none."""
+    for line in read_lines(os.path.join(proc, str(pid), "cgroup")):
+        services = [part for part in line.split(":", 2)[-1].split("/") if part.endswith(".service")]
+        if services:
+            return services[-1]
+    return ""
+
+
+def mount_of(path, proc="/proc"):
+    """Return the mount that ``path`` lies on: ``{"point": str, "type": str, "read_only": bool}``."""
+    path = os.path.realpath(path)
+    best = {"point": "/", "type": "unknown", "read_only": False}
+    for line in read_lines(os.path.join(proc, "self", "mountinfo")):
+        left, _dash, right = line.partition(" - ")
+        fields, source = left.split(), right.split()
+        if len(fields) < 6 or not source:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), fields[4])
+        # ">=": a later mount on the same point hides the earlier one.
+        if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best["point"]):
+            options = fields[5].split(",") + (source[2].split(",") if len(source) > 2 else [])
+            best = {"point": point, "type": source[0], "read_only": "ro" in options}
+    return best
+
+
+def memory_bytes(proc="/proc"):
+    for line in read_lines(os.path.join(proc, "meminfo")):
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+class _Timex(ctypes.Structure):
+    _fields_ = [
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("rest", ctypes.c_char * 512),
+    ]
+
+
+def clock_synchronized():
+    """Whether a time service keeps the kernel's clock; None where the kernel does not say."""
+    timex = _Timex()  # modes 0: read only
+    try:
+        if ctypes.CDLL(None).adjtimex(ctypes.byref(timex)) < 0:
+            return None
+    except (OSError, AttributeError):
+        return None
+    return timex.maxerror < MAX_CLOCK_ERROR_US
