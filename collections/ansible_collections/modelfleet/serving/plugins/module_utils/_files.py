@@ -24,16 +24,18 @@ def read_text(path):
         raise ModelFleetError("Failed to read {0}: {1}. Check the file and its permissions.".format(path, exc)) from exc
 
 
-def put_file(module, path, content, shown=None):
-    """Make ``path`` hold exactly ``content`` with the owner, group and mode of the module's file options.
+def put_file(module, path, content, shown=None, params=None):
+    """Make ``path`` hold exactly ``content`` with the owner, group and mode of the module's file options, or of ``params``.
 
     The file is written beside its destination, gets its final permissions before it gets its name, and replaces the old one in one step,
     so that a reader sees the old or the new file and a secret is never readable by others.
 
+    ``params`` (owner, group, mode) takes the place of the module's file options for a file that has none.
     ``shown`` is a callable that turns a file's text into what a diff may show (secrets removed); without it the text itself is shown.
     Returns ``(changed: bool, diff: dict)``; obeys check mode. Raises ModelFleetError when the file cannot be read or written.
     """
     shown = shown or (lambda text: text)
+    params = module.params if params is None else params
     before = read_text(path)
     changed = before != content
     diff = {
@@ -43,13 +45,13 @@ def put_file(module, path, content, shown=None):
         "after": shown(content),
     }
     if changed and not module.check_mode:
-        _replace(module, path, content)
+        _replace(module, path, content, params)
     if os.path.exists(path):
-        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params, path=path), changed)
+        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(params, path=path), changed)
     return changed, diff
 
 
-def _replace(module, path, content):
+def _replace(module, path, content, params):
     directory = os.path.dirname(path)
     try:
         handle, temporary = tempfile.mkstemp(prefix=".modelfleet-", dir=directory)
@@ -62,7 +64,7 @@ def _replace(module, path, content):
             stream.write(to_bytes(content))
             stream.flush()
             os.fsync(stream.fileno())
-        module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params, path=temporary), False)
+        module.set_fs_attributes_if_different(module.load_file_common_arguments(params, path=temporary), False)
         os.replace(temporary, path)
     except OSError as exc:
         raise ModelFleetError(

@@ -1,0 +1,236 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check and write configuration of Dragonfly's daemons. PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_schema import ANY, COMPONENTS, FORBIDDEN, TYPES
+
+
+def problems(component, config):
+    """Everything that is wrong with ``config`` (dict) of a component, as ``[(dotted path, what is wrong and what to do)]``."""
+    found = []
+    _walk(component, COMPONENTS[component], config, "", found)
+    if not found:
+        found.extend(_CONTRADICTIONS.get(component, lambda _config: [])(config))
+    return found
+
+
+def secrets(component, config):
+    """The texts in ``config`` that nobody may see."""
+    found = []
+
+    def collect(table, value):
+        if table == "secret":
+            found.append(value)
+        elif isinstance(table, dict) and isinstance(value, dict):
+            for key, item in value.items():
+                collect(table.get(key, table.get(ANY)), item)
+
+    collect(COMPONENTS[component], config)
+    return [value for value in found if isinstance(value, str) and value]
+
+
+def to_yaml(value, indent=""):
+    """Write dicts, lists and scalars as block YAML. Scalars are JSON, which is YAML that no parser reads in another way."""
+    if isinstance(value, dict) and value:
+        return "".join(f"{indent}{_key(key)}:{_below(value[key], indent)}" for key in sorted(value))
+    if isinstance(value, list) and value:
+        return "".join(f"{indent}-{_item(item, indent)}" for item in value)
+    return f"{indent}{_scalar(value)}\n"
+
+
+def _below(value, indent):
+    if isinstance(value, (dict, list)) and value:
+        return "\n" + to_yaml(value, indent + "  ")
+    return f" {_scalar(value)}\n"
+
+
+def _item(value, indent):
+    if isinstance(value, (dict, list)) and value:
+        return " " + to_yaml(value, indent + "  ")[len(indent) + 2 :]
+    return f" {_scalar(value)}\n"
+
+
+def _key(key):
+    plain = re.match(r"^[A-Za-z][A-Za-z0-9_-]*$", key) and key.lower() not in ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
+    return key if plain else _scalar(key)
+
+
+def _scalar(value):
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _walk(component, table, value, path, found):
+    if isinstance(table, dict):
+        if not isinstance(value, dict):
+            found.append((path, f"must be a dictionary, not {_shown(value)}"))
+            return
+        for key in value:
+            below = f"{path}.{key}" if path else str(key)
+            if below in FORBIDDEN.get(component, {}):
+                found.append((below, f"must not be set: {FORBIDDEN[component][below]}"))
+            elif key in table or ANY in table:
+                _walk(component, table.get(key, table.get(ANY)), value[key], below, found)
+            else:
+                found.append((below, f"is not a key of {component}; {_suggestion(component, table, str(key), path)}"))
+    elif isinstance(table, list):
+        if not isinstance(value, list):
+            found.append((path, f"must be a list, not {_shown(value)}"))
+            return
+        for number, item in enumerate(value):
+            _walk(component, table[0], item, f"{path}[{number}]", found)
+    else:
+        name, *limits = table if isinstance(table, tuple) else (table,)
+        fits, wanted = TYPES[name]
+        if not fits(value, *limits):
+            if name == "choice":
+                wanted = f"one of {', '.join(limits)}"
+            elif limits:
+                wanted = f"{wanted} from {limits[0]} to {limits[1]}"
+            found.append((path, f"must be {wanted}, not {'what is there' if name == 'secret' else _shown(value)}"))
+
+
+def _shown(value):
+    return "nothing (remove the key instead)" if value is None else _scalar(value)
+
+
+def _suggestion(component, table, key, path):
+    same_level = difflib.get_close_matches(key.lower(), [name.lower() for name in table], n=1, cutoff=0.7)
+    if same_level:
+        name = next(name for name in table if name.lower() == same_level[0])
+        return f"did you mean {path + '.' if path else ''}{name}?"
+    elsewhere = [place for place in _places(COMPONENTS[component], "") if place.rpartition(".")[2].lower() == key.lower()]
+    if elsewhere:
+        # The place that shares most with where the key was put comes first.
+        elsewhere.sort(key=lambda place: (-len(_common_prefix(place, path)), place))
+        return f"did you mean {elsewhere[0]}?"
+    return "known here: " + ", ".join(sorted(table))
+
+
+def _common_prefix(one, other):
+    length = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    return one[:length]
+
+
+def _places(table, path):
+    if isinstance(table, list):
+        yield from _places(table[0], path + "[]")
+    elif isinstance(table, dict):
+        for key, below in table.items():
+            if key != ANY:
+                place = f"{path}.{key}" if path else key
+                yield place
+                yield from _places(below, place)
+
+
+# Values that fit one by one and not together
+
+
+def _get(config, path, default=None):
+    for key in path.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return default
+        config = config[key]
+    return config
+
+
+def _complete(config, block, keys):
+    """A block of TLS files counts only when it is complete; the daemons fall back to clear text otherwise."""
+    present = [key for key in keys if _get(config, f"{block}.{key}")]
+    if present and len(present) < len(keys):
+        missing = ", ".join(f"{block}.{key}" for key in keys if key not in present)
+        return [(f"{block}.{present[0]}", f"is set without {missing}, so there would be no TLS; set all of {', '.join(keys)}, or none")]
+    return []
+
+
+def _of_dfdaemon(config):
+    found = []
+    for block in ("upload.server", "upload.client", "manager", "scheduler"):
+        found += _complete(config, block, ("caCert", "cert", "key"))
+    found += _complete(config, "proxy.server", ("caCert", "caKey"))
+
+    high = _get(config, "gc.policy.diskHighThresholdPercent", 80)
+    low = _get(config, "gc.policy.diskLowThresholdPercent", 60)
+    if high <= low:
+        found.append(
+            (
+                "gc.policy.diskHighThresholdPercent",
+                f"is {high}, and gc.policy.diskLowThresholdPercent is {low}; the high one must be higher",
+            )
+        )
+
+    seed = _get(config, "seedPeer.enable", False)
+    kind = _get(config, "seedPeer.type")
+    if seed and kind == "normal":
+        found.append(("seedPeer.type", "is normal while seedPeer.enable is true; a seed peer is of type super"))
+    if not seed and kind == "super":
+        found.append(("seedPeer.type", "is super while seedPeer.enable is not true; set seedPeer.enable, or leave seedPeer out"))
+    if seed and _get(config, "proxy.disableBackToSource"):
+        found.append(("proxy.disableBackToSource", "is true on a seed peer, which is the one that must go to the origin; remove it"))
+
+    ports = {}
+    for path, default in (
+        ("upload.server.port", 4000),
+        ("proxy.server.port", 4001),
+        ("metrics.server.port", 4002),
+        ("health.server.port", 4003),
+        ("stats.server.port", 4004),
+        ("storage.server.tcpPort", 4005),
+    ):
+        port = _get(config, path, default)
+        if port in ports:
+            found.append((path, f"is {port}, which {ports[port]} has already; give each its own port"))
+        ports.setdefault(port, path)
+
+    if _get(config, "host.ip") in ("0.0.0.0", "::"):
+        found.append(("host.ip", "is the address that other peers connect to; set an address of this host that they reach"))
+    return found
+
+
+def _of_dfdaemon_dynconfig(config):
+    addrs = _get(config, "scheduler.addrs")
+    if addrs is None and _get(config, "scheduler.addr") is None:
+        return [("scheduler.addrs", "is missing; list the schedulers as IP address and port, as in 10.0.0.1:8002")]
+    found = []
+    if addrs is not None:
+        if not addrs:
+            found.append(("scheduler.addrs", "is empty; list at least one scheduler"))
+        if _get(config, "scheduler.addr") is not None:
+            found.append(("scheduler.addr", "has no effect beside scheduler.addrs; keep one of them"))
+        for addr in sorted({addr for addr in addrs if addrs.count(addr) > 1}):
+            found.append(("scheduler.addrs", f"has {addr} twice; list each scheduler once"))
+    return found
+
+
+def _of_scheduler(config):
+    found = []
+    for block in ("server.tls", "manager.tls", "seedPeer.tls", "peer.tls"):
+        found += _complete(config, block, ("caCert", "cert", "key"))
+    if _get(config, "manager") is not None and _get(config, "manager.addr") is None:
+        found.append(("manager.addr", "is missing though manager is there; set it, or leave manager out to run without a manager"))
+    return found
+
+
+def _of_manager(config):
+    found = []
+    kind = _get(config, "database.type", "mysql")
+    required = {"polardb": ("user", "password", "addrList")}.get(kind, ("user", "password", "host"))
+    block = {"mariadb": "mysql"}.get(kind, kind)
+    for path in ("auth.jwt.key", "database.redis.addrs", *(f"database.{block}.{key}" for key in required)):
+        if not _get(config, path):
+            found.append((path, "is missing; the manager does not start without it"))
+    return found
+
+
+_CONTRADICTIONS = {
+    "dfdaemon": _of_dfdaemon,
+    "dfdaemon_dynconfig": _of_dfdaemon_dynconfig,
+    "scheduler": _of_scheduler,
+    "manager": _of_manager,
+}

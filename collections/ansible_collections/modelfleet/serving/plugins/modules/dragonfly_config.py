@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dragonfly_config
+short_description: Write the configuration of Dragonfly's daemons, strictly checked
+version_added: 0.1.0
+description:
+  - Writes configuration files of dfdaemon, the scheduler and the manager.
+  - The daemons ignore a key that they do not know without a word. This module refuses it, as it refuses a value of the wrong type and values
+    that contradict each other. It names every such key with its dotted path, all of them at once, and writes nothing then.
+  - Knows the keys of scheduler and manager 2.5.1 and client 1.5.10.
+author:
+  - ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes
+options:
+  files:
+    description: The files to write. Each is replaced in one step.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      component:
+        description:
+          - What reads the file.
+          - V(dfdaemon_dynconfig) and V(scheduler_dynconfig) are the local files that take the place of a manager.
+        type: str
+        required: true
+        choices:
+          - dfdaemon
+          - dfdaemon_dynconfig
+          - scheduler
+          - scheduler_dynconfig
+          - manager
+      path:
+        description: Where the file goes. Its directory must exist.
+        type: path
+        required: true
+      config:
+        description: The configuration, with the keys that the daemon knows.
+        type: dict
+        required: true
+      owner:
+        description: User that owns the file.
+        type: str
+      group:
+        description: Group that owns the file.
+        type: str
+      mode:
+        description: Permissions of the file. A file that is written without them is readable by its owner only.
+        type: raw
+  started_record:
+    description:
+      - File with the C(sha256sum) lines that a daemon's unit wrote when it started.
+      - With it the result tells for each file whether the running daemon still has another content than the file.
+    type: path
+seealso:
+  - module: modelfleet.serving.dragonfly_release
+"""
+
+EXAMPLES = r"""
+- name: Configure a peer without a manager
+  modelfleet.serving.dragonfly_config:
+    started_record: /run/dragonfly/started.sha256
+    files:
+      - component: dfdaemon
+        path: /etc/dragonfly/dfdaemon.yaml
+        mode: "0644"
+        config:
+          host: {ip: 10.0.0.21}
+          storage: {dir: /var/lib/modelfleet/pieces, keep: true}
+          gc: {policy: {diskThreshold: 100GiB}}
+      - component: dfdaemon_dynconfig
+        path: /etc/dragonfly/dfdaemon-dynconfig.yaml
+        mode: "0644"
+        config:
+          scheduler: {addrs: ["10.0.0.11:8002"]}
+"""
+
+RETURN = r"""
+files:
+  description: What became of each file, in the order of O(files).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+      sample: /etc/dragonfly/dfdaemon.yaml
+    changed:
+      description: Whether the file was written, or its permissions changed.
+      type: bool
+    running_stale:
+      description: Whether the running daemon was started from another content. Nothing without a record that names the file.
+      type: bool
+problems:
+  description: Everything that is wrong with the configuration.
+  returned: failure
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+    key:
+      description: Dotted path of the key.
+      type: str
+    problem:
+      description: What is wrong and what to do.
+      type: str
+"""
+
+import hashlib
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import problems, secrets, to_yaml
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+
+HEADER = "# Managed by Ansible (modelfleet.serving.dragonfly_config): changes made here are lost.\n"
+HIDDEN = "********"
+
+
+def check(files):
+    found = [
+        {"path": entry["path"], "key": key, "problem": problem}
+        for entry in files
+        for key, problem in problems(entry["component"], entry["config"])
+    ]
+    paths = [entry["path"] for entry in files]
+    for entry in files:
+        if paths.count(entry["path"]) > 1:
+            found.append(
+                {
+                    "path": entry["path"],
+                    "key": entry["component"],
+                    "problem": "shares its file with another component; their keys differ, so give each its own path",
+                }
+            )
+        # A daemon with a manager never reads its local dynamic configuration.
+        elif entry["component"] + "_dynconfig" in [other["component"] for other in files] and (entry["config"].get("manager") or {}).get(
+            "addr"
+        ):
+            found.append(
+                {
+                    "path": entry["path"],
+                    "key": "manager.addr",
+                    "problem": f"is set, so {entry['component']}_dynconfig would never be read; remove one of them",
+                }
+            )
+    if found:
+        sentences = "; ".join("{key} in {path} {problem}".format(**problem) for problem in found)
+        count = "a problem" if len(found) == 1 else f"{len(found)} problems"
+        raise ModelFleetError(f"Refused the configuration because of {count}: {sentences}. Nothing was written.", problems=found)
+
+
+def started_from(record):
+    """Return {path: sha256} of what a daemon was started from."""
+    lines = (read_text(record) or "").splitlines() if record else []
+    return {path: digest for digest, _space, path in (line.partition("  ") for line in lines)}
+
+
+def run(module):
+    files = module.params["files"]
+    # Before anything else, so that no message can show them.
+    hidden = [secret for entry in files for secret in secrets(entry["component"], entry["config"])]
+    module.no_log_values.update(hidden)
+    check(files)
+
+    def shown(text):
+        for secret in hidden:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+    record = started_from(module.params["started_record"])
+    results, diffs = [], []
+    for entry in files:
+        content = HEADER + to_yaml(entry["config"])
+        changed, diff = put_file(module, entry["path"], content, shown=shown, params=entry)
+        started = record.get(entry["path"])
+        results.append(
+            {
+                "path": entry["path"],
+                "changed": changed,
+                "running_stale": None if started is None else started != hashlib.sha256(content.encode()).hexdigest(),
+            }
+        )
+        diffs.append(diff)
+    result = {"changed": any(entry["changed"] for entry in results), "files": results}
+    if module._diff:
+        result["diff"] = diffs
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "component": {
+                        "type": "str",
+                        "required": True,
+                        "choices": ["dfdaemon", "dfdaemon_dynconfig", "scheduler", "scheduler_dynconfig", "manager"],
+                    },
+                    "path": {"type": "path", "required": True},
+                    "config": {"type": "dict", "required": True},
+                    "owner": {"type": "str"},
+                    "group": {"type": "str"},
+                    "mode": {"type": "raw"},
+                },
+            },
+            "started_record": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

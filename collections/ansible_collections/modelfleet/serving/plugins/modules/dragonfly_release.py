@@ -1,0 +1,472 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dragonfly_release
+short_description: Install Dragonfly programs at one version
+version_added: 0.1.0
+description:
+  - Installs the programs of one Dragonfly release archive under C(<root>/<name>/<version>)
+    and points the link C(<root>/<name>/current) at it.
+  - The archive is taken from a URL (the published release, a mirror, C(file://)) or from a file that is already on the host.
+  - Its SHA-256 is required and checked before anything is unpacked. Only the named programs are unpacked, from the top of the archive or
+    from its one top directory, which are the two layouts in which Dragonfly is published.
+  - The link is switched in one step. A release that is damaged on disk is installed again.
+author:
+  - ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes
+attributes:
+  check_mode:
+    details: The archive is neither downloaded nor verified in check mode.
+options:
+  name:
+    description: Name of the directory that holds the versions, for example V(scheduler) or V(client).
+    type: str
+    required: true
+  version:
+    description: The version, which names the directory of this release.
+    type: str
+    required: true
+  url:
+    description: Where the archive is downloaded from. Exactly one of O(url) and O(src) is required.
+    type: str
+  src:
+    description: The archive as a file on the host.
+    type: path
+  sha256:
+    description: SHA-256 of the archive, 64 hexadecimal digits.
+    type: str
+    required: true
+  programs:
+    description: The programs that this release must hold. Nothing else of the archive is installed.
+    type: list
+    elements: str
+    required: true
+  root:
+    description: Directory of all Dragonfly releases.
+    type: path
+    default: /opt/dragonfly
+  keep:
+    description: How many other versions stay installed beside the current one, the one that was current before first.
+    type: int
+    default: 1
+  ca_path:
+    description: File with CA certificates (PEM) that are trusted for the download beside those of the system.
+    type: path
+  timeout:
+    description: Seconds that the server may be silent.
+    type: int
+    default: 60
+  retries:
+    description: How many times a download that failed for a passing reason is tried again.
+    type: int
+    default: 4
+seealso:
+  - module: modelfleet.serving.dragonfly_config
+"""
+
+EXAMPLES = r"""
+- name: Install the Dragonfly client from the published release
+  modelfleet.serving.dragonfly_release:
+    name: client
+    version: 1.5.10
+    url: https://github.com/dragonflyoss/client/releases/download/v1.5.10/dragonfly-client-v1.5.10-x86_64-unknown-linux-musl.tar.gz
+    sha256: "{{ dfdaemon_release_sha256 }}"
+    programs: [dfdaemon, dfget, dfctl]
+
+- name: Install the scheduler from an archive that is already on the host
+  modelfleet.serving.dragonfly_release:
+    name: scheduler
+    version: 2.5.1
+    src: /var/cache/dragonfly-2.5.1-linux-amd64.tar.gz
+    sha256: "{{ dragonfly_scheduler_release_sha256 }}"
+    programs: [scheduler]
+"""
+
+RETURN = r"""
+version:
+  description: The version that is current now.
+  returned: success
+  type: str
+  sample: 1.5.10
+previous_version:
+  description: The version that was current before, or nothing.
+  returned: success
+  type: str
+  sample: 1.5.9
+path:
+  description: The link to the current release; programs are called through it.
+  returned: success
+  type: str
+  sample: /opt/dragonfly/client/current
+reason:
+  description: Why the release had to be installed or the link switched, empty if nothing had to be done.
+  returned: success
+  type: str
+  sample: dfget is damaged
+removed:
+  description: Versions that were removed because of O(keep).
+  returned: success
+  type: list
+  elements: str
+  sample: [1.5.7]
+"""
+
+import errno
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import tarfile
+import urllib.error
+import urllib.parse
+
+from ansible.module_utils.api import generate_jittered_backoff, retry_with_delays_and_condition
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
+from ansible.module_utils.urls import open_url
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+RELEASE_FILE = ".release.json"
+STAGING = ".new"
+CHUNK = 1 << 20
+PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
+
+
+class TryAgain(Exception):
+    """A download failed for a reason that may pass."""
+
+
+def sha256_of(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for chunk in iter(lambda: handle.read(CHUNK), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def without_credentials(url):
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+class Release:
+    def __init__(self, module):
+        self.module = module
+        params = module.params
+        self.version = params["version"]
+        self.sha256 = params["sha256"].lower()
+        self.programs = params["programs"]
+        self.keep = params["keep"]
+        self.base = os.path.join(params["root"], params["name"])
+        self.directory = os.path.join(self.base, self.version)
+        self.staging = os.path.join(self.base, STAGING)
+        self.link = os.path.join(self.base, "current")
+        self.origin = params["src"] or without_credentials(params["url"])
+
+    def run(self):
+        self.check_parameters()
+        previous = self.current_version()
+        damage = self.damage()
+        reason = damage or ("" if previous == self.version else "current is {}".format(previous or "missing"))
+        removed = self.superfluous(previous)
+        if not self.module.check_mode:
+            try:
+                if damage:
+                    self.install()
+                if reason:
+                    self.switch()
+                for version in removed:
+                    shutil.rmtree(os.path.join(self.base, version))
+            except OSError as exc:
+                raise self.explained(exc) from exc
+        result = {
+            "changed": bool(reason or removed),
+            "version": self.version,
+            "previous_version": previous,
+            "path": self.link,
+            "reason": reason,
+            "removed": removed,
+        }
+        if self.module._diff:
+            result["diff"] = {
+                "before_header": self.link,
+                "after_header": self.link,
+                "before": self.described(previous) if previous else "",
+                "after": f"version: {self.version}\nsha256: {self.sha256}\n",
+            }
+        return result
+
+    def check_parameters(self):
+        params = self.module.params
+        if not re.match(r"^[0-9a-f]{64}$", self.sha256):
+            raise ModelFleetError(
+                "Refused to install {} {}: sha256 is '{}', not 64 hexadecimal digits. "
+                "Take it from sha256sum of an archive that you trust.".format(params["name"], self.version, params["sha256"])
+            )
+        for option, values in (("name", [params["name"]]), ("version", [self.version]), ("programs", self.programs)):
+            for value in values:
+                if not PLAIN_NAME.match(value) or value == "current":
+                    raise ModelFleetError(
+                        f"Refused {option} '{value}': it becomes a file name, so use letters, digits, '.', '_', '+' and '-'."
+                    )
+        if not self.programs:
+            raise ModelFleetError(
+                "Refused to install {} {}: programs is empty. Name the programs to install.".format(params["name"], self.version)
+            )
+        if self.keep < 0:
+            raise ModelFleetError(f"Refused keep={self.keep}: it is a number of versions, so use 0 or more.")
+        if params["url"] and urllib.parse.urlsplit(params["url"]).scheme not in ("https", "http", "file"):
+            raise ModelFleetError(f"Refused url '{self.origin}': use an https, http or file URL.")
+
+    # what is there
+
+    def current_version(self):
+        try:
+            return os.path.basename(os.readlink(self.link))
+        except OSError:
+            return None
+
+    def recorded(self, version):
+        try:
+            with open(os.path.join(self.base, version, RELEASE_FILE), encoding="utf-8") as handle:
+                record = json.load(handle)
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def described(self, version):
+        return "version: {}\nsha256: {}\n".format(version, self.recorded(version).get("sha256", "unknown"))
+
+    def damage(self):
+        """Say what is wrong with this version on disk, in a few words; empty if it is what was asked for."""
+        if not os.path.isdir(self.directory):
+            return f"version {self.version} is not installed"
+        record = self.recorded(self.version)
+        if record.get("sha256") != self.sha256:
+            return f"version {self.version} was installed from another archive"
+        digests = record.get("programs") or {}
+        for program in self.programs:
+            path = os.path.join(self.directory, program)
+            if not os.path.isfile(path):
+                return f"{program} is missing"
+            try:
+                if os.stat(path).st_mode & 0o7777 != 0o755 or sha256_of(path) != digests.get(program):
+                    return f"{program} is damaged"
+            except OSError as exc:
+                return f"{program} cannot be read ({exc.strerror})"
+        return ""
+
+    def superfluous(self, previous):
+        """The versions that go, so that ``keep`` stay beside the current one: the one current before, then the newest."""
+        if not os.path.isdir(self.base):
+            return []
+        others = [
+            entry
+            for entry in os.scandir(self.base)
+            if entry.is_dir(follow_symlinks=False) and entry.name not in (self.version, STAGING) and self.recorded(entry.name)
+        ]
+        others.sort(key=lambda entry: (entry.name == previous, entry.stat().st_mtime), reverse=True)
+        return [entry.name for entry in others[self.keep :]]
+
+    # what changes
+
+    def install(self):
+        shutil.rmtree(self.staging, ignore_errors=True)
+        try:
+            os.makedirs(os.path.join(self.staging, "programs"))
+            archive = self.module.params["src"] or self.downloaded()
+            self.verify(archive)
+            record = {"version": self.version, "sha256": self.sha256, "programs": self.unpack(archive)}
+            with open(os.path.join(self.staging, "programs", RELEASE_FILE), "w", encoding="utf-8") as handle:
+                json.dump(record, handle, indent=2, sort_keys=True)
+                handle.write("\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+            for path, mode in (
+                (handle.name, 0o644),
+                (os.path.dirname(handle.name), 0o755),
+                (self.base, 0o755),
+                (os.path.dirname(self.base), 0o755),
+            ):
+                os.chmod(path, mode)
+            if os.path.isdir(self.directory):
+                os.rename(self.directory, os.path.join(self.staging, "damaged"))
+            os.rename(os.path.join(self.staging, "programs"), self.directory)
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+    def switch(self):
+        os.makedirs(self.base, exist_ok=True)
+        if os.path.isdir(self.link) and not os.path.islink(self.link):
+            raise ModelFleetError(f"Failed to switch {self.link}: it is a directory, not a link. Move it away and run again.")
+        temporary = os.path.join(self.base, ".current")
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        os.symlink(self.version, temporary)
+        os.replace(temporary, self.link)
+
+    def downloaded(self):
+        params = self.module.params
+        target = os.path.join(self.staging, "archive")
+        delays = generate_jittered_backoff(retries=params["retries"], delay_base=1, delay_threshold=20)
+
+        @retry_with_delays_and_condition(delays, lambda exc: isinstance(exc, TryAgain))
+        def attempt():
+            self.download(target)
+
+        try:
+            attempt()
+        except TryAgain as exc:
+            raise ModelFleetError(
+                "Failed to download {} in {} attempts: {}. "
+                "Check the network and proxy settings of this host, or give a mirror or a local archive.".format(
+                    self.origin, params["retries"] + 1, exc
+                )
+            ) from exc
+        return target
+
+    def download(self, target):
+        params = self.module.params
+        try:
+            with open_url(params["url"], timeout=params["timeout"], ca_path=params["ca_path"], http_agent="modelfleet") as response:
+                expected = response.headers.get("Content-Length")
+                with open(target, "wb") as handle:
+                    for chunk in iter(lambda: self.received(response), b""):
+                        handle.write(chunk)
+                    received = handle.tell()
+            if expected is not None and received != int(expected):
+                raise TryAgain(f"the connection ended after {received} of {expected} bytes")
+        except urllib.error.HTTPError as exc:
+            if exc.code in PASSING_STATUS:
+                raise TryAgain(f"the server answered {exc.code} {exc.reason}") from exc
+            raise ModelFleetError(
+                f"Failed to download {self.origin}: the server answered {exc.code} {exc.reason}. Check the URL and the version."
+            ) from exc
+        except urllib.error.URLError as exc:
+            if isinstance(exc.reason, ssl.SSLCertVerificationError):
+                raise ModelFleetError(
+                    f"Failed to download {self.origin}: the server's certificate is not trusted ({exc.reason.verify_message}). "
+                    "Install its CA on this host or name it in ca_path."
+                ) from exc
+            if urllib.parse.urlsplit(params["url"]).scheme == "file":
+                raise ModelFleetError(f"Failed to read {self.origin}: {exc.reason}. Check the path.") from exc
+            raise TryAgain(str(exc.reason)) from exc
+        except (UrlsConnectionError, http.client.HTTPException, socket.timeout, ConnectionError) as exc:
+            raise TryAgain(str(exc) or type(exc).__name__) from exc
+
+    @staticmethod
+    def received(response):
+        """Read from the network; its errors must not be taken for those of the disk."""
+        try:
+            return response.read(CHUNK)
+        except (OSError, http.client.HTTPException) as exc:
+            raise TryAgain(f"the connection broke ({exc})") from exc
+
+    def verify(self, archive):
+        try:
+            actual = sha256_of(archive)
+        except FileNotFoundError as exc:
+            raise ModelFleetError(f"Failed to read {archive}: there is no such file on this host. Copy the archive there first.") from exc
+        if actual != self.sha256:
+            raise ModelFleetError(
+                f"Refused {self.origin}: its sha256 is {actual}, expected {self.sha256}. Nothing was unpacked. "
+                "If the archive is the one you want, correct the sha256; otherwise find out who changed it."
+            )
+
+    def unpack(self, archive):
+        """Write the programs to the staging directory, and nothing else. Return their digests."""
+        digests = {}
+        try:
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    parts = [part for part in member.name.split("/") if part not in ("", ".")]
+                    if member.name.startswith("/") or ".." in parts:
+                        raise ModelFleetError(
+                            f"Refused {self.origin}: its entry '{member.name}' points outside the archive. Do not trust this archive."
+                        )
+                    if not 1 <= len(parts) <= 2 or parts[-1] not in self.programs:
+                        continue
+                    if not member.isreg() or parts[-1] in digests:
+                        raise ModelFleetError(
+                            "Refused {}: its entry '{}' is {}. Do not trust this archive.".format(
+                                self.origin, member.name, "there twice" if member.isreg() else "not a plain file"
+                            )
+                        )
+                    digests[parts[-1]] = self.write_program(parts[-1], tar.extractfile(member))
+        except (tarfile.TarError, EOFError, ValueError) as exc:
+            raise ModelFleetError(
+                f"Failed to unpack {self.origin}: it is not a tar archive that can be read ({exc}). Use a .tar.gz release archive."
+            ) from exc
+        missing = [program for program in self.programs if program not in digests]
+        if missing:
+            raise ModelFleetError(
+                "Failed to unpack {}: it does not hold {}. Check name, version and programs.".format(self.origin, ", ".join(missing))
+            )
+        return digests
+
+    def write_program(self, program, source):
+        digest = hashlib.sha256()
+        path = os.path.join(self.staging, "programs", program)
+        with open(path, "xb") as handle:
+            for chunk in iter(lambda: source.read(CHUNK), b""):
+                digest.update(chunk)
+                handle.write(chunk)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.chmod(path, 0o755)
+        return digest.hexdigest()
+
+    def explained(self, exc):
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            return ModelFleetError(
+                "Failed to install {} {}: the disk that holds {} is full. "
+                "Free some space there and run again; what was installed before is untouched.".format(
+                    self.module.params["name"], self.version, self.base
+                )
+            )
+        return ModelFleetError(
+            "Failed to install {} {} in {}: {}. Check the directory and its permissions.".format(
+                self.module.params["name"], self.version, self.base, exc
+            )
+        )
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "version": {"type": "str", "required": True},
+            "url": {"type": "str"},
+            "src": {"type": "path"},
+            "sha256": {"type": "str", "required": True},
+            "programs": {"type": "list", "elements": "str", "required": True},
+            "root": {"type": "path", "default": "/opt/dragonfly"},
+            "keep": {"type": "int", "default": 1},
+            "ca_path": {"type": "path"},
+            "timeout": {"type": "int", "default": 60},
+            "retries": {"type": "int", "default": 4},
+        },
+        mutually_exclusive=[("url", "src")],
+        required_one_of=[("url", "src")],
+        supports_check_mode=True,
+    )
+    try:
+        result = Release(module).run()
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
