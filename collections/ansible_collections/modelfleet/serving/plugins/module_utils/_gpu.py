@@ -32,7 +32,7 @@ def read_gpus(run_command, nvidia_smi="nvidia-smi"):
     if rc != 0:
         said = " ".join((err or out).split())[:300].rstrip(".")
         raise ModelFleetError(
-            f"Failed to read the GPUs: {nvidia_smi} ended with {rc} ({said}); reboot after a driver upgrade, otherwise reinstall the driver."
+            f"Failed to read the GPUs: {nvidia_smi} ended with {rc} ({said}); reboot after a driver upgrade, else reinstall the driver."
         )
     return _parse(out, nvidia_smi)
 

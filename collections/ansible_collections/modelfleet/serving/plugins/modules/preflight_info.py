@@ -86,7 +86,7 @@ options:
     type: bool
     default: true
 author:
-  - ModelFleet developers
+  - ModelFleet developers (@modelfleet)
 seealso:
   - module: modelfleet.serving.gpu_info
 """
@@ -125,7 +125,7 @@ findings:
     message:
       description: One sentence with what is wrong, where, and what to do.
       type: str
-      sample: Port 4000 on 0.0.0.0 is taken by nginx (pid 812, nginx.service); stop that or give dfdaemon.service another port.
+      sample: Port 4000 on 0.0.0.0 is taken by nginx (pid 812, nginx.service); stop it or move dfdaemon.service.
 facts:
   description: What the checks saw.
   returned: always
@@ -233,7 +233,7 @@ class Preflight:
         report = self.warning if self.params["allow_unsupported_os"] else self.error
         report(
             "os",
-            f"The operating system {name} is not supported; use {SUPPORTED_OS_TEXT}, or set preflight_allow_unsupported_os to try this one.",
+            f"The operating system {name} is not supported; use {SUPPORTED_OS_TEXT}, or set preflight_allow_unsupported_os.",
         )
 
     def python(self):
@@ -321,8 +321,8 @@ class Preflight:
         if offset is not None and abs(offset) > tolerance:
             self.error(
                 "clock",
-                f"The clock differs by {offset:.0f} s from the controller's, more than {tolerance} s, and object stores refuse requests signed "
-                "at the wrong time; start a time service such as chrony on both.",
+                f"The clock differs by {offset:.0f} s from the controller's, more than {tolerance} s, and object stores refuse requests "
+                "signed at the wrong time; start a time service such as chrony on both.",
             )
         elif synchronized is False:
             self.warning(
@@ -352,7 +352,7 @@ class Preflight:
         for wanted, owner in foreign.values():
             self.error(
                 "port",
-                f"Port {wanted['port']} on {wanted['address']} is taken by {describe(owner)}; stop that or give {wanted['unit']} another port.",
+                f"Port {wanted['port']} on {wanted['address']} is taken by {describe(owner)}; stop it or move {wanted['unit']}.",
             )
 
     def names(self):

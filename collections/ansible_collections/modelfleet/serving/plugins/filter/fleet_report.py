@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet_report
+short_description: Make one report from what the hosts of a fleet returned
+version_added: 0.1.0
+description:
+  - Joins, for every host and every model, how it was registered, whether its answer was right and where its bytes came from.
+  - The role P(modelfleet.serving.smoke#role) prints the result with P(modelfleet.serving.fleet_table#filter) and writes it as JSON.
+positional: _input
+options:
+  _input:
+    description: The results of the GPU hosts, by host. A host without a result was not checked.
+    type: dict
+    required: true
+  models:
+    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.modelfleet#role).
+    type: list
+    elements: dict
+    required: true
+  seeds:
+    description:
+      - What each seed peer had taken before and after the registration, by host, as C(before) and C(after) with the bytes by source.
+      - Without one of the two the bytes from the origin are not known.
+    type: dict
+    default: {}
+author:
+  - ModelFleet developers (@modelfleet)
+seealso:
+  - plugin: modelfleet.serving.fleet_table
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Make the report
+  ansible.builtin.set_fact:
+    report: "{{ results | modelfleet.serving.fleet_report(modelfleet_models) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The report.
+  type: dict
+  contains:
+    ok:
+      description: Whether nothing is wrong on any host that was checked.
+      type: bool
+    problems:
+      description: What is wrong, one sentence each.
+      type: list
+      elements: str
+    not_checked:
+      description: Hosts without a result.
+      type: list
+      elements: str
+    rows:
+      description: One entry for every host and model.
+      type: list
+      elements: dict
+    origin:
+      description:
+        - RV(_value.origin.bytes) is what the origin sent while the models of this run were registered, to the hosts and to the seed peers.
+        - RV(_value.origin.model_bytes) is the size of the models that were registered in this run, each counted once.
+        - RV(_value.origin.ratio) is the one over the other. Numbers that are not known are null.
+      type: dict
+"""
+
+SOURCES = ("origin", "remote_peer", "local_peer")
+
+
+def fleet_report(results, models, seeds=None):
+    present = [model for model in models if model.get("state", "present") == "present"]
+    rows, problems, not_checked = [], [], []
+    for host, result in results.items():
+        if not result:
+            not_checked.append(host)
+            continue
+        problems.extend(f"{host}: {message}" for message in result.get("problems", []))
+        registrations = {(one["name"], str(one["version"])): one for one in result.get("registrations", [])}
+        checks = {(one["model"], str(one.get("version"))): one for one in result.get("checks", [])}
+        for model in present:
+            key = (model["name"], str(model["version"]))
+            rows.append(_row(host, key, registrations.get(key, {}), checks.get(key, {})))
+    for row in rows:
+        if row["answer_ok"] is False:
+            problems.append(f"{row['host']}: the answer of {row['model']} {row['version']} is wrong: {row['detail'] or 'no detail'}")
+    return {
+        "ok": not problems,
+        "problems": problems,
+        "not_checked": not_checked,
+        "rows": rows,
+        "seeds": seeds or {},
+        "origin": _origin(rows, seeds or {}),
+    }
+
+
+def _row(host, key, registration, check):
+    return {
+        "host": host,
+        "model": key[0],
+        "version": key[1],
+        "action": registration.get("action"),
+        "register_seconds": registration.get("register_seconds"),
+        "workers_ready": registration.get("workers_ready"),
+        "first_inference_seconds": check.get("seconds"),
+        "answer_ok": check.get("ok"),
+        "detail": check.get("detail", ""),
+        "bytes": {source: registration["bytes"].get(source, 0) for source in SOURCES} if registration.get("bytes") else None,
+    }
+
+
+def _origin(rows, seeds):
+    moved = [row for row in rows if row["bytes"]]
+    sizes = {}
+    for row in moved:
+        key = (row["model"], row["version"])
+        sizes[key] = max(sizes.get(key, 0), sum(row["bytes"].values()))
+    from_seeds = [_taken(seed) for seed in seeds.values()]
+    total = sum(sizes.values())
+    sent = None if None in from_seeds else sum(row["bytes"]["origin"] for row in moved) + sum(from_seeds)
+    return {"bytes": sent, "model_bytes": total, "ratio": round(sent / total, 4) if total and sent is not None else None}
+
+
+def _taken(seed):
+    """What a seed peer took from the origin; its counters begin again at 0 when it restarts."""
+    before, after = seed.get("before"), seed.get("after")
+    if not before or not after:
+        return None
+    return after["origin"] - before["origin"] if after["origin"] >= before["origin"] else after["origin"]
+
+
+class FilterModule:
+    def filters(self):
+        return {"fleet_report": fleet_report}
