@@ -9,7 +9,8 @@ name: inference_checks
 short_description: Load the known inputs and answers of a list of models
 version_added: 0.1.0
 description:
-  - Reads, on the controller, the files that the models' C(check) entries name, and returns what M(modelfleet.serving.inference_check) takes.
+  - Reads, on the controller, the files that the C(check) entries name, and returns what M(modelfleet.serving.inference_check) takes.
+  - An input file that is named C(*.json) is sent as JSON, any other byte for byte. An answer that is JSON is compared as JSON.
   - Models that are absent or have no C(check) are left out.
 positional: _input
 options:
@@ -43,6 +44,7 @@ _value:
   elements: dict
 """
 
+import base64
 import json
 import os
 
@@ -58,35 +60,41 @@ def inference_checks(models, files_dir, only=None):
         known, key = model.get("check"), (model["name"], str(model["version"]))
         if model.get("state", "present") != "present" or not known or (kept is not None and key not in kept):
             continue
-        checks.append(
-            {
-                "model": key[0],
-                "version": key[1],
-                "input": _read(files_dir, known["input_file"]),
-                "expected": _json(files_dir, known["expected_file"]),
-                "tolerance": known.get("tolerance", DEFAULT_TOLERANCE),
-            }
-        )
+        check = {"model": key[0], "version": key[1], "tolerance": known.get("tolerance", DEFAULT_TOLERANCE)}
+        check.update(_input(os.path.join(files_dir, known["input_file"])))
+        check.update(_expected(os.path.join(files_dir, known["expected_file"])))
+        checks.append(check)
     return checks
 
 
-def _read(files_dir, name):
-    path = os.path.join(files_dir, name)
+def _input(path):
+    content = _read(path)
+    if not path.endswith(".json"):
+        return {"input_base64": base64.b64encode(content).decode("ascii")}
     try:
-        with open(path, encoding="utf-8") as handle:
-            return handle.read()
-    except (OSError, UnicodeError) as exc:
+        return {"input": json.loads(content)}
+    except ValueError as exc:
         raise AnsibleFilterError(
-            f"Failed to read {path} on the controller: {exc}. Put a text file there or correct modelfleet_files_dir."
+            f"Failed to parse {path} on the controller as JSON: {exc}. Correct the file, or give it another suffix."
         ) from exc
 
 
-def _json(files_dir, name):
+def _expected(path):
+    content = _read(path)
     try:
-        return json.loads(_read(files_dir, name))
-    except ValueError as exc:
-        path = os.path.join(files_dir, name)
-        raise AnsibleFilterError(f"Failed to parse {path} on the controller: {exc}. An expected answer is written as JSON.") from exc
+        return {"expected": json.loads(content)}
+    except ValueError:
+        return {"expected_base64": base64.b64encode(content).decode("ascii")}
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except OSError as exc:
+        raise AnsibleFilterError(
+            f"Failed to read {path} on the controller: {exc.strerror}. Put it there or correct modelfleet_files_dir."
+        ) from exc
 
 
 class FilterModule:

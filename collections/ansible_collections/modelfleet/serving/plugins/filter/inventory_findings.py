@@ -52,6 +52,7 @@ import re
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAX_KEY_BYTES = 1024
 
@@ -71,6 +72,8 @@ def model_findings(model, files_dir=None):
             yield f"The sha256 of the {label} is not 64 hexadecimal digits in lower case; write what sha256sum prints for the file."
         elif key == "object":
             yield from _object_findings(label, value)
+    if model.get("size") is not None and not SIZE.match(str(model["size"])):
+        yield f"The size of the {label} is not a size ('{model['size']}'); write a number with a unit, for example 2GiB."
     check = model.get("check")
     if files_dir and isinstance(check, dict) and model.get("state", "present") == "present":
         for key in ("input_file", "expected_file"):

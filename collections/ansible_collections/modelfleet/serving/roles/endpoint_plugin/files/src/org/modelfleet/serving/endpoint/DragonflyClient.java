@@ -1,0 +1,169 @@
+package org.modelfleet.serving.endpoint;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.HttpURLConnection;
+import java.net.SocketTimeoutException;
+import java.net.URI;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.time.Instant;
+import java.util.UUID;
+
+/** Takes objects through dfdaemon's HTTP proxy; one call is one attempt. */
+final class DragonflyClient {
+    private static final int CONNECT_TIMEOUT_MS = 10_000;
+    /** A signed URL must outlive the queue at the seed and the transfer; every attempt signs anew. */
+    private static final long URL_EXPIRY_SECONDS = 6 * 3600;
+
+    private final EndpointConfig config;
+
+    DragonflyClient(EndpointConfig config) {
+        this.config = config;
+    }
+
+    /** How many bytes came, and what they were. */
+    static final class Received {
+        final long bytes;
+        final String sha256;
+
+        Received(long bytes, String sha256) {
+            this.bytes = bytes;
+            this.sha256 = sha256;
+        }
+    }
+
+    /**
+     * Streams an object into {@code sink} and hashes it.
+     *
+     * @param taskName the task's name in Dragonfly, or null for a task named by its URL
+     * @param link where dfdaemon shall hard-link its own file, or null
+     */
+    Received download(String key, String taskName, Path link, OutputStream sink) throws EndpointException, LocalWriteException {
+        HttpURLConnection connection = open(key, taskName);
+        if (link != null) {
+            connection.setRequestProperty("X-Dragonfly-Output-Path", link.toString());
+            connection.setRequestProperty("X-Dragonfly-Force-Hard-Link", "true");
+        }
+        try {
+            expect(connection, key, 200);
+            MessageDigest digest = Hex.newSha256();
+            long bytes = 0;
+            byte[] buffer = new byte[1 << 18];
+            try (InputStream body = connection.getInputStream()) {
+                for (int n = body.read(buffer); n >= 0; n = body.read(buffer)) {
+                    digest.update(buffer, 0, n);
+                    write(sink, buffer, n);
+                    bytes += n;
+                }
+            }
+            return new Received(bytes, Hex.encode(digest.digest()));
+        } catch (LocalWriteException e) {
+            throw e;
+        } catch (IOException e) {
+            throw failure(key, e);
+        } finally {
+            connection.disconnect();
+        }
+    }
+
+    /**
+     * What the origin calls the present content of an object: its ETag, else the time of its last change. Every host that asks gets the
+     * same answer, so hosts agree on the next task without talking to each other. Empty when the origin tells neither.
+     */
+    String generation(String key) throws EndpointException {
+        // A task of its own, because dfdaemon answers for a task that it knows without asking the origin.
+        HttpURLConnection connection = open(key, "probe:" + UUID.randomUUID());
+        connection.setRequestProperty("Range", "bytes=0-0");
+        try {
+            expect(connection, key, 206);
+            String tag = connection.getHeaderField("ETag");
+            String generation = tag == null ? connection.getHeaderField("Last-Modified") : tag;
+            return generation == null ? "" : generation.replaceAll("^W/|[^A-Za-z0-9-]", "");
+        } catch (IOException e) {
+            throw failure(key, e);
+        } finally {
+            connection.disconnect();
+        }
+    }
+
+    private HttpURLConnection open(String key, String taskName) throws EndpointException {
+        URI url = config.storage.presignGet(key, Instant.now(), URL_EXPIRY_SECONDS);
+        try {
+            HttpURLConnection connection = (HttpURLConnection) url.toURL().openConnection(config.proxy);
+            connection.setConnectTimeout(CONNECT_TIMEOUT_MS);
+            connection.setReadTimeout(config.readTimeoutSeconds * 1000);
+            connection.setInstanceFollowRedirects(false);
+            connection.setUseCaches(false);
+            connection.setRequestProperty("Accept", "*/*");
+            connection.setRequestProperty("User-Agent", "modelfleet-endpoint");
+            config.headers.forEach(connection::setRequestProperty);
+            connection.setRequestProperty("X-Dragonfly-Use-P2P", "true");
+            if (taskName != null) {
+                connection.setRequestProperty("X-Dragonfly-Content-For-Calculating-Task-ID", taskName);
+            }
+            if (!"auto".equals(config.pieceLength)) {
+                connection.setRequestProperty("X-Dragonfly-Piece-Length", config.pieceLength);
+            }
+            return connection;
+        } catch (IOException e) {
+            throw failure(key, e);
+        }
+    }
+
+    private void expect(HttpURLConnection connection, String key, int expected) throws IOException, EndpointException {
+        int code = connection.getResponseCode();
+        if (code == expected) {
+            return;
+        }
+        String object = config.storage.describe(key);
+        String blame = connection.getHeaderField("X-Dragonfly-Error-Type");
+        if (code == 404) {
+            throw EndpointException.notFound("Failed to get " + object + ": the origin has no such object. Check file_name and the bucket.");
+        }
+        if (code == 403 && !"proxy".equals(blame)) {
+            throw EndpointException.badGateway("Failed to get " + object + ": the origin refused with 403."
+                    + " Check credentials, region and clock; without list permission a missing object looks the same.");
+        }
+        if (code == 429 || (code >= 500 && !"backend".equals(blame))) {
+            throw EndpointException.passingBadGateway(String.format(
+                    "Failed to get %s: dfdaemon at %s answered %d. Look at its journal: a seed peer, the scheduler, the origin's name or the"
+                            + " disk may be what is missing.",
+                    object, config.proxyName, code));
+        }
+        String message = String.format(
+                "Failed to get %s: the origin answered %d. Check region, endpoint and the state of the store.", object, code);
+        throw code >= 500 ? EndpointException.passingBadGateway(message) : EndpointException.badGateway(message);
+    }
+
+    private EndpointException failure(String key, IOException e) {
+        String object = config.storage.describe(key);
+        if (e instanceof SocketTimeoutException) {
+            return EndpointException.gatewayTimeout(String.format(
+                    "Failed to get %s: dfdaemon at %s sent nothing for too long. Check dfdaemon, its seed peers and the origin.",
+                    object, config.proxyName));
+        }
+        // Only the class of the exception: its message may quote the signed URL.
+        return EndpointException.passingBadGateway(String.format(
+                "Failed to get %s through dfdaemon at %s: %s. Check that dfdaemon runs there.",
+                object, config.proxyName, e.getClass().getSimpleName()));
+    }
+
+    private static void write(OutputStream sink, byte[] buffer, int length) throws LocalWriteException {
+        try {
+            sink.write(buffer, 0, length);
+        } catch (IOException e) {
+            throw new LocalWriteException(e);
+        }
+    }
+
+    /** The bytes came, but this host could not keep them. */
+    static final class LocalWriteException extends IOException {
+        private static final long serialVersionUID = 1L;
+
+        LocalWriteException(IOException cause) {
+            super(cause.getMessage(), cause);
+        }
+    }
+}
