@@ -125,7 +125,7 @@ findings:
     message:
       description: One sentence with what is wrong, where, and what to do.
       type: str
-      sample: Port 4000 on 0.0.0.0 is taken by nginx (pid 812, nginx.service); stop it or move dfdaemon.service.
+      sample: Port 4000 on 0.0.0.0 is taken by nginx (pid 812, nginx.service); stop that process or give dfdaemon.service another port.
 facts:
   description: What the checks saw.
   returned: always
@@ -352,7 +352,8 @@ class Preflight:
         for wanted, owner in foreign.values():
             self.error(
                 "port",
-                f"Port {wanted['port']} on {wanted['address']} is taken by {describe(owner)}; stop it or move {wanted['unit']}.",
+                f"Port {wanted['port']} on {wanted['address']} is taken by {describe(owner)}; stop that process "
+                f"or give {wanted['unit']} another port.",
             )
 
     def names(self):
