@@ -58,7 +58,7 @@ class S3Store:
                 raise ModelFleetError("Failed to use storage.s3: {} is empty. Set it in modelfleet_storage.".format(key))
         if not _BUCKET.match(self.bucket) or _is_address(self.bucket):
             raise ModelFleetError(
-                "Failed to use storage.s3.bucket {!r}: S3 allows 3 to 63 lower-case letters, digits, '-' and '.', and no IP address.".format(
+                "Failed to use storage.s3.bucket {!r}: it must be 3 to 63 lower-case letters, digits, '-' or '.', no address.".format(
                     self.bucket
                 )
             )
@@ -112,12 +112,8 @@ class S3Store:
         for part in scope.split("/"):
             key4 = hmac.new(key4, part.encode(), hashlib.sha256).digest()
         signature = hmac.new(key4, to_sign.encode(), hashlib.sha256).hexdigest()
-        return "{}://{}{2}?{}&X-Amz-Signature={}".format(
-            "https" if self.tls else "http",
-            self.authority,
-            path,
-            query,
-        )
+        scheme = "https" if self.tls else "http"
+        return "{}://{}{}?{}&X-Amz-Signature={}".format(scheme, self.authority, path, query, signature)
 
 
 def _is_address(host):

@@ -33,7 +33,7 @@ options:
     type: dict
     default: {}
   filter:
-    description: Query parameters that do not distinguish two objects. Matters only to calls without a digest; without it dfdaemon's own list.
+    description: Query parameters that do not tell two objects apart, instead of dfdaemon's own list. Matters only without a digest.
     type: list
     elements: str
     default: []
