@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpu_info
+short_description: Read the NVIDIA GPUs of a host
+description:
+  - Reads GPUs, driver, CUDA version, memory and MIG mode from C(nvidia-smi).
+  - A host without a GPU or without C(nvidia-smi) has an empty list, which is not a failure. A C(nvidia-smi) that fails is one.
+version_added: 0.1.0
+author: ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes.info
+options:
+  nvidia_smi:
+    description: The program C(nvidia-smi), a path or a name to look up.
+    type: str
+    default: nvidia-smi
+seealso:
+  - module: modelfleet.serving.preflight_info
+"""
+
+EXAMPLES = r"""
+- name: Read the GPUs
+  modelfleet.serving.gpu_info:
+  register: gpu
+
+- name: Show them
+  ansible.builtin.debug:
+    msg: "{{ gpu.gpus | map(attribute='name') | list }}, driver {{ gpu.driver }}"
+"""
+
+RETURN = r"""
+driver:
+  description: Version of the driver; nothing without one.
+  returned: success
+  type: str
+  sample: 570.86.15
+cuda:
+  description: Newest CUDA version that the driver supports; nothing without a driver.
+  returned: success
+  type: str
+  sample: "12.8"
+gpus:
+  description: The GPUs.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    index:
+      description: Number of the GPU, as in C(CUDA_VISIBLE_DEVICES).
+      type: int
+    name:
+      description: Name of the product.
+      type: str
+    uuid:
+      description: Its unique id.
+      type: str
+    bus_id:
+      description: Its PCI address.
+      type: str
+    memory_total_mib:
+      description: Memory in MiB; nothing on GPUs that share the host's memory.
+      type: int
+    memory_used_mib:
+      description: Memory in use in MiB.
+      type: int
+    mig:
+      description: Whether MIG is enabled.
+      type: bool
+  sample:
+    - index: 0
+      name: NVIDIA H100 80GB HBM3
+      uuid: GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f
+      bus_id: 00000000:18:00.0
+      memory_total_mib: 81559
+      memory_used_mib: 0
+      mig: false
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._gpu import read_gpus
+
+
+def main():
+    module = AnsibleModule(argument_spec={"nvidia_smi": {"type": "str", "default": "nvidia-smi"}}, supports_check_mode=True)
+    try:
+        result = read_gpus(module.run_command, module.params["nvidia_smi"])
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

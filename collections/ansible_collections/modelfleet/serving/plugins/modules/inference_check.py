@@ -1,0 +1,279 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: inference_check
+short_description: Compare a model's answers with the known ones
+description:
+  - Sends known inputs to TorchServe's inference API, compares the answers with the expected ones, and records the latency.
+  - Numbers in JSON are compared with a tolerance at any depth; anything else must be equal.
+  - It waits for nothing. M(modelfleet.serving.torchserve_model) has waited for the workers already.
+version_added: 0.1.0
+author: ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes.info
+options:
+  checks:
+    description: The inputs and their expected answers.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      model:
+        description: Name of the model.
+        type: str
+        required: true
+      version:
+        description: Version of the model. Without it the default version answers.
+        type: str
+      input:
+        description: Body of the request. Text is sent as it is, anything else as JSON.
+        type: raw
+      input_base64:
+        description: Body of the request in base64, for example of an image.
+        type: str
+      expected:
+        description: The expected answer, as JSON data, JSON text or plain text.
+        type: raw
+      expected_base64:
+        description: The expected answer, byte for byte, in base64.
+        type: str
+      content_type:
+        description: Content type of the request. Without it V(application/json) for JSON, V(application/octet-stream) otherwise.
+        type: str
+      tolerance:
+        description: Largest allowed absolute difference of a number.
+        type: float
+        default: 0.0001
+  base_url:
+    description: URL of TorchServe's inference API.
+    type: str
+    default: http://127.0.0.1:8080
+  key_file:
+    description: The file with TorchServe's keys. It is never printed.
+    type: path
+    default: /var/lib/torchserve/key_file.json
+  timeout:
+    description: Longest time for one answer, in seconds.
+    type: int
+    default: 120
+  fail_on_mismatch:
+    description: Fail unless every answer is the expected one.
+    type: bool
+    default: true
+seealso:
+  - module: modelfleet.serving.torchserve_model
+"""
+
+EXAMPLES = r"""
+- name: Check one answer
+  modelfleet.serving.inference_check:
+    checks:
+      - model: resnet50
+        input: {x: [1, 1, 1, 1]}
+        expected: {y: [-0.011194, 0.051883, 0.136672]}
+
+- name: Check a picture
+  modelfleet.serving.inference_check:
+    checks:
+      - model: resnet50
+        version: "2.0"
+        input_base64: "{{ lookup('ansible.builtin.file', 'cat.jpg', rstrip=false) | b64encode }}"
+        expected: "{{ lookup('ansible.builtin.file', 'cat.expected.json') }}"
+        tolerance: 0.001
+"""
+
+RETURN = r"""
+checks:
+  description: The outcome of each check, in the order of O(checks).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    model:
+      description: Name of the model.
+      type: str
+    version:
+      description: Version of the model; empty for the default version.
+      type: str
+    ok:
+      description: Whether the answer was the expected one.
+      type: bool
+    seconds:
+      description: How long the answer took.
+      type: float
+    detail:
+      description: The first difference; empty when there is none.
+      type: str
+  sample:
+    - model: resnet50
+      version: "1.0"
+      ok: true
+      seconds: 0.012
+      detail: ""
+"""
+
+import base64
+import binascii
+import json
+import math
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.text.converters import to_bytes
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import INFERENCE_URL, KEY_FILE, TorchServe, segment
+
+NOT_JSON = object()
+
+
+def difference(expected, found, tolerance, path="$"):
+    """Return the first difference of two JSON values in words, or an empty text."""
+    if _is_number(expected) and _is_number(found):
+        near = expected == found or abs(expected - found) <= tolerance or (math.isnan(expected) and math.isnan(found))
+        return "" if near else f"{path} is {found}, expected {expected} (tolerance {tolerance})"
+    if type(expected) is not type(found):
+        return f"{path} is {_short(found)}, expected {_short(expected)}"
+    if isinstance(expected, dict):
+        for key in sorted(set(expected) | set(found)):
+            if key not in found:
+                return f"{path}.{key} is missing"
+            if key not in expected:
+                return f"{path}.{key} is not expected"
+            differs = difference(expected[key], found[key], tolerance, f"{path}.{key}")
+            if differs:
+                return differs
+        return ""
+    if isinstance(expected, list):
+        if len(expected) != len(found):
+            return f"{path} has {len(found)} items, expected {len(expected)}"
+        for index, (one, other) in enumerate(zip(expected, found)):
+            differs = difference(one, other, tolerance, f"{path}[{index}]")
+            if differs:
+                return differs
+        return ""
+    return "" if expected == found else f"{path} is {_short(found)}, expected {_short(expected)}"
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _short(value):
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def parse(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return NOT_JSON
+
+
+def decode(check, key):
+    try:
+        return base64.b64decode(check[key], validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise ModelFleetError(
+            f"The {key} of the check of model {check['model']} is not base64: {exc}. Encode the file with b64encode."
+        ) from exc
+
+
+def compare(check, answer):
+    if check["expected_base64"] is not None:
+        expected = decode(check, "expected_base64")
+        if answer.body == expected:
+            return ""
+        at = next((n for n, (one, other) in enumerate(zip(expected, answer.body)) if one != other), min(len(expected), len(answer.body)))
+        return f"the answer differs from byte {at} on ({len(answer.body)} bytes, expected {len(expected)})"
+    expected = check["expected"]
+    if isinstance(expected, str):
+        data = parse(expected)
+        if data is NOT_JSON:
+            return "" if answer.text.strip() == expected.strip() else f"the answer is {_short(answer.text)}, expected {_short(expected)}"
+        expected = data
+    found = parse(answer.text)
+    if found is NOT_JSON:
+        return f"the answer is not JSON: {_short(answer.text)}"
+    return difference(expected, found, check["tolerance"])
+
+
+def request_of(check):
+    """Return (body, content type) of a check."""
+    if check["input_base64"] is not None:
+        return decode(check, "input_base64"), check["content_type"] or "application/octet-stream"
+    if isinstance(check["input"], str):
+        kind = "application/octet-stream" if parse(check["input"]) is NOT_JSON else "application/json"
+        return to_bytes(check["input"]), check["content_type"] or kind
+    return to_bytes(json.dumps(check["input"])), check["content_type"] or "application/json"
+
+
+def run_check(server, check, timeout):
+    body, content_type = request_of(check)
+    path = "/predictions/" + segment(check["model"]) + ("/" + segment(check["version"]) if check["version"] else "")
+    started = time.monotonic()
+    try:
+        answer = server.call("POST", path, body=body, headers={"Content-Type": content_type}, timeout=timeout)
+        seconds = round(time.monotonic() - started, 4)
+        detail = compare(check, answer) if answer.status == 200 else f"the answer is {answer.status}: {answer.message.rstrip('.')}"
+    except ModelFleetError as exc:
+        seconds, detail = round(time.monotonic() - started, 4), str(exc).rstrip(".")
+    return {"model": check["model"], "version": check["version"] or "", "ok": not detail, "seconds": seconds, "detail": detail}
+
+
+def run(params, server):
+    results = [run_check(server, check, params["timeout"]) for check in params["checks"]]
+    wrong = [result for result in results if not result["ok"]]
+    if wrong and params["fail_on_mismatch"]:
+        sentences = "; ".join("model {model} {version}: {detail}".format(**result) for result in wrong)
+        raise ModelFleetError(
+            f"{len(wrong)} of {len(results)} answers at {params['base_url']} are wrong: {sentences}. "
+            "Check the model and its expected answer; see journalctl -u torchserve on this host.",
+            checks=results,
+        )
+    return {"changed": False, "checks": results}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "checks": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "model": {"type": "str", "required": True},
+                    "version": {"type": "str"},
+                    "input": {"type": "raw"},
+                    "input_base64": {"type": "str"},
+                    "expected": {"type": "raw"},
+                    "expected_base64": {"type": "str"},
+                    "content_type": {"type": "str"},
+                    "tolerance": {"type": "float", "default": 0.0001},
+                },
+                "mutually_exclusive": [["input", "input_base64"], ["expected", "expected_base64"]],
+                "required_one_of": [["input", "input_base64"], ["expected", "expected_base64"]],
+            },
+            "base_url": {"type": "str", "default": INFERENCE_URL},
+            "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
+            "timeout": {"type": "int", "default": 120},
+            "fail_on_mismatch": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    server = TorchServe(module, module.params["base_url"], module.params["key_file"], api="inference")
+    try:
+        result = run(module.params, server)
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: torchserve_info
+short_description: Read what TorchServe serves
+description:
+  - Reads the version of TorchServe and its models with their versions, workers and default version.
+  - A TorchServe that does not answer is an answer too (RV(reachable)=false), not a failure.
+version_added: 0.1.0
+author: ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes.info
+options:
+  base_url:
+    description: URL of TorchServe's management API.
+    type: str
+    default: http://127.0.0.1:8081
+  key_file:
+    description: The file with TorchServe's keys. It is never printed.
+    type: path
+    default: /var/lib/torchserve/key_file.json
+  record:
+    description:
+      - The file that records what this host serves. With it, the module waits for a restore in progress, and RV(not_restored) tells what of the
+        record is not served.
+    type: path
+  wait_s:
+    description: How long to wait for TorchServe to answer, in seconds.
+    type: int
+    default: 0
+seealso:
+  - module: modelfleet.serving.torchserve_model
+"""
+
+EXAMPLES = r"""
+- name: Read what TorchServe serves
+  modelfleet.serving.torchserve_info:
+  register: torchserve
+
+- name: Wait until TorchServe is up and has restored what it served before
+  modelfleet.serving.torchserve_info:
+    record: /var/lib/modelfleet/state/models.json
+    wait_s: 60
+  register: torchserve
+  failed_when: not torchserve.reachable
+"""
+
+RETURN = r"""
+reachable:
+  description: Whether TorchServe answers.
+  returned: success
+  type: bool
+  sample: true
+healthy:
+  description: Whether it answers and every registered version has its workers READY. TorchServe's own /ping does not tell that.
+  returned: success
+  type: bool
+  sample: true
+version:
+  description: Version of TorchServe; empty when it does not answer.
+  returned: success
+  type: str
+  sample: 0.12.0
+models:
+  description: Every registered version of every model.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the model.
+      type: str
+    version:
+      description: Version of the model.
+      type: str
+    default:
+      description: Whether this version answers requests that name none.
+      type: bool
+    file:
+      description: Name of its file in the model store.
+      type: str
+    workers:
+      description: Number of workers that there should be.
+      type: int
+    workers_ready:
+      description: Number of READY workers.
+      type: int
+    gpu:
+      description: Number of READY workers that use a GPU.
+      type: int
+  sample:
+    - name: resnet50
+      version: "1.0"
+      default: true
+      file: resnet50-1.0-0f3a5e9c1f0c.mar
+      workers: 2
+      workers_ready: 2
+      gpu: 2
+not_restored:
+  description: Models of O(record) that are not served, as C(NAME VERSION). Empty without O(record).
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+import fcntl
+import json
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
+    KEY_FILE,
+    MANAGEMENT_URL,
+    TorchServe,
+    ready_workers,
+)
+
+
+def read_models(server):
+    return [
+        {
+            "name": name,
+            "version": version,
+            "default": item["is_default"],
+            "file": os.path.basename(item["modelUrl"]),
+            "workers": item["minWorkers"],
+            "workers_ready": len(ready_workers(item["workers"])),
+            "gpu": len(ready_workers(item["workers"], "gpu")),
+        }
+        for name in sorted(server.model_names())
+        for version, item in sorted(server.describe(name).items())
+    ]
+
+
+def wait_for_restore(record):
+    """torchserve-models.service holds a lock on the record's directory while it restores."""
+    try:
+        handle = os.open(os.path.dirname(record), os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+def recorded(record):
+    try:
+        return [(entry["name"], entry["version"]) for entry in json.loads(read_text(record) or '{"models": []}')["models"]]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ModelFleetError(
+            f"Failed to read the record {record}: it is damaged. Run torchserve_model (playbook site), which writes it anew."
+        ) from exc
+
+
+def run(params, server):
+    result = {"changed": False, "reachable": False, "healthy": False, "version": "", "models": [], "not_restored": []}
+    description = server.api_description(params["wait_s"])
+    if description is None:
+        return result
+    if params["record"]:
+        # The restore starts a moment after TorchServe's process.
+        time.sleep(0.5 if params["wait_s"] else 0)
+        wait_for_restore(params["record"])
+    models = read_models(server)
+    served = {(model["name"], model["version"]) for model in models if model["workers_ready"]}
+    missing = [
+        f"{name} {version}" for name, version in (recorded(params["record"]) if params["record"] else []) if (name, version) not in served
+    ]
+    result.update(
+        reachable=True,
+        version=description.get("info", {}).get("version", ""),
+        models=models,
+        not_restored=missing,
+        healthy=not missing and all(model["workers_ready"] >= max(1, model["workers"]) for model in models),
+    )
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "base_url": {"type": "str", "default": MANAGEMENT_URL},
+            "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
+            "record": {"type": "path"},
+            "wait_s": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module.params, TorchServe(module, module.params["base_url"], module.params["key_file"]))
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Register at a freshly started TorchServe what this host served before, from local disk alone.
+
+Run by torchserve-models.service after every start of torchserve.service. One model that cannot be restored does not keep the others from
+serving: each failure is one line in the journal, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+# TorchServe gives a worker process a fixed 2 minutes to come up, before startup_timeout begins.
+WORKER_BOOT_S = 120
+
+
+class Failure(Exception):
+    """One sentence for the journal."""
+
+
+def segment(text):
+    # A request that holds "/token" anywhere is taken for the token API.
+    quoted = urllib.parse.quote(text, safe="")
+    return "%74" + quoted[1:] if quoted.startswith("token") else quoted
+
+
+class Api:
+    def __init__(self, url, key_file):
+        self.url = url.rstrip("/")
+        self.key_file = key_file
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def key(self):
+        try:
+            with open(self.key_file, encoding="utf-8") as handle:
+                return json.load(handle).get("management", {}).get("key")
+        except (OSError, ValueError):
+            return None  # token authorization is off, or the file comes in a moment
+
+    def call(self, method, path, query=None, timeout=60):
+        """Return (status, parsed body). The keys are new at every start and come a moment after the port: read for each call."""
+        for attempt in (1, 2, 3):
+            status, data = self._send(method, path, query, timeout)
+            if status != 400 or not isinstance(data, dict) or data.get("type") != "InvalidKeyException":
+                break
+            time.sleep(attempt)
+        return status, data
+
+    def _send(self, method, path, query, timeout):
+        url = self.url + path + ("?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote, safe="") if query else "")
+        request = urllib.request.Request(url, method=method, data=b"" if method in ("POST", "PUT") else None)
+        key = self.key()
+        if key:
+            request.add_header("Authorization", "Bearer " + key)
+        try:
+            with self.opener.open(request, timeout=timeout) as response:
+                return response.status, parse(response.read())
+        except urllib.error.HTTPError as exc:
+            return exc.code, parse(exc.read())
+        except OSError as exc:
+            raise Failure("TorchServe does not answer at {}: {}".format(self.url, getattr(exc, "reason", exc))) from exc
+
+    def wait_up(self, timeout):
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                if self.call("OPTIONS", "/", timeout=5)[0] == 200:
+                    return
+            except Failure as exc:
+                if time.monotonic() >= deadline:
+                    raise Failure("{} after {} s; see journalctl -u torchserve".format(exc, timeout)) from exc
+            time.sleep(0.3)
+
+    def version(self, model):
+        status, data = self.call("GET", "/models/{}/all".format(segment(model["name"])))
+        found = [item for item in data if item["modelVersion"] == model["version"]] if status == 200 else []
+        return found[0] if found else None
+
+
+def parse(body):
+    text = body.decode("utf-8", "replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def said(data):
+    return " ".join(str(data.get("message", data) if isinstance(data, dict) else data).split())
+
+
+def version_path(model):
+    return "/models/{}/{}".format(segment(model["name"]), segment(model["version"]))
+
+
+def verify(path, sha256):
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            for block in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as exc:
+        raise Failure("{}: {}; run the playbook site, which brings it again".format(path, exc.strerror)) from exc
+    if digest.hexdigest() != sha256:
+        raise Failure("{} has sha256 {}, expected {}; remove it and run the playbook site".format(path, digest.hexdigest(), sha256))
+
+
+def restore(api, model, store, timeout):
+    """Register one recorded model and wait for its workers."""
+    here = api.version(model)
+    if here and not ready(here):
+        api.call("DELETE", version_path(model))
+        here = None
+    if not here:
+        verify(os.path.join(store, model["file"]), model["sha256"])
+        register(api, model, timeout)
+    deadline = time.monotonic() + timeout
+    while True:
+        here = api.version(model)
+        count = ready(here) if here else 0
+        if count >= model["workers"]:
+            break
+        if time.monotonic() >= deadline:
+            raise Failure("{} of {} workers are READY after {} s; see journalctl -u torchserve".format(count, model["workers"], timeout))
+        time.sleep(0.3)
+    if model["default"]:
+        status, data = api.call("PUT", version_path(model) + "/set-default")
+        if status >= 300:
+            raise Failure("it did not become the default version: {}".format(said(data)))
+
+
+def register(api, model, timeout):
+    query = {"url": model["file"], "initial_workers": model["workers"], "synchronous": "true", **model.get("params", {})}
+    limit = timeout + WORKER_BOOT_S
+    status, data = api.call("POST", "/models", query, limit)
+    if status >= 500 and api.version(model):
+        # A failed registration sometimes leaves the name behind.
+        api.call("DELETE", version_path(model))
+        status, data = api.call("POST", "/models", query, limit)
+    if status >= 300 and status != 409:
+        raise Failure("TorchServe answered {}: {}; see journalctl -u torchserve".format(status, said(data)))
+
+
+def ready(item):
+    return sum(worker.get("status") == "READY" for worker in item["workers"])
+
+
+def read_record(path):
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return json.load(handle)["models"]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise Failure("Cannot read the record {}: {}; run the playbook site, which writes it anew".format(path, exc)) from exc
+
+
+def complain(text):
+    print("<3>" + text, file=sys.stderr, flush=True)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", required=True)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--key-file", required=True)
+    parser.add_argument("--timeout", type=int, default=1800, help="seconds, for TorchServe to answer and for each model")
+    args = parser.parse_args(argv)
+    # torchserve_model works under the same lock.
+    lock = os.open(os.path.dirname(args.record), os.O_RDONLY)
+    failed = 0
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        models = read_record(args.record)
+        api = Api(args.url, args.key_file)
+        api.wait_up(args.timeout)
+        for model in models:
+            started = time.monotonic()
+            try:
+                restore(api, model, args.store, args.timeout)
+                print(
+                    "Restored model {name} {version} with {workers} workers in {0:.1f} s".format(time.monotonic() - started, **model), flush=True
+                )
+            except Failure as exc:
+                failed += 1
+                complain("Failed to restore model {name} {version}: {0}.".format(exc, **model))
+    except Failure as exc:
+        failed += 1
+        complain("{}.".format(exc))
+    finally:
+        os.close(lock)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
