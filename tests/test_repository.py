@@ -1,0 +1,207 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Promises that the layout of the repository and of the collection keeps."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+COLLECTION = REPOSITORY / "collections/ansible_collections/modelfleet/serving"
+ROLES = sorted(path for path in (COLLECTION / "roles").iterdir() if path.is_dir())
+MODULES = sorted((COLLECTION / "plugins/modules").glob("*.py"))
+FILTERS = sorted((COLLECTION / "plugins/filter").glob("*.py"))
+PLAYBOOKS = sorted((COLLECTION / "playbooks").glob("*.yml"))
+DOORS = sorted((REPOSITORY / "playbooks").glob("*.yml"))
+ATTRIBUTES = {"modelfleet.serving.attributes", "modelfleet.serving.attributes.info"}
+
+
+def load(path):
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def tracked():
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [REPOSITORY / name for name in names if name and (REPOSITORY / name).is_file()]
+
+
+def documentation(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "DOCUMENTATION":
+            return yaml.safe_load(node.value.value)
+    return None
+
+
+def test_there_is_something_to_test():
+    assert len(ROLES) >= 7
+    assert len(MODULES) >= 12
+    assert len(PLAYBOOKS) >= 3
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
+class TestRole:
+    def test_has_a_readme(self, role):
+        assert (role / "README.md").exists()
+
+    def test_defaults_are_the_documented_options(self, role):
+        options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+        defaults = load(role / "defaults/main.yml") or {}
+        optional = {name for name, option in options.items() if not option.get("required")}
+        assert set(defaults) - set(options) == set(), "not documented in meta/argument_specs.yml"
+        assert optional - set(defaults) == set(), "has no default in defaults/main.yml"
+
+    def test_documents_the_defaults_that_it_has(self, role):
+        options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+        defaults = load(role / "defaults/main.yml") or {}
+        different = {
+            name: (option["default"], defaults[name])
+            for name, option in options.items()
+            if name in defaults and "default" in option and option["default"] != defaults[name]
+        }
+        assert different == {}, "(documented, real)"
+
+    def test_its_variables_carry_its_name(self, role):
+        for place in ("defaults", "vars"):
+            for name in load(role / place / "main.yml") or {}:
+                assert name.startswith((f"{role.name}_", f"__{role.name}_")), f"{name} in {place}/main.yml"
+
+    def test_depends_on_the_role_that_owns_the_fleet(self, role):
+        dependencies = load(role / "meta/main.yml")["dependencies"]
+        wanted = [] if role.name == "modelfleet" else [{"role": "modelfleet.serving.modelfleet"}]
+        assert dependencies == wanted
+
+
+@pytest.mark.parametrize("template", sorted(COLLECTION.glob("roles/*/templates/**/*.*.j2")), ids=lambda path: path.name)
+def test_template_says_who_manages_the_file(template):
+    """In the first line, or in the second below a shebang. A template with one suffix is a part that others include."""
+    assert "ansible_managed" in "".join(template.read_text(encoding="utf-8").splitlines()[:2])
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+class TestModule:
+    def test_promises_check_mode_diff_and_idempotence(self, module):
+        documented = documentation(module)
+        assert documented["module"] == module.stem
+        assert ATTRIBUTES & set(documented["extends_documentation_fragment"]) or "attributes" in documented
+
+    def test_is_in_an_action_group(self, module):
+        groups = load(COLLECTION / "meta/runtime.yml")["action_groups"]
+        assert any(module.stem in actions for actions in groups.values())
+
+    def test_has_a_unit_test(self, module):
+        assert (COLLECTION / f"tests/unit/plugins/modules/test_{module.stem}.py").exists()
+
+
+@pytest.mark.parametrize("plugin", FILTERS, ids=lambda path: path.stem)
+def test_filter_has_a_unit_test(plugin):
+    assert (COLLECTION / f"tests/unit/plugins/filter/test_{plugin.stem}.py").exists()
+
+
+def test_action_groups_name_only_modules():
+    groups = load(COLLECTION / "meta/runtime.yml")["action_groups"]
+    named = {action for actions in groups.values() for action in actions if isinstance(action, str)}
+    assert named <= {module.stem for module in MODULES}
+
+
+def test_no_symlinks_in_the_collection():
+    """A link vanishes from the built collection without a word."""
+    assert [path for path in COLLECTION.rglob("*") if path.is_symlink()] == []
+
+
+def test_no_ignore_files():
+    assert list(COLLECTION.glob("tests/sanity/ignore*")) == []
+    assert not (REPOSITORY / ".ansible-lint-ignore").exists()
+
+
+def test_no_role_has_two_homes():
+    ours = {path.name for path in (REPOSITORY / "roles").glob("*") if path.is_dir()}
+    assert ours & {role.name for role in ROLES} == set()
+    assert all(name.startswith("lab_") for name in ours), "a product role belongs into the collection"
+
+
+@pytest.mark.parametrize("playbook", DOORS, ids=lambda path: path.name)
+def test_top_level_playbook_is_a_door_or_the_labs(playbook):
+    if not playbook.name.startswith("lab_"):
+        plays = load(playbook)
+        assert [set(play) for play in plays] == [{"name", "ansible.builtin.import_playbook"}]
+        assert plays[0]["ansible.builtin.import_playbook"] == f"modelfleet.serving.{playbook.stem}"
+
+
+def test_every_playbook_of_the_collection_has_a_door():
+    assert {path.name for path in PLAYBOOKS} <= {path.name for path in DOORS}
+
+
+def test_built_collection_is_whole(run, tmp_path):
+    built = run("ansible-galaxy", "collection", "build", "--output-path", tmp_path, COLLECTION)
+    assert built.returncode == 0, built.stdout
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = set(tar.getnames())
+    product = [path for part in ("roles", "plugins", "playbooks", "meta") for path in (COLLECTION / part).rglob("*") if path.is_file()]
+    wanted = {str(path.relative_to(COLLECTION)) for path in product if "__pycache__" not in path.parts}
+    assert wanted - names == set()
+    assert any(name.startswith("roles/endpoint_plugin/files/src/") and name.endswith(".java") for name in names)
+    assert [name for name in names if name.startswith("tests/") or "__pycache__" in name or name.endswith(".tar.gz")] == []
+
+
+def test_requirements_are_met_by_the_development_environment(run):
+    installed = run("ansible-galaxy", "collection", "install", "--offline", "-r", "requirements.yml")
+    assert installed.returncode == 0, installed.stdout
+    assert "Nothing to do" in installed.stdout
+
+
+@pytest.mark.parametrize(
+    "playbook", [f"playbooks/{path.name}" for path in DOORS] + [f"modelfleet.serving.{path.stem}" for path in PLAYBOOKS]
+)
+def test_playbook_syntax(run, playbook):
+    checked = run("ansible-playbook", "-i", "inventory/lab", "--syntax-check", playbook)
+    assert checked.returncode == 0, checked.stdout
+    assert "WARN" not in checked.stdout, checked.stdout
+
+
+def test_sample_inventory_is_valid(run):
+    listed = run("ansible-inventory", "-i", "inventory/sample", "--list")
+    assert listed.returncode == 0, listed.stdout
+    inventory = yaml.safe_load(listed.stdout)
+    assert {"dragonfly_schedulers", "dragonfly_seed_peers", "gpu_hosts"} <= set(inventory["all"]["children"])
+
+
+def test_sample_inventory_names_only_real_options():
+    options = {name for role in ROLES for name in load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]}
+    for path in sorted((REPOSITORY / "inventory/sample/group_vars/all").glob("*.yml")):
+        # Commented lines of the menu count as well.
+        named = re.findall(r"^(?:# )?([a-z]\w*):(?: |$)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert named, path.name
+        assert set(named) - options == set(), path.name
+
+
+# The parts are joined here, so that this file passes its own test.
+FORBIDDEN = [
+    re.compile(r"(?<![\w.~-])/" + "work/"),
+    re.compile(r"/tmp/" + r"mf\b"),
+    re.compile("BEGIN [A-Z ]*PRIVATE " + "KEY"),
+    re.compile(r"AKIA(?!LAB|IOSFODNN7EXAMPLE|EXAMPLE)[A-Z0-9]{16}"),
+    re.compile(r"gh[pousr]_[A-Za-z0-9]{36}"),
+]
+
+
+def test_no_machine_paths_and_no_secrets_in_the_repository():
+    found = []
+    for path in tracked():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found.extend(f"{path.relative_to(REPOSITORY)}: {match.group(0)}" for word in FORBIDDEN for match in [word.search(text)] if match)
+    assert found == []
+
+
+def test_yaml_reports_nothing_as_ignored():
+    """Every task's outcome counts: a failure is handled or it stops the play."""
+    ignoring = [path for path in tracked() if path.suffix == ".yml" and "ignore" + "_errors" in path.read_text(encoding="utf-8")]
+    assert ignoring == []
