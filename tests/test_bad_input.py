@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mistake in the inventory stops the first play, before any module reaches a host, with a sentence that names the key and the remedy."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+SECRET = "cGxhbnRlZC1zZWNyZXQ"
+DIGEST = "9f" * 32
+GOOD = {
+    "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "reader", "secret_key": SECRET}},
+    "modelfleet_models": [{"name": "resnet50", "version": "1.0", "object": "models/resnet50.mar", "sha256": DIGEST}],
+}
+HOSTS = {
+    "dragonfly_schedulers": {"scheduler-1": "10.0.0.1"},
+    "dragonfly_seed_peers": {"seed-1": "10.0.0.2"},
+    "gpu_hosts": {"gpu-1": "10.0.0.3", "gpu-2": "10.0.0.4"},
+}
+
+
+def storage(variables, **options):
+    variables["modelfleet_storage"]["s3"].update(options)
+
+
+def model(variables, **options):
+    variables["modelfleet_models"][0].update(options)
+
+
+def second_store(variables):
+    variables["modelfleet_storage"]["swift"] = {"container": "models", "secret_key": SECRET}
+
+
+def no_bucket(variables):
+    del variables["modelfleet_storage"]["s3"]["bucket"]
+
+
+def misspelt_secret(variables):
+    storage(variables, secretkey=variables["modelfleet_storage"]["s3"].pop("secret_key"))
+
+
+def no_sha256(variables):
+    del variables["modelfleet_models"][0]["sha256"]
+
+
+def another_model(variables, **options):
+    variables["modelfleet_models"].append({**variables["modelfleet_models"][0], **options})
+
+
+# Each case: what is done to a good inventory, and the parts of the sentence that the user must see.
+VARIABLES = {
+    "a store that does not exist": (second_store, ["modelfleet_storage.swift", "Supported parameters include: ", "s3"]),
+    "no store": (lambda variables: variables["modelfleet_storage"].clear(), ["one of the following is required: ", "modelfleet_storage"]),
+    "a key of another store": (
+        lambda variables: storage(variables, account_name="x"),
+        ["modelfleet_storage.s3.account_name", "access_key, bucket"],
+    ),
+    "a secret key that is misspelt": (misspelt_secret, ["modelfleet_storage.s3.secretkey", "access_key, bucket"]),
+    "no bucket": (no_bucket, ["missing required arguments: bucket found in modelfleet_storage -> s3"]),
+    "an unknown key in a model": (lambda variables: model(variables, wokers=2), ["modelfleet_models.wokers", "workers"]),
+    "a model without sha256": (no_sha256, ["missing required arguments: sha256 found in modelfleet_models"]),
+    "a model with an empty sha256": (
+        lambda variables: model(variables, sha256=""),
+        ["The model resnet50 1.0 has no sha256; add it to the entry in modelfleet_models."],
+    ),
+    "a sha256 that is none": (
+        lambda variables: model(variables, sha256="9f2c"),
+        ["The sha256 of the model resnet50 1.0 is not 64 hexadecimal digits in lower case; write what sha256sum prints for the file."],
+    ),
+    "the same model twice": (another_model, ["The model resnet50 1.0 is listed more than once in modelfleet_models; keep one entry."]),
+    "two defaults": (
+        lambda variables: (model(variables, default=True), another_model(variables, version="2.0")),
+        ["The model resnet50 has more than one default version (1.0, 2.0) in modelfleet_models; set default: true on one of them."],
+    ),
+    "a version that YAML took for a number": (
+        lambda variables: model(variables, version=1.10),
+        [
+            "The version of the model resnet50 1.1 is not text; write it in quotes in modelfleet_models, for YAML reads 1.10 as the number 1.1."
+        ],
+    ),
+    "a key with a leading slash": (
+        lambda variables: model(variables, object="/models/resnet50.mar"),
+        ["The object of the model resnet50 1.0 is not a plain key ('/models/resnet50.mar'); leave out outer and double slashes"],
+    ),
+    "a check file that is not there": (
+        lambda variables: model(variables, check={"input_file": "cat.json", "expected_file": "cat.expected.json"}),
+        [
+            "The input_file of the model resnet50 1.0 is not at ",
+            "/files/cat.json on the controller; put it there or correct modelfleet_files_dir.",
+        ],
+    ),
+}
+
+INVENTORIES = {
+    "no GPU host": ({"gpu_hosts": {}}, ["The group gpu_hosts has no host; add at least one to the inventory."]),
+    "no scheduler": ({"dragonfly_schedulers": {}}, ["The group dragonfly_schedulers has no host; add at least one to the inventory."]),
+    "a host without an address": (
+        {"gpu_hosts": {"gpu-1": None}},
+        ["The host gpu-1 has no modelfleet_address; set it in the inventory to the IP address that the fleet reaches."],
+    ),
+    "two hosts with one address": (
+        {"gpu_hosts": {"gpu-1": "10.0.0.3", "gpu-2": "10.0.0.3"}},
+        ["The hosts gpu-1, gpu-2 have one modelfleet_address (10.0.0.3); give each host its own."],
+    ),
+    "a name for an address": (
+        {"gpu_hosts": {"gpu-1": "gpu-1.example.com"}},
+        ["The modelfleet_address of the host gpu-1 is not an IP address ('gpu-1.example.com')"],
+    ),
+}
+
+
+@pytest.fixture
+def preflight(run, tmp_path):
+    """Run the first play of a site against an inventory; no host of it exists, so a module that runs at all is a failure of another kind."""
+
+    def run_preflight(variables, groups=None):
+        inventory = {
+            "all": {
+                "vars": {"ansible_connection": "local", "ansible_python_interpreter": "/nonexistent/python", "ansible_become": False},
+                "children": {
+                    group: {"hosts": {host: {"modelfleet_address": address} if address else {} for host, address in hosts.items()}}
+                    for group, hosts in {**HOSTS, **(groups or {})}.items()
+                },
+            }
+        }
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+        (tmp_path / "vars.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
+        finished = run(
+            "ansible-playbook", "-vvv", "--diff", "-i", tmp_path / "hosts.yml", "playbooks/preflight.yml", "-e", f"@{tmp_path / 'vars.yml'}"
+        )
+        # The output is wrapped for the eye.
+        return finished.returncode, " ".join(finished.stdout.split())
+
+    return run_preflight
+
+
+@pytest.mark.parametrize("case", VARIABLES)
+def test_wrong_variables(preflight, case):
+    spoil, sentences = VARIABLES[case]
+    variables = copy.deepcopy(GOOD)
+    spoil(variables)
+    code, output = preflight(variables)
+    assert code != 0
+    for sentence in sentences:
+        assert sentence in output
+    assert SECRET not in output
+    assert "/nonexistent/python" not in output, "a module was run"
+
+
+@pytest.mark.parametrize("case", INVENTORIES)
+def test_wrong_hosts(preflight, case):
+    groups, sentences = INVENTORIES[case]
+    code, output = preflight(GOOD, groups)
+    assert code != 0
+    for sentence in sentences:
+        assert sentence in output
+
+
+def test_all_mistakes_are_named_at_once(preflight):
+    variables = copy.deepcopy(GOOD)
+    model(variables, sha256="9f2c", object="/models/resnet50.mar")
+    another_model(variables)
+    _code, output = preflight(variables, {"gpu_hosts": {"gpu-1": "10.0.0.1"}})
+    for sentence in (
+        "The sha256 of the model",
+        "The object of the model",
+        "is listed more than once",
+        "The hosts scheduler-1, gpu-1 have one",
+    ):
+        assert sentence in output
+
+
+def test_good_variables_reach_the_hosts(preflight):
+    """So that the other tests fail for their own reason: with a good inventory the first module is tried, which has no Python here."""
+    code, output = preflight(GOOD)
+    assert code != 0
+    assert "/nonexistent/python" in output
+    assert SECRET not in output
