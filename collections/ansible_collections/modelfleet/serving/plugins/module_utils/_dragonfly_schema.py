@@ -325,8 +325,7 @@ def _matches(pattern):
 
 
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
-_UNIT = "(nsec|ns|usec|us|msec|ms|seconds|second|sec|s|minutes|minute|min|m|hours|hour|hrs|hr|h|days|day|d|weeks|week|w"
-    "|months|month|M|years|year|y)"
+_UNIT = r"(nsec|ns|usec|us|msec|ms|seconds|second|sec|s|minutes|minute|min|m|hours|hour|hrs|hr|h|days|day|d)"
 
 # type name: (does the value fit, what belongs there)
 TYPES = {

@@ -30,7 +30,7 @@ options:
     type: path
     default: /var/lib/modelfleet/pieces
   wait_s:
-    description: Seconds to wait for a healthy dfdaemon. With V(0) the module does not wait, and an unhealthy dfdaemon is a result, not an error.
+    description: Seconds to wait for a healthy dfdaemon. With V(0) it does not wait, and an unhealthy dfdaemon is a result, not an error.
     type: int
     default: 0
 """

@@ -11,8 +11,8 @@ short_description: Write the configuration of Dragonfly's daemons, strictly chec
 version_added: 0.1.0
 description:
   - Writes configuration files of dfdaemon, the scheduler and the manager.
-  - The daemons ignore a key that they do not know without a word. This module refuses it, as it refuses a value of the wrong type and values
-    that contradict each other. It names every such key with its dotted path, all of them at once, and writes nothing then.
+  - The daemons ignore a key that they do not know without a word. This module refuses it, as it refuses a value of the wrong type
+    and values that contradict each other. It names every such key with its dotted path, all of them at once, and writes nothing then.
   - Knows the keys of scheduler and manager 2.5.1 and client 1.5.10.
 author:
   - ModelFleet developers (@modelfleet)
