@@ -79,7 +79,7 @@ VARIABLES = {
     "a version that YAML took for a number": (
         lambda variables: model(variables, version=1.10),
         [
-            "The version of the model resnet50 1.1 is not text; write it in quotes in modelfleet_models, for YAML reads 1.10 as the number 1.1."
+            "The version of the model resnet50 1.1 is not text; write it in quotes in modelfleet_models",
         ],
     ),
     "a key with a leading slash": (
@@ -115,7 +115,7 @@ INVENTORIES = {
 
 @pytest.fixture
 def preflight(run, tmp_path):
-    """Run the first play of a site against an inventory; no host of it exists, so a module that runs at all is a failure of another kind."""
+    """Run the first play of a site against an inventory without real hosts: a module that runs at all fails in another way."""
 
     def run_preflight(variables, groups=None):
         inventory = {
