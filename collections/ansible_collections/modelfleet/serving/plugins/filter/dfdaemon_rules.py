@@ -22,7 +22,7 @@ def dfdaemon_rules(storage):
     rules = []
     for origin in origin_hosts(storage):
         port = "" if origin["port"] == (443 if origin["tls"] else 80) else ":{}".format(origin["port"])
-        rules.append({"regex": "^http://{}{}/".format(re.escape(origin["host"]), port), "useTLS": origin["tls"]})
+        rules.append({"regex": "^http://{}{}/".format(re.sub(r"([.\[\]])", r"\\\1", origin["host"]), port), "useTLS": origin["tls"]})
     return rules
 
 

@@ -5,7 +5,8 @@
 
 A store is one file ``_storage_<name>.py`` with one class, listed in ``STORES``. The class has
 
-- ``name`` and ``OPTIONS``, its argument spec; ``SECRETS``, the keys of ``to_config()`` that nobody may see;
+- ``name``; ``OPTIONS``, its argument spec, and ``CREDENTIALS``, the part of it that identifies a user;
+- ``SECRETS``: the keys of ``to_config()`` that nobody may see;
 - ``to_config()``: the block ``object_storage`` of the endpoint plugin's config.json;
 - ``origin_hosts()``: ``[{host, port, tls}]``, the servers that dfdaemon reaches for it;
 - ``presign(method, key, expires_s, now=None)``: a URL that needs no credentials until it expires;
@@ -29,6 +30,15 @@ def storage_argument_spec(required=True):
         "options": {name: {"type": "dict", "options": store.OPTIONS} for name, store in STORES.items()},
         "mutually_exclusive": [sorted(STORES)],
         "required_one_of": [sorted(STORES)],
+    }
+
+
+def credentials_argument_spec():
+    """The option ``credentials`` of a module that publishes: those of the same store, which may write."""
+    return {
+        "type": "dict",
+        "options": {name: {"type": "dict", "options": store.CREDENTIALS} for name, store in STORES.items()},
+        "mutually_exclusive": [sorted(STORES)],
     }
 
 

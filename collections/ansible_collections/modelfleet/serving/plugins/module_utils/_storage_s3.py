@@ -42,7 +42,9 @@ class S3Store:
         self.session_token = options.get("session_token") or None
         self.endpoint = options.get("endpoint") or None
         self._check()
-        url = urlsplit(self.endpoint or "https://s3.{}.amazonaws.com{}".format(self.region, ".cn" if self.region.startswith("cn-") else ""))
+        domain = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        self.endpoint_url = self.endpoint or "https://s3.{}.{}".format(self.region, domain)
+        url = urlsplit(self.endpoint_url)
         self.tls = url.scheme == "https"
         default_port = 443 if self.tls else 80
         self.port = url.port or default_port
