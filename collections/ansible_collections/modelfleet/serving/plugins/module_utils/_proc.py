@@ -60,16 +60,24 @@ def socket_owners(inodes, proc="/proc"):
     for pid in (name for name in os.listdir(proc) if name.isdigit()):
         if len(owners) == len(wanted):
             break
-        directory = os.path.join(proc, pid, "fd")
-        try:
-            links = [os.readlink(os.path.join(directory, name)) for name in os.listdir(directory)]
-        except OSError:  # the process has ended, or is another user's
-            continue
-        for inode in (wanted[link] for link in links if link in wanted):
+        for inode in (wanted[link] for link in _open_files(os.path.join(proc, pid, "fd")) if link in wanted):
             owners.setdefault(
                 inode, {"pid": int(pid), "program": "".join(read_lines(os.path.join(proc, pid, "comm"))), "unit": unit_of(pid, proc)}
             )
     return owners
+
+
+def _open_files(directory):
+    """What the descriptors of a process point to. Each may be closed meanwhile, and those of other users are hidden."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.readlink(os.path.join(directory, name))
+        except OSError:
+            continue
 
 
 def unit_of(pid, proc="/proc"):

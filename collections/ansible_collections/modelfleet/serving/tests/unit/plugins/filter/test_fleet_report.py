@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.modelfleet.serving.plugins.filter.fleet_report import FilterModule
+
+fleet_report = FilterModule().filters()["fleet_report"]
+MIB = 1024 * 1024
+MODELS = [{"name": "resnet50", "version": "1.0"}, {"name": "resnet50", "version": "0.9", "state": "absent"}]
+
+
+def registered(**moved):
+    moved = {"origin": 0, "remote_peer": 0, "local_peer": 0, **moved}
+    return {"name": "resnet50", "version": "1.0", "action": "registered", "register_seconds": 4.2, "workers_ready": 2, "bytes": moved}
+
+
+def answered(ok=True, detail=""):
+    return {"model": "resnet50", "version": "1.0", "ok": ok, "seconds": 0.5, "detail": detail}
+
+
+def test_a_registration_everywhere():
+    results = {host: {"registrations": [registered(remote_peer=64 * MIB)], "checks": [answered()]} for host in ("gpu-1", "gpu-2")}
+    seeds = {"seed-1": {"before": {"origin": 10}, "after": {"origin": 10 + 64 * MIB}}}
+    report = fleet_report(results, MODELS, seeds)
+    assert (report["ok"], report["problems"], report["not_checked"]) == (True, [], [])
+    assert report["rows"][0] == {
+        "host": "gpu-1",
+        "model": "resnet50",
+        "version": "1.0",
+        "action": "registered",
+        "register_seconds": 4.2,
+        "workers_ready": 2,
+        "first_inference_seconds": 0.5,
+        "answer_ok": True,
+        "detail": "",
+        "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
+    }
+    assert report["origin"] == {"bytes": 64 * MIB, "model_bytes": 64 * MIB, "ratio": 1.0}
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_bytes_that_a_host_took_from_the_origin_itself_count():
+    results = {"gpu-1": {"registrations": [registered(origin=MIB)], "checks": []}, "gpu-2": {"registrations": [registered(origin=MIB)]}}
+    assert fleet_report(results, MODELS)["origin"] == {"bytes": 2 * MIB, "model_bytes": MIB, "ratio": 2.0}
+
+
+def test_a_seed_that_was_not_read_leaves_the_origin_unknown():
+    results = {"gpu-1": {"registrations": [registered(remote_peer=MIB)]}}
+    for seed in ({}, {"after": {"origin": 1}}, {"before": None, "after": {"origin": 1}}):
+        assert fleet_report(results, MODELS, {"seed-1": seed})["origin"] == {"bytes": None, "model_bytes": MIB, "ratio": None}
+
+
+def test_a_seed_that_restarted_begins_to_count_again():
+    results = {"gpu-1": {"registrations": [registered(remote_peer=MIB)]}}
+    seeds = {"seed-1": {"before": {"origin": 9 * MIB}, "after": {"origin": MIB}}}
+    assert fleet_report(results, MODELS, seeds)["origin"]["bytes"] == MIB
+
+
+def test_wrong_answers_and_problems_are_listed():
+    results = {
+        "gpu-1": {"checks": [answered(ok=False, detail="y[0] is 0.2, not 0.1")]},
+        "gpu-2": {"problems": ["TorchServe does not answer"]},
+        "gpu-3": {},
+    }
+    report = fleet_report(results, MODELS)
+    assert report["ok"] is False
+    assert report["problems"] == [
+        "gpu-2: TorchServe does not answer",
+        "gpu-1: the answer of resnet50 1.0 is wrong: y[0] is 0.2, not 0.1",
+    ]
+    assert report["not_checked"] == ["gpu-3"]
+    assert [row["answer_ok"] for row in report["rows"]] == [False, None]
+
+
+def test_a_run_that_downloads_nothing():
+    unchanged = {**registered(), "action": "unchanged", "register_seconds": 0, "bytes": {}}
+    report = fleet_report({"gpu-1": {"registrations": [unchanged], "checks": [answered()]}}, MODELS)
+    assert report["rows"][0]["bytes"] is None
+    assert report["origin"] == {"bytes": 0, "model_bytes": 0, "ratio": None}

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.filter.fleet_table import FilterModule
+
+fleet_table = FilterModule().filters()["fleet_table"]
+MIB = 1024 * 1024
+
+
+def row(**options):
+    return {
+        "host": "gpu-1",
+        "model": "resnet50",
+        "version": "1.0",
+        "action": "registered",
+        "register_seconds": 4.214,
+        "workers_ready": 2,
+        "first_inference_seconds": 0.051,
+        "answer_ok": True,
+        "detail": "",
+        "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
+        **options,
+    }
+
+
+def report(*rows, not_checked=(), **origin):
+    return {"rows": list(rows), "not_checked": list(not_checked), "origin": {"bytes": 0, "model_bytes": 0, "ratio": None, **origin}}
+
+
+def test_table():
+    unchanged = row(host="gpu-10", action="unchanged", register_seconds=0, answer_ok=False, bytes=None)
+    lines = fleet_table(report(row(), unchanged, not_checked=["gpu-3"], bytes=65 * MIB, model_bytes=64 * MIB, ratio=1.0156))
+    assert lines == [
+        "host    model     version  registered  first answer  answer       from origin  from peers  from itself",
+        "------------------------------------------------------------------------------------------------------",
+        "gpu-1   resnet50  1.0          4.21 s        0.05 s  ok                   0 B    64.0 MiB          0 B",
+        "gpu-10  resnet50  1.0       unchanged        0.05 s  WRONG                  -           -            -",
+        "gpu-3   -         -                 -             -  not checked            -           -            -",
+        "",
+        "The origin sent 65.0 MiB for models of 64.0 MiB: 1.02 times their size.",
+    ]
+
+
+def test_a_model_that_was_not_asked():
+    line = fleet_table(report(row(action=None, register_seconds=None, first_inference_seconds=None, answer_ok=None, bytes=None)))[2]
+    assert line.split("  ")[0] == "gpu-1"
+    assert "not checked" in line
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ({}, "No model was downloaded in this run."),
+        ({"bytes": None, "model_bytes": MIB}, "what the origin sent is not known"),
+        ({"bytes": 0, "model_bytes": MIB, "ratio": 0.0}, "The origin sent 0 B for models of 1.0 MiB: 0.00 times"),
+    ],
+)
+def test_line_about_the_origin(origin, words):
+    assert words in fleet_table(report(row(), **origin))[-1]
+
+
+def test_no_hosts_at_all():
+    assert len(fleet_table(report())) == 4

@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.filter.inventory_findings import FilterModule
+
+inventory_findings = FilterModule().filters()["inventory_findings"]
+GOOD = {"name": "resnet50", "version": "1.0", "object": "models/resnet50.mar", "sha256": "9f" * 32}
+
+
+def test_a_good_inventory_has_none(tmp_path):
+    (tmp_path / "cat.json").write_text("{}", encoding="utf-8")
+    check = {"input_file": "cat.json", "expected_file": "cat.json"}
+    models = [{**GOOD, "default": True, "check": check, "size": "98MiB"}, {**GOOD, "version": "0.9", "state": "absent"}]
+    addresses = {"gpu-1": "10.0.0.1", "gpu-2": "fd00::2"}
+    assert inventory_findings(models, files_dir=str(tmp_path), groups={"gpu_hosts": ["gpu-1", "gpu-2"]}, addresses=addresses) == []
+    assert inventory_findings([]) == []
+
+
+@pytest.mark.parametrize("key", ["name", "version", "object", "sha256"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_missing_key(key, value):
+    (finding,) = inventory_findings([{**GOOD, key: value}])
+    assert f"has no {key}; add it" in finding
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"version": 1.1}, "The version of the model resnet50 1.1 is not text; write it in quotes"),
+        ({"sha256": 123}, "The sha256 of the model resnet50 1.0 is not text"),
+        ({"name": "res net"}, "may have letters, digits"),
+        ({"name": "../x"}, "may have letters, digits"),
+        ({"version": "1/0"}, "The version of the model resnet50 1/0 may have"),
+        ({"name": "x" * 129}, "may have letters, digits"),
+        ({"sha256": "9F" * 32}, "64 hexadecimal digits in lower case"),
+        ({"sha256": "9f" * 31}, "64 hexadecimal digits in lower case"),
+        ({"sha256": "9f" * 32 + "\n"}, "64 hexadecimal digits in lower case"),
+        ({"object": "/models/x.mar"}, "not a plain key"),
+        ({"object": "models//x.mar"}, "not a plain key"),
+        ({"object": "models/../x.mar"}, "not a plain key"),
+        ({"object": "models/"}, "not a plain key"),
+        ({"object": "models/x\n.mar"}, "control character"),
+        ({"object": "m" * 1025}, "more than 1024 bytes"),
+        ({"size": "big"}, "is not a size ('big')"),
+        ({"state": "absent", "default": True}, "absent and the default at once"),
+    ],
+)
+def test_wrong_value(options, words):
+    (finding,) = inventory_findings([{**GOOD, **options}])
+    assert words in finding
+
+
+@pytest.mark.parametrize("key", ["models/a b/ü+%/x.mar", "x.mar", ".hidden/x.mar"])
+def test_odd_keys_are_accepted(key):
+    assert inventory_findings([{**GOOD, "object": key}]) == []
+
+
+def test_lists():
+    twice = inventory_findings([GOOD, GOOD, GOOD])
+    assert twice == ["The model resnet50 1.0 is listed more than once in modelfleet_models; keep one entry."]
+    (defaults,) = inventory_findings([{**GOOD, "default": True}, {**GOOD, "version": "2.0", "default": True}])
+    assert "more than one default version (1.0, 2.0)" in defaults
+
+
+def test_check_files_are_looked_for_where_the_model_is_present(tmp_path):
+    model = {**GOOD, "check": {"input_file": "cat.json", "expected_file": "cat.expected.json"}}
+    findings = inventory_findings([model], files_dir=str(tmp_path))
+    assert [f"{tmp_path}/cat.json" in findings[0], f"{tmp_path}/cat.expected.json" in findings[1]] == [True, True]
+    assert inventory_findings([model]) == []
+    assert inventory_findings([{**model, "state": "absent"}], files_dir=str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("", "has no modelfleet_address"),
+        ("gpu-1.example.com", "is not an IP address"),
+        ("10.0.0.1/24", "is not an IP address"),
+        ("127.0.0.1", "is local to it"),
+        ("0.0.0.0", "is local to it"),
+    ],
+)
+def test_addresses(address, words):
+    (finding,) = inventory_findings([], addresses={"gpu-1": address})
+    assert "host gpu-1" in finding
+    assert words in finding
+
+
+def test_fleet():
+    findings = inventory_findings([], groups={"gpu_hosts": []}, addresses={"a": "10.0.0.1", "b": "10.0.0.1"})
+    assert findings == [
+        "The group gpu_hosts has no host; add at least one to the inventory.",
+        "The hosts a, b have one modelfleet_address (10.0.0.1); give each host its own.",
+    ]

@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _proc
+
+pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the fixtures are from a little-endian machine")
+
+TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0
+   1: 0B00D50A:1F42 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222 1 0 100 0 0 10 0
+   2: 0B00D50A:1F42 0C00D50A:9C40 01 00000000:00000000 00:00000000 00000000     0        0 333 1 0 100 0 0 10 0
+"""
+TCP6 = """\
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when
+   0: 00000000000000000000000000000000:0FA0 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 444 1
+   1: 0000000000000000FFFF00000100007F:0FA1 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 555 1
+"""
+MOUNTINFO = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 8:2 / /var/lib/model\\040fleet rw,relatime shared:2 - xfs /dev/sdb1 rw
+31 30 8:3 / /var/lib/model\\040fleet/models ro,relatime shared:3 - vfat /dev/sdc1 rw
+"""
+
+
+@pytest.fixture
+def proc(tmp_path):
+    for path, text in {
+        "net/tcp": TCP,
+        "net/tcp6": TCP6,
+        "self/mountinfo": MOUNTINFO,
+        "meminfo": "MemTotal:       24684084 kB\nMemFree: 1 kB\n",
+        "812/comm": "java\n",
+        "812/cgroup": "0::/system.slice/torchserve.service\n",
+        "813/comm": "nginx\n",
+        "813/cgroup": "0::/user.slice/user-0.slice/session-1.scope\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    for pid, inode in ((812, 111), (813, 444)):
+        (tmp_path / str(pid) / "fd").mkdir()
+        os.symlink(f"socket:[{inode}]", tmp_path / str(pid) / "fd/7")
+    return str(tmp_path)
+
+
+def test_listeners(proc):
+    seen = [(str(one["address"]), one["port"], one["inode"]) for one in _proc.listeners(proc)]
+    assert seen == [("127.0.0.1", 8080, "111"), ("10.213.0.11", 8002, "222"), ("::", 4000, "444"), ("127.0.0.1", 4001, "555")]
+
+
+def test_finds_a_real_listener():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (mine,) = (one for one in _proc.listeners() if one["port"] == port)
+        assert _proc.socket_owners([mine["inode"]])[mine["inode"]]["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "collide"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "10.0.0.1", False),
+        ("0.0.0.0", "10.0.0.1", True),
+        ("10.0.0.1", "::", True),
+    ],
+)
+def test_overlaps(one, other, collide):
+    assert _proc.overlaps(ipaddress.ip_address(one), ipaddress.ip_address(other)) is collide
+
+
+def test_socket_owners(proc):
+    assert _proc.socket_owners(["111", "444", "999"], proc) == {
+        "111": {"pid": 812, "program": "java", "unit": "torchserve.service"},
+        "444": {"pid": 813, "program": "nginx", "unit": ""},
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "mount"),
+    [
+        ("/nonexistent/usr", {"point": "/", "type": "ext4", "read_only": False}),
+        ("/var/lib/model fleet/pieces", {"point": "/var/lib/model fleet", "type": "xfs", "read_only": False}),
+        ("/var/lib/model fleet/models", {"point": "/var/lib/model fleet/models", "type": "vfat", "read_only": True}),
+        ("/var/lib/model fleets", {"point": "/", "type": "ext4", "read_only": False}),
+    ],
+)
+def test_mount_of(proc, path, mount):
+    assert _proc.mount_of(path, proc) == mount
+
+
+def test_memory(proc, tmp_path):
+    assert _proc.memory_bytes(proc) == 24684084 * 1024
+    assert _proc.memory_bytes(str(tmp_path / "nothing")) is None
+
+
+def test_clock_is_read_and_not_set():
+    assert _proc.clock_synchronized() in (True, False, None)

@@ -1,0 +1,256 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import time
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _proc
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.modules import preflight_info
+
+DEBIAN = ['PRETTY_NAME="Debian GNU/Linux 13 (trixie)"', "ID=debian", 'VERSION_ID="13"']
+DEFAULT_PATHS = ["pieces", "incoming", "models"]
+
+
+class Host:
+    """A host that has nothing to complain about, until a test spoils it."""
+
+    def __init__(self, monkeypatch):
+        self.os_release = DEBIAN
+        self.systemd = True
+        self.systemctl = (0, "systemd 257 (257.9-1)\n+PAM", "")
+        self.mounts = {"/": {"point": "/", "type": "ext4", "read_only": False}}
+        self.listeners = []
+        self.owners = {}
+        self.synchronized = True
+        self.names = {"models.s3.us-east-1.amazonaws.com"}
+        self.gpus = {"driver": "570.86.15", "cuda": "12.8", "gpus": [{"index": 0}]}
+        real_isdir, real_exists = os.path.isdir, os.path.exists
+        patch = monkeypatch.setattr
+        patch(_proc, "read_lines", lambda path: self.os_release)
+        patch(_proc, "memory_bytes", lambda: 8 * 1024**3)
+        patch(_proc, "mount_of", self.mount_of)
+        patch(_proc, "listeners", lambda: self.listeners)
+        patch(_proc, "socket_owners", lambda inodes: self.owners)
+        patch(_proc, "clock_synchronized", lambda: self.synchronized)
+        patch(os.path, "isdir", lambda path: self.systemd if path == "/run/systemd/system" else real_isdir(path))
+        patch(os.path, "exists", lambda path: False if path == "/run/systemd/container" else real_exists(path))
+        patch(socket, "getaddrinfo", self.getaddrinfo)
+        patch(preflight_info.AnsibleModule, "run_command", lambda _module, _command: self.systemctl)
+        patch(preflight_info, "read_gpus", self.read_gpus)
+        patch(preflight_info.platform, "machine", lambda: "x86_64")
+
+    def mount_of(self, path):
+        return self.mounts.get(os.path.basename(path), self.mounts["/"])
+
+    def listen(self, address, port, owner):
+        self.listeners.append({"address": ipaddress.ip_address(address), "port": port, "inode": str(port)})
+        if owner:
+            self.owners[str(port)] = owner
+
+    def getaddrinfo(self, name, *_args, **_kwargs):
+        if name not in self.names:
+            raise socket.gaierror(-2, "Name or service not known")
+
+    def read_gpus(self, _run_command, _program):
+        if isinstance(self.gpus, Exception):
+            raise self.gpus
+        return self.gpus
+
+
+@pytest.fixture
+def host(monkeypatch):
+    return Host(monkeypatch)
+
+
+@pytest.fixture
+def preflight(host, run_module, tmp_path):
+    def run(check=False, **options):
+        paths = [str(tmp_path / name) for name in DEFAULT_PATHS]
+        return run_module(preflight_info.main, {"data_dir": str(tmp_path), "one_filesystem": paths, **options}, check=check)
+
+    return run
+
+
+def only_finding(result):
+    (finding,) = result["findings"]
+    return finding
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_good_host_has_no_findings_and_is_not_changed(preflight, check):
+    result = preflight(
+        check=check,
+        gpu=True,
+        controller_epoch=time.time(),
+        names=["models.s3.us-east-1.amazonaws.com"],
+        ports=[{"port": 4000, "unit": "dfdaemon.service"}],
+        required_bytes=1,
+        required_memory_bytes=1024,
+    )
+    assert (result.get("failed", False), result["changed"], result["findings"]) == (False, False, [])
+    assert result["facts"]["os"] == "Debian GNU/Linux 13 (trixie)"
+    assert result["facts"]["systemd"] == 257
+    assert result["facts"]["gpus"] == [{"index": 0}]
+    assert abs(result["facts"]["clock"]["offset_s"]) < 30
+
+
+def test_every_finding_is_reported_at_once_and_named_in_the_failure(preflight, host):
+    host.os_release = ['PRETTY_NAME="Fedora Linux 43"', "ID=fedora", "VERSION_ID=43"]
+    host.systemd = False
+    host.gpus = {"driver": None, "cuda": None, "gpus": []}
+    host.listen("0.0.0.0", 4000, {"pid": 812, "program": "nginx", "unit": "nginx.service"})
+    result = preflight(
+        gpu=True,
+        controller_epoch=1000.0,
+        names=["nope.example.com"],
+        ports=[{"port": 4000, "unit": "dfdaemon.service"}],
+        required_bytes=10**18,
+        required_memory_bytes=10**12,
+    )
+    assert result["failed"]
+    assert [finding["check"] for finding in result["findings"]] == ["os", "systemd", "disk", "clock", "port", "name", "gpu", "memory"]
+    errors = [finding["message"] for finding in result["findings"] if finding["severity"] == "error"]
+    assert result["msg"] == "This host is not ready, 7 problems found: " + " ".join(errors)
+
+
+def test_findings_can_be_returned_without_failing(preflight, host):
+    host.systemd = False
+    result = preflight(fail_on_error=False)
+    assert not result.get("failed", False)
+    assert only_finding(result)["check"] == "systemd"
+
+
+@pytest.mark.parametrize(
+    ("lines", "supported"),
+    [
+        (["ID=debian", 'VERSION_ID="12"'], True),
+        (["ID=debian", 'VERSION_ID="11"'], False),
+        (["ID=ubuntu", 'VERSION_ID="24.04"'], True),
+        (["ID=ubuntu", 'VERSION_ID="25.04"'], False),
+        (["ID=rocky", 'VERSION_ID="9.5"', 'ID_LIKE="rhel centos fedora"'], True),
+        (["ID=custom", 'VERSION_ID="9"', 'ID_LIKE="rhel fedora"'], True),
+        (["ID=rhel", "VERSION_ID=10.0"], False),
+        ([], False),
+    ],
+)
+def test_operating_system(preflight, host, lines, supported):
+    host.os_release = lines
+    assert preflight().get("failed", False) is not supported
+
+
+def test_an_unsupported_operating_system_can_be_allowed(preflight, host):
+    host.os_release = ["ID=arch"]
+    result = preflight(allow_unsupported_os=True)
+    assert not result.get("failed", False)
+    assert only_finding(result)["severity"] == "warning"
+    assert only_finding(result)["message"] in str(result["warnings"])
+
+
+@pytest.mark.parametrize("answer", [(0, "systemd 241 (241)\n", ""), (1, "", "Failed to connect")])
+def test_systemd_that_is_old_or_broken(preflight, host, answer):
+    host.systemctl = answer
+    assert only_finding(preflight())["check"] == "systemd"
+
+
+def test_architecture(preflight, monkeypatch):
+    monkeypatch.setattr(preflight_info.platform, "machine", lambda: "riscv64")
+    assert "riscv64" in only_finding(preflight())["message"]
+
+
+def test_python(preflight, monkeypatch):
+    monkeypatch.setattr(preflight_info.platform, "python_version_tuple", lambda: ("3", "8", "20"))
+    assert only_finding(preflight())["check"] == "python"
+
+
+def test_what_the_directory_already_holds_counts(preflight, tmp_path):
+    (tmp_path / "pieces").mkdir()
+    (tmp_path / "pieces/content").write_bytes(b"x" * 1000000)
+    os.link(tmp_path / "pieces/content", tmp_path / "pieces/second-name")
+    status = os.statvfs(tmp_path)
+    held = preflight()["facts"]["disk"]["held_bytes"]
+    assert 1000000 <= held < 2000000
+    free = status.f_bavail * status.f_frsize
+    finding = only_finding(preflight(required_bytes=free + 10**12))
+    assert f"{tmp_path} needs" in finding["message"]
+    assert not preflight(required_bytes=held).get("failed", False)
+
+
+def test_stores_on_two_filesystems(preflight, host, tmp_path):
+    (tmp_path / "models").mkdir()
+    host.mounts["models"] = {"point": "/mnt/models", "type": "xfs", "read_only": False}
+    message = only_finding(preflight())["message"]
+    assert f"{tmp_path}/models on /mnt/models" in message
+    assert "different filesystems" in message
+
+
+@pytest.mark.parametrize(
+    ("mount", "severity", "word"),
+    [
+        ({"point": "/", "type": "ext4", "read_only": True}, "error", "mounted read-only"),
+        ({"point": "/", "type": "vfat", "read_only": False}, "error", "no hard links"),
+        ({"point": "/", "type": "nfs4", "read_only": False}, "warning", "network filesystem"),
+    ],
+)
+def test_filesystems_that_do_not_serve(preflight, host, mount, severity, word):
+    host.mounts["/"] = mount
+    finding = only_finding(preflight())
+    assert finding["severity"] == severity
+    assert word in finding["message"]
+
+
+@pytest.mark.parametrize(("shift", "wrong"), [(0, False), (45, False), (-90, True), (90, True)])
+def test_clock_against_the_controller(preflight, shift, wrong):
+    assert preflight(controller_epoch=time.time() + shift).get("failed", False) is wrong
+
+
+def test_clock_that_nothing_keeps(preflight, host):
+    host.synchronized = False
+    finding = only_finding(preflight())
+    assert (finding["check"], finding["severity"]) == ("clock", "warning")
+
+
+@pytest.mark.parametrize(
+    ("address", "owner", "message"),
+    [
+        ("0.0.0.0", {"pid": 5, "program": "dfdaemon", "unit": "dfdaemon.service"}, None),
+        ("127.0.0.1", {"pid": 5, "program": "nginx", "unit": "nginx.service"}, None),
+        ("10.0.0.1", {"pid": 5, "program": "nginx", "unit": "nginx.service"}, "taken by nginx (pid 5, nginx.service)"),
+        ("::", {"pid": 5, "program": "sh", "unit": ""}, "taken by sh (pid 5, no systemd unit)"),
+        ("10.0.0.1", None, "taken by a process that only root can see"),
+    ],
+)
+def test_ports(preflight, host, address, owner, message):
+    host.listen(address, 4000, owner)
+    result = preflight(ports=[{"port": 4000, "address": "10.0.0.1", "unit": "dfdaemon.service"}])
+    if message is None:
+        assert result["findings"] == []
+    else:
+        assert message in only_finding(result)["message"]
+
+
+def test_a_listen_address_that_is_none(preflight):
+    finding = only_finding(preflight(ports=[{"port": 4000, "address": "gpu-1", "unit": "dfdaemon.service"}]))
+    assert "gpu-1" in finding["message"]
+
+
+def test_a_broken_driver(preflight, host):
+    host.gpus = ModelFleetError("Failed to read the GPUs: reboot.")
+    assert only_finding(preflight(gpu=True)) == {"check": "gpu", "severity": "error", "message": "Failed to read the GPUs: reboot."}
+
+
+def test_gpus_are_not_looked_for_on_a_cpu_host(preflight, host):
+    host.gpus = ModelFleetError("must not be called")
+    assert preflight()["facts"]["gpus"] == []
+
+
+def test_bad_options_fail_with_a_sentence(preflight):
+    result = preflight(ports=[{"port": "four thousand", "unit": "dfdaemon.service"}])
+    assert result["failed"]
+    assert "port" in result["msg"]
