@@ -82,12 +82,13 @@ def fleet_report(results, models, seeds=None):
         problems.extend(f"{host}: {message}" for message in result.get("problems", []))
         registrations = {(one["name"], str(one["version"])): one for one in result.get("registrations", [])}
         checks = {(one["model"], str(one.get("version"))): one for one in result.get("checks", [])}
+        problems.extend(_not_served(host, present, result.get("served")))
         for model in present:
             key = (model["name"], str(model["version"]))
             rows.append(_row(host, key, registrations.get(key, {}), checks.get(key, {})))
     for row in rows:
         if row["answer_ok"] is False:
-            problems.append(f"{row['host']}: the answer of {row['model']} {row['version']} is wrong: {row['detail'] or 'no detail'}")
+            problems.append(f"{row['host']}: {row['model']} {row['version']} does not give its known answer: {row['detail']}")
     return {
         "ok": not problems,
         "problems": problems,
@@ -96,6 +97,20 @@ def fleet_report(results, models, seeds=None):
         "seeds": seeds or {},
         "origin": _origin(rows, seeds or {}),
     }
+
+
+def _not_served(host, present, served):
+    """Models that TorchServe does not have, or not with all workers. ``served`` is None where it was not asked."""
+    if served is None:
+        return
+    by_key = {(one["name"], str(one["version"])): one for one in served}
+    for model in present:
+        label = f"{host}: {model['name']} {model['version']}"
+        one = by_key.get((model["name"], str(model["version"])))
+        if one is None:
+            yield f"{label} is not served; run modelfleet.serving.site"
+        elif one["workers_ready"] < one["workers"]:
+            yield f"{label} has {one['workers_ready']} of {one['workers']} workers READY; see journalctl -u torchserve"
 
 
 def _row(host, key, registration, check):

@@ -10,6 +10,8 @@ short_description: Show the report of a fleet as lines of text
 version_added: 0.1.0
 description:
   - Turns a report of P(modelfleet.serving.fleet_report#filter) into a table, with the bytes from the origin below it.
+  - The columns say how long the registration and the first answer took, whether the answer was the known one,
+    and how many bytes came from the origin, from other peers and from the host's own piece store.
 positional: _input
 options:
   _input:
@@ -38,15 +40,15 @@ _value:
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
-HEADER = ("host", "model", "version", "registered", "first answer", "answer", "from origin", "from peers", "from itself")
-ANSWERS = {True: "ok", False: "WRONG", None: "not checked"}
+HEADER = ("host", "model", "version", "registered", "answered", "answer", "origin", "peers", "local")
+ANSWERS = {True: "ok", False: "FAILED", None: "unchecked"}
 # These columns hold numbers and are aligned to the right.
 RIGHT = (3, 4, 6, 7, 8)
 
 
 def fleet_table(report):
     table = [HEADER, *(_cells(row) for row in report["rows"])]
-    table.extend((host, "-", "-", "-", "-", "not checked", "-", "-", "-") for host in report["not_checked"])
+    table.extend((host, "-", "-", "-", "-", "unchecked", "-", "-", "-") for host in report["not_checked"])
     widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADER))]
     lines = ["  ".join(_align(text, column, widths[column]) for column, text in enumerate(cells)).rstrip() for cells in table]
     lines.insert(1, "-" * max(len(line) for line in lines))
@@ -59,7 +61,8 @@ def _align(text, column, width):
 
 def _cells(row):
     moved = row["bytes"]
-    sources = [human_bytes(moved[source]) if moved else "-" for source in ("origin", "remote_peer", "local_peer")]
+    # No single spaces inside a line: Ansible's YAML output would wrap it there.
+    sources = [human_bytes(moved[source]).replace(" ", "") if moved else "-" for source in ("origin", "remote_peer", "local_peer")]
     return (
         row["host"],
         row["model"],
@@ -77,7 +80,7 @@ def _registered(row):
 
 
 def _seconds(value):
-    return "-" if value is None else f"{value:.2f} s"
+    return "-" if value is None else f"{value:.2f}s"
 
 
 def _origin_line(origin):

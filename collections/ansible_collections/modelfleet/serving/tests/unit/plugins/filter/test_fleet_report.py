@@ -70,7 +70,7 @@ def test_wrong_answers_and_problems_are_listed():
     assert report["ok"] is False
     assert report["problems"] == [
         "gpu-2: TorchServe does not answer",
-        "gpu-1: the answer of resnet50 1.0 is wrong: y[0] is 0.2, not 0.1",
+        "gpu-1: resnet50 1.0 does not give its known answer: y[0] is 0.2, not 0.1",
     ]
     assert report["not_checked"] == ["gpu-3"]
     assert [row["answer_ok"] for row in report["rows"]] == [False, None]
@@ -81,3 +81,12 @@ def test_a_run_that_downloads_nothing():
     report = fleet_report({"gpu-1": {"registrations": [unchanged], "checks": [answered()]}}, MODELS)
     assert report["rows"][0]["bytes"] is None
     assert report["origin"] == {"bytes": 0, "model_bytes": 0, "ratio": None}
+
+
+def test_models_that_are_not_served_are_listed():
+    ready = {"name": "resnet50", "version": "1.0", "workers": 2, "workers_ready": 2}
+    results = {"gpu-1": {"served": [ready]}, "gpu-2": {"served": [{**ready, "workers_ready": 1}]}, "gpu-3": {"served": []}}
+    assert fleet_report(results, MODELS)["problems"] == [
+        "gpu-2: resnet50 1.0 has 1 of 2 workers READY; see journalctl -u torchserve",
+        "gpu-3: resnet50 1.0 is not served; run modelfleet.serving.site",
+    ]

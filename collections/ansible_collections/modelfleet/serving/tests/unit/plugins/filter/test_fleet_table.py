@@ -35,11 +35,11 @@ def test_table():
     unchanged = row(host="gpu-10", action="unchanged", register_seconds=0, answer_ok=False, bytes=None)
     lines = fleet_table(report(row(), unchanged, not_checked=["gpu-3"], bytes=65 * MIB, model_bytes=64 * MIB, ratio=1.0156))
     assert lines == [
-        "host    model     version  registered  first answer  answer       from origin  from peers  from itself",
-        "------------------------------------------------------------------------------------------------------",
-        "gpu-1   resnet50  1.0          4.21 s        0.05 s  ok                   0 B    64.0 MiB          0 B",
-        "gpu-10  resnet50  1.0       unchanged        0.05 s  WRONG                  -           -            -",
-        "gpu-3   -         -                 -             -  not checked            -           -            -",
+        "host    model     version  registered  answered  answer     origin    peers  local",
+        "----------------------------------------------------------------------------------",
+        "gpu-1   resnet50  1.0           4.21s     0.05s  ok             0B  64.0MiB     0B",
+        "gpu-10  resnet50  1.0       unchanged     0.05s  FAILED          -        -      -",
+        "gpu-3   -         -                 -         -  unchecked       -        -      -",
         "",
         "The origin sent 65.0 MiB for models of 64.0 MiB: 1.02 times their size.",
     ]
@@ -48,7 +48,7 @@ def test_table():
 def test_a_model_that_was_not_asked():
     line = fleet_table(report(row(action=None, register_seconds=None, first_inference_seconds=None, answer_ok=None, bytes=None)))[2]
     assert line.split("  ")[0] == "gpu-1"
-    assert "not checked" in line
+    assert "unchecked" in line
 
 
 @pytest.mark.parametrize(
