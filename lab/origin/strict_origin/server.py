@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mimetypes
 import os
@@ -350,12 +349,14 @@ def start(config: dict) -> dict[str, Server]:
     names = {"80": "http", "443": "https"}
     servers["proxy"].targets = {port: (local, servers[name].server_address[1]) for port, name in names.items() if name in servers}
     for server in servers.values():
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     return servers
 
 
 def stop(servers: dict[str, Server]) -> None:
-    for server in servers.values():
-        with contextlib.suppress(OSError):
-            server.shutdown()
-            server.server_close()
+    threads = [threading.Thread(target=server.shutdown) for server in servers.values()]
+    for thread in threads:
+        thread.start()
+    for thread, server in zip(threads, servers.values()):
+        thread.join()
+        server.server_close()
