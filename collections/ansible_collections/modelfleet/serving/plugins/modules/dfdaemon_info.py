@@ -33,6 +33,12 @@ options:
     description: Seconds to wait for a healthy dfdaemon. With V(0) it does not wait, and an unhealthy dfdaemon is a result, not an error.
     type: int
     default: 0
+  min_uptime_s:
+    description:
+      - Wait also until dfdaemon has been running for so many seconds.
+      - A scheduler takes notice of a seed peer up to 30 seconds after its start.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -61,6 +67,11 @@ version:
   returned: when healthy
   type: str
   sample: 1.5.10
+uptime_s:
+  description: Seconds since it started.
+  returned: when healthy
+  type: int
+  sample: 86400
 traffic:
   description: Bytes that it took since it started, by where they came from.
   returned: when healthy
@@ -109,6 +120,7 @@ def state(params):
         "healthy": True,
         "problem": "",
         "version": values.get("dragonfly_client_version", ({}, 0))[0].get("git_version", "unknown"),
+        "uptime_s": int(time.time() - values.get("process_start_time_seconds", ({}, 0))[1]),
         "traffic": parse_traffic(text),
         "disk": {
             "total": int(values.get("dragonfly_client_disk_space_total", ({}, 0))[1]),
@@ -121,7 +133,11 @@ def waited_for(params):
     deadline = time.monotonic() + params["wait_s"]
     while True:
         try:
-            return state(params)
+            result = state(params)
+            if result["uptime_s"] >= params["min_uptime_s"]:
+                return result
+            # Until then it can die and be young again.
+            time.sleep(params["min_uptime_s"] - result["uptime_s"])
         except ModelFleetError as exc:
             if time.monotonic() < deadline:
                 time.sleep(POLL_S)
@@ -155,6 +171,7 @@ def main():
             "metrics_url": {"type": "str", "default": "http://127.0.0.1:4002/metrics"},
             "storage_dir": {"type": "path", "default": "/var/lib/modelfleet/pieces"},
             "wait_s": {"type": "int", "default": 0},
+            "min_uptime_s": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

@@ -56,8 +56,8 @@ options:
         type: raw
   started_record:
     description:
-      - File with the C(sha256sum) lines that a daemon's unit wrote when it started.
-      - With it the result tells for each file whether the running daemon still has another content than the file.
+      - File with the C(sha256sum) lines that a daemon's unit wrote when it started. It may name more files than O(files), such as the unit.
+      - With it the result tells whether the daemon must be restarted, also when the files were changed by an earlier run that died.
     type: path
 seealso:
   - module: modelfleet.serving.dragonfly_release
@@ -160,10 +160,15 @@ def check(files):
         raise ModelFleetError(f"Refused the configuration because of {count}: {sentences}. Nothing was written.", problems=found)
 
 
-def started_from(record):
-    """Return {path: sha256} of what a daemon was started from."""
-    lines = (read_text(record) or "").splitlines() if record else []
-    return {path: digest for digest, _space, path in (line.partition("  ") for line in lines)}
+def stale_files(record, contents):
+    """The files of a sha256sum record that are different now; ``contents`` is what the files of this call hold, or will in check mode."""
+    stale = []
+    for line in record.splitlines():
+        digest, _space, path = line.partition("  ")
+        content = contents[path] if path in contents else read_text(path)
+        if content is None or hashlib.sha256(content.encode()).hexdigest() != digest:
+            stale.append(path)
+    return stale
 
 
 def run(module):
@@ -178,21 +183,17 @@ def run(module):
             text = text.replace(secret, HIDDEN)
         return text
 
-    record = started_from(module.params["started_record"])
-    results, diffs = [], []
+    results, diffs, contents = [], [], {}
     for entry in files:
-        content = HEADER + to_yaml(entry["config"])
-        changed, diff = put_file(module, entry["path"], content, shown=shown, params=entry)
-        started = record.get(entry["path"])
-        results.append(
-            {
-                "path": entry["path"],
-                "changed": changed,
-                "running_stale": None if started is None else started != hashlib.sha256(content.encode()).hexdigest(),
-            }
-        )
+        contents[entry["path"]] = HEADER + to_yaml(entry["config"])
+        changed, diff = put_file(module, entry["path"], contents[entry["path"]], shown=shown, params=entry)
+        results.append({"path": entry["path"], "changed": changed})
         diffs.append(diff)
     result = {"changed": any(entry["changed"] for entry in results), "files": results}
+    if module.params["started_record"]:
+        record = read_text(module.params["started_record"])
+        result["stale_files"] = stale_files(record or "", contents)
+        result["stale"] = not record or bool(result["stale_files"])
     if module._diff:
         result["diff"] = diffs
     return result
