@@ -31,6 +31,7 @@ class Host:
         self.synchronized = True
         self.names = {"models.s3.us-east-1.amazonaws.com"}
         self.gpus = {"driver": "570.86.15", "cuda": "12.8", "gpus": [{"index": 0}]}
+        self.gpu_error = ""
         real_isdir, real_exists = os.path.isdir, os.path.exists
         patch = monkeypatch.setattr
         patch(_proc, "read_lines", lambda path: self.os_release)
@@ -59,8 +60,8 @@ class Host:
             raise socket.gaierror(-2, "Name or service not known")
 
     def read_gpus(self, _run_command, _program):
-        if isinstance(self.gpus, Exception):
-            raise self.gpus
+        if self.gpu_error:
+            raise ModelFleetError(self.gpu_error)
         return self.gpus
 
 
@@ -241,12 +242,12 @@ def test_a_listen_address_that_is_none(preflight):
 
 
 def test_a_broken_driver(preflight, host):
-    host.gpus = ModelFleetError("Failed to read the GPUs: reboot.")
+    host.gpu_error = "Failed to read the GPUs: reboot."
     assert only_finding(preflight(gpu=True)) == {"check": "gpu", "severity": "error", "message": "Failed to read the GPUs: reboot."}
 
 
 def test_gpus_are_not_looked_for_on_a_cpu_host(preflight, host):
-    host.gpus = ModelFleetError("must not be called")
+    host.gpu_error = "must not be called"
     assert preflight()["facts"]["gpus"] == []
 
 
