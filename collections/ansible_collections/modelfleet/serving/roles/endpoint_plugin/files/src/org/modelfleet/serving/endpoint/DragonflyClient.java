@@ -58,6 +58,13 @@ final class DragonflyClient {
                     bytes += n;
                 }
             }
+            // The JDK's client takes a connection that ends early for the end of the body.
+            long announced = connection.getContentLengthLong();
+            if (announced >= 0 && bytes != announced) {
+                throw EndpointException.passingBadGateway(String.format(
+                        "Failed to get %s: dfdaemon at %s sent %d of %d bytes. Look at its journal.",
+                        config.storage.describe(key), config.proxyName, bytes, announced));
+            }
             return new Received(bytes, Hex.encode(digest.digest()));
         } catch (LocalWriteException e) {
             throw e;

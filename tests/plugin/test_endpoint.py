@@ -1,0 +1,288 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""POST /dragonfly/models on real TorchServe frontends, with a proxy that answers as dfdaemon does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+KEY = "models/tiny/1.0/tiny ü+%2F~.mar"
+
+
+def header(request, name):
+    return {key.lower(): value for key, value in request["headers"].items()}.get(name.lower())
+
+
+@pytest.fixture
+def published(dfdaemon, mar, torchserve):
+    content, sha256 = mar()
+    dfdaemon.objects[KEY] = content
+    return {"file_name": KEY, "sha256": sha256}
+
+
+def test_registers_a_verified_file(torchserve, dfdaemon, published):
+    status, answer = torchserve.register(**published, model_name="tiny", model_version="1.0")
+    assert status == 200
+    file = f"tiny-1.0-{published['sha256'][:12]}.mar"
+    assert answer["status"].startswith('Model "tiny" Version: 1.0 registered with 0 initial workers')
+    assert {name: answer[name] for name in ("model_name", "model_version", "file", "sha256", "downloaded")} == {
+        "model_name": "tiny",
+        "model_version": "1.0",
+        "file": file,
+        "sha256": published["sha256"],
+        "downloaded": True,
+    }
+    assert answer["bytes"] == len(dfdaemon.objects[KEY]) and answer["seconds"] >= 0
+    assert torchserve.files() == [file]
+    assert torchserve.registered() == {"tiny"}
+
+
+def test_the_request_names_the_task_by_content(torchserve, dfdaemon, published):
+    torchserve.register(**published)
+    (request,) = dfdaemon.requests
+    assert request["url"].scheme == "http" and request["url"].netloc == "models.s3.eu-west-1.amazonaws.com"
+    assert request["url"].path == "/models/tiny/1.0/tiny%20%C3%BC%2B%252F~.mar"
+    assert header(request, "X-Dragonfly-Content-For-Calculating-Task-ID") == f"sha256:{published['sha256']};piece_length=auto"
+    assert header(request, "X-Dragonfly-Use-P2P") == "true"
+    assert header(request, "X-Dragonfly-Force-Hard-Link") == "true"
+    assert header(request, "X-Dragonfly-Output-Path").startswith(str(torchserve.incoming))
+    assert header(request, "X-Dragonfly-Tag") == "fleet"
+    assert header(request, "X-Dragonfly-Filtered-Query-Params") == "a,b"
+    assert header(request, "X-Dragonfly-Piece-Length") is None
+
+
+def test_a_piece_length_is_part_of_the_name(torchserve, dfdaemon, published, config):
+    config(piece_length="16MiB")
+    torchserve.register(**published)
+    (request,) = dfdaemon.requests
+    assert header(request, "X-Dragonfly-Piece-Length") == "16MiB"
+    assert header(request, "X-Dragonfly-Content-For-Calculating-Task-ID").endswith(";piece_length=16MiB")
+
+
+def test_without_incoming_dir_the_plugin_writes_the_file(torchserve, dfdaemon, published, config):
+    config(incoming_dir=None)
+    assert torchserve.register(**published)[0] == 200
+    assert torchserve.files() == [f"tiny-1.0-{published['sha256'][:12]}.mar"]
+    assert header(dfdaemon.requests[0], "X-Dragonfly-Output-Path") is None
+
+
+def test_the_same_version_again_is_a_conflict_and_no_download(torchserve, dfdaemon, published):
+    torchserve.register(**published)
+    for names in ({}, {"model_name": "tiny", "model_version": "1.0"}):
+        status, answer = torchserve.register(**published, **names)
+        assert status == 409
+        assert "Model version 1.0 is already registered for model tiny, from the file tiny-1.0-" in answer["message"]
+    assert len(dfdaemon.requests) == 1
+    assert len(torchserve.files()) == 1
+
+
+def test_a_file_in_the_store_needs_no_network(torchserve, dfdaemon, published):
+    torchserve.register(**published)
+    torchserve.call("DELETE", "/models/tiny/1.0")
+    status, answer = torchserve.register(**published)
+    assert (status, answer["downloaded"]) == (200, False)
+    assert len(dfdaemon.requests) == 1
+
+
+def test_a_damaged_file_in_the_store_is_replaced(torchserve, dfdaemon, published):
+    (torchserve.store / f"tiny-1.0-{published['sha256'][:12]}.mar").write_bytes(b"damaged")
+    status, answer = torchserve.register(**published)
+    assert (status, answer["downloaded"]) == (200, True)
+    assert hashlib.sha256((torchserve.store / answer["file"]).read_bytes()).hexdigest() == published["sha256"]
+
+
+def test_calls_at_one_time_are_one_download(torchserve, dfdaemon, published):
+    dfdaemon.body_delay = 1.0
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: torchserve.register(**published), range(4)))
+    assert sorted(status for status, _ in answers) == [200, 409, 409, 409]
+    assert len(dfdaemon.requests) == 1
+    assert len(torchserve.files()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"file_name": ""}, "Parameter file_name is required"),
+        ({"file_name": "../secret.mar"}, "Parameter file_name must not have"),
+        ({"file_name": "/rooted.mar"}, "Parameter file_name must be a key"),
+        ({"file_name": "line\nfeed.mar"}, "Parameter file_name must be a key"),
+        ({"sha256": ""}, "Parameter sha256 is required"),
+        ({"sha256": "123"}, "Parameter sha256 must be 64 hexadecimal digits"),
+        ({"initial_workers": "many"}, "Parameter initial_workers must be a whole number"),
+        ({"batch_size": "-7"}, "Parameter batch_size must be a whole number"),
+        ({"synchronous": "perhaps"}, "Parameter synchronous must be true or false"),
+        ({"model_name": "other"}, "model_name is other, but the manifest of the archive says tiny"),
+        ({"model_version": "2.0"}, "model_version is 2.0, but the manifest of the archive says 1.0"),
+        ({"runtime": "cobol"}, "Invalid RuntimeType value: cobol"),
+    ],
+)
+def test_a_bad_parameter_is_400(torchserve, published, change, said):
+    status, answer = torchserve.register(**{**published, **change})
+    assert status == 400
+    assert said in answer["message"]
+    assert torchserve.files() == [] and torchserve.registered() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "said"),
+    [
+        (None, None, "it is not a zip file"),
+        ("../up", "1.0", "modelName in its manifest"),
+        ("a..b", "1.0", "modelName in its manifest"),
+        ("tiny", "1/0", "modelVersion in its manifest"),
+    ],
+)
+def test_what_is_no_model_archive_is_400(torchserve, dfdaemon, mar, name, version, said):
+    content = mar(name, version)[0] if name else b"no zip file at all"
+    dfdaemon.objects[KEY] = content
+    status, answer = torchserve.register(file_name=KEY, sha256=hashlib.sha256(content).hexdigest())
+    assert status == 400
+    assert said in answer["message"] and f"s3://models/{KEY}" in answer["message"]
+    assert torchserve.files() == []
+
+
+def test_a_missing_object_is_404_at_once(torchserve, dfdaemon):
+    status, answer = torchserve.register(file_name="none.mar", sha256="0" * 64)
+    assert status == 404 and "s3://models/none.mar" in answer["message"]
+    assert len(dfdaemon.requests) == 1
+
+
+def test_refused_by_the_origin_is_502_at_once(torchserve, dfdaemon, published):
+    dfdaemon.failures = [(403, "backend")]
+    status, answer = torchserve.register(**published)
+    assert status == 502 and "the origin refused with 403" in answer["message"]
+    assert len(dfdaemon.requests) == 1
+
+
+@pytest.mark.parametrize("failure", [(500, "dfdaemon"), (503, "proxy"), (429, "proxy"), (503, "backend")])
+def test_what_may_pass_is_tried_again(torchserve, dfdaemon, published, failure):
+    dfdaemon.failures = [failure]
+    assert torchserve.register(**published)[0] == 200
+    assert len(dfdaemon.requests) == 2
+    outputs = {header(request, "X-Dragonfly-Output-Path") for request in dfdaemon.requests}
+    assert len(outputs) == 2, "dfdaemon refuses a path that exists"
+
+
+def test_a_body_that_ends_early_is_tried_again(torchserve, dfdaemon, published):
+    dfdaemon.truncate = 1
+    assert torchserve.register(**published)[0] == 200
+    assert len(torchserve.files()) == 1
+
+
+def test_a_dead_dfdaemon_is_502_after_the_retries(torchserve, published, config):
+    config(addr="http://127.0.0.1:1", retry_seconds=2)
+    started = time.monotonic()
+    status, answer = torchserve.register(**published)
+    assert status == 502 and "through dfdaemon at 127.0.0.1:1" in answer["message"]
+    assert time.monotonic() - started < 10
+
+
+def test_silence_is_504(torchserve, dfdaemon, published, config):
+    config(read_timeout=1, retry_seconds=0)
+    dfdaemon.body_delay = 3
+    status, answer = torchserve.register(**published)
+    assert status == 504 and "sent nothing for too long" in answer["message"]
+    assert torchserve.files() == []
+
+
+def test_a_wrong_object_is_refused_and_a_repaired_one_heals(torchserve, dfdaemon, mar, published):
+    good = dfdaemon.objects[KEY]
+    dfdaemon.objects[KEY] = bad = mar(filler=b"other")[0]
+    for _ in range(2):
+        status, answer = torchserve.register(**published)
+        assert status == 502
+        assert published["sha256"] in answer["message"] and hashlib.sha256(bad).hexdigest() in answer["message"]
+        assert f"s3://models/{KEY}" in answer["message"]
+        assert torchserve.files() == []
+    names = [header(request, "X-Dragonfly-Content-For-Calculating-Task-ID") for request in dfdaemon.requests]
+    assert names[2] == f"{names[0]};generation={hashlib.md5(bad).hexdigest()}", "hosts agree on it: it is the origin's ETag"
+    assert names[1] != names[4], "a probe must not be answered from dfdaemon's cache"
+
+    dfdaemon.objects[KEY] = good
+    assert torchserve.register(**published)[0] == 200
+
+
+def test_a_linked_file_that_differs_is_refused(torchserve, dfdaemon, published, config):
+    config(retry_seconds=0)
+    dfdaemon.link = "wrong"
+    status, answer = torchserve.register(**published)
+    assert status == 502 and "differs from the bytes it sent" in answer["message"]
+    assert torchserve.files() == []
+
+
+def test_a_missing_directory_is_500(torchserve, published, config):
+    config(incoming_dir="/nonexistent/incoming")
+    status, answer = torchserve.register(**published)
+    assert status == 500 and "/nonexistent/incoming" in answer["message"]
+
+
+def test_abandoned_files_are_swept(torchserve, published):
+    old = torchserve.incoming / ".endpoint-old"
+    old.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    torchserve.register(**published)
+    assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no such file"),
+        ('{"addr": ', "not a valid JSON object"),
+        ("[]", "not a valid JSON object"),
+        ("{}", "addr is missing"),
+        ('{"addr": "https://127.0.0.1:4001"}', "addr must begin with http://"),
+        ('{"addr": "http://127.0.0.1:4001/x"}', "addr must be a URL without path"),
+        ('{"addr": "http://127.0.0.1:4001"}', "object_storage is missing"),
+        ('{"addr": "127.0.0.1", "object_storage": {"type": "floppy"}}', "object_storage.type names the store floppy"),
+        ('{"addr": "127.0.0.1", "object_storage": {"type": "s3"}}', "object_storage.bucket_name is missing"),
+        (
+            '{"addr": "127.0.0.1", "object_storage": {"type": "s3", "bucket_name": "b", "access_key": "a", "secret_key": ["PLANTED"]}}',
+            "object_storage.secret_key must be a single value",
+        ),
+    ],
+)
+def test_a_broken_configuration_is_an_answer_and_heals_without_a_restart(torchserve, published, config, text, said):
+    torchserve.config.unlink()
+    if text is not None:
+        torchserve.config.write_text(text)
+    status, answer = torchserve.register(**published)
+    assert status == 500
+    assert said in answer["message"] and str(torchserve.config) in answer["message"] and "PLANTED" not in answer["message"]
+    config()
+    assert torchserve.register(**published)[0] == 200
+
+
+def test_a_configuration_of_the_public_plugin_works_unchanged(torchserve, dfdaemon, mar, config):
+    config(require_sha256=None, incoming_dir=None, retry_seconds=None)
+    dfdaemon.objects["some/where/plain.mar"] = mar("plain", "3")[0]
+    status, answer = torchserve.register(file_name="some/where/plain.mar")
+    assert (status, answer["file"], answer["model_version"]) == (200, "plain.mar", "3")
+    assert header(dfdaemon.requests[0], "X-Dragonfly-Content-For-Calculating-Task-ID") is None
+    assert torchserve.register(file_name="some/where/plain.mar")[0] == 409
+    status, answer = torchserve.register(file_name="some/where/plain.mar", model_name="renamed")
+    assert (status, answer["model_name"]) == (200, "renamed")
+
+
+def test_get_says_whether_the_configuration_is_good(torchserve, config):
+    status, _headers, body = torchserve.call("GET", "/dragonfly/models")
+    assert status == 200 and json.loads(body)["storage"] == "s3://models/"
+    assert torchserve.call("GET", "/dragonfly/other")[0] == 404
+
+
+def test_no_secret_in_any_log(torchserve, dfdaemon, published):
+    torchserve.register(**published)
+    dfdaemon.failures = [(403, "backend")]
+    torchserve.register(file_name="other.mar", sha256="1" * 64)
+    logs = "".join(path.read_text(errors="replace") for path in [torchserve.home / "out.log", *(torchserve.home / "logs").glob("*.log")])
+    assert "s3://models/other.mar" in logs
+    for secret in ("PLANTED", "X-Amz-Signature"):
+        assert secret not in logs
