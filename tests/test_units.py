@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every systemd unit of the product, rendered by its role's own defaults, is valid and well sandboxed."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+
+import pytest
+import yaml
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+ROLES = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles"
+UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
+LIMIT = 2.5
+
+# A unit and the variables that give it another sandbox.
+VARIANTS = {path.name: (path, {}) for path in UNITS}
+VARIANTS.update({f"{path.name} on GPUs": (path, {"torchserve_device": "gpu"}) for path in UNITS if "torchserve" in path.name})
+
+FLEET = {
+    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+    "modelfleet_address": "10.0.0.1",
+    "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "a", "secret_key": "s"}},
+}
+
+
+@pytest.fixture(scope="module")
+def rendered(run, tmp_path_factory):
+    """Render all units in one play; an Ansible start takes longer than everything else here."""
+    work = tmp_path_factory.mktemp("units")
+    plays, files = [], {}
+    for number, (name, (path, variables)) in enumerate(VARIANTS.items()):
+        # systemd takes the name of a unit from its file.
+        files[name] = work / str(number) / path.stem
+        files[name].parent.mkdir()
+        role = path.parent.parent
+        plays.append(
+            {
+                "hosts": "localhost",
+                "connection": "local",
+                "gather_facts": False,
+                "vars": FLEET,
+                "vars_files": [f"{role}/defaults/main.yml", f"{role}/vars/main.yml"],
+                "tasks": [
+                    {"ansible.builtin.set_fact": variables or {"__nothing": True}},
+                    {"ansible.builtin.template": {"src": str(path), "dest": str(files[name]), "mode": "0644"}},
+                ],
+            }
+        )
+    (work / "render.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
+    finished = run("ansible-playbook", "-i", "localhost,", work / "render.yml")
+    assert finished.returncode == 0, finished.stdout
+    return files
+
+
+def test_there_are_units():
+    assert {"dfdaemon.service.j2", "dragonfly-scheduler.service.j2", "torchserve.service.j2"} <= set(VARIANTS)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sandbox(rendered, name):
+    result = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={LIMIT * 10:.0f}", "--no-pager", str(rendered[name])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(result.stdout.splitlines()[-1])
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_comes_back_after_a_kill(rendered, name):
+    text = rendered[name].read_text()
+    if "Type=oneshot" not in text:
+        assert "Restart=always" in text and "StartLimitIntervalSec=0" in text
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_is_understood_by_systemd(rendered, name):
+    result = subprocess.run(["systemd-analyze", "verify", str(rendered[name])], capture_output=True, text=True, check=False)
+    # The programs, users and other units are not there on a development machine.
+    complaints = [line for line in result.stderr.splitlines() if "is not executable" not in line and "not found" not in line]
+    assert [line for line in complaints if "Unknown" in line or "Failed to parse" in line or "ignoring" in line.lower()] == []
