@@ -112,7 +112,10 @@ def main(argv=None):
     parser.add_argument("--size-mib", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other weights and other answers")
     parser.add_argument(
-        "--out", type=Path, required=True, help="directory for <name>-<version>.mar, <name>-<version>.input.json and <name>-<version>.expected.json"
+        "--out",
+        type=Path,
+        required=True,
+        help="directory for <name>-<version>.mar, <name>-<version>.input.json and <name>-<version>.expected.json",
     )
     args = parser.parse_args(argv)
     if args.size_mib < 1:

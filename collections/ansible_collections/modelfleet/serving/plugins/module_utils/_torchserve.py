@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode
 
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
 MANAGEMENT_URL = "http://127.0.0.1:8081"
@@ -22,6 +21,8 @@ INFERENCE_URL = "http://127.0.0.1:8080"
 KEY_FILE = "/var/lib/torchserve/key_file.json"
 # TorchServe gives a worker process a fixed 2 minutes to come up, before startup_timeout begins.
 WORKER_BOOT_S = 120
+# A worker opens its GPU while it loads the model.
+GPU_GRACE_S = 15
 
 
 class Unreachable(ModelFleetError):
@@ -52,7 +53,7 @@ class Answer:
         """What the server said, in one line."""
         data = self.data
         text = data.get("message") or data.get("status") or self.text if isinstance(data, dict) else self.text
-        return " ".join(str(text).split()) or "HTTP {0} without a text".format(self.status)
+        return " ".join(str(text).split()) or f"HTTP {self.status} without a text"
 
     @property
     def key_refused(self):
@@ -71,7 +72,7 @@ def segment(text):
 
 def model_file(name, version, sha256):
     """Name of a model's file in the model store; two contents never share a name."""
-    return "{0}-{1}-{2}.mar".format(name, version, sha256[:12])
+    return f"{name}-{version}-{sha256[:12]}.mar"
 
 
 class TorchServe:
@@ -97,10 +98,8 @@ class TorchServe:
             answer = self._send(method, url, body, headers, timeout)
         if answer.key_refused:
             raise ModelFleetError(
-                "Failed to call {0} {1}: TorchServe refused the {2} key of {3}. Check that the file belongs to this TorchServe "
-                "and has not expired (token_expiration_min); a restart of torchserve.service makes a new one.".format(
-                    method, self.base_url + path, self.api, self.key_file
-                )
+                f"Failed to call {method} {self.base_url + path}: TorchServe refused the {self.api} key of {self.key_file}. Check that "
+                "the file is this TorchServe's and has not expired (token_expiration_min); a restart of torchserve.service makes a new one."
             )
         return answer
 
@@ -126,9 +125,8 @@ class TorchServe:
         except Exception as exc:  # open_url lets URLError, socket timeouts and HTTPException through
             reason = getattr(exc, "reason", None) or exc
             raise Unreachable(
-                "Failed to call {0} {1}: {2}. Check that torchserve.service runs on this host (journalctl -u torchserve).".format(
-                    method, url.split("?")[0], reason
-                )
+                f"Failed to call {method} {url.split('?')[0]}: {str(reason).rstrip('.')}. "
+                "Check that torchserve.service runs on this host (journalctl -u torchserve)."
             ) from exc
 
     def _key(self):
@@ -141,9 +139,7 @@ class TorchServe:
         except ValueError:
             return None  # half-written during a start; the refusal that follows reads it again
         except (OSError, AttributeError) as exc:
-            raise ModelFleetError(
-                "Failed to read TorchServe's key file {0}: {1}. Run the task with become.".format(self.key_file, exc)
-            ) from exc
+            raise ModelFleetError(f"Failed to read TorchServe's key file {self.key_file}: {exc}. Run the task with become.") from exc
         if key:
             self.module.no_log_values.add(key)
         return key
@@ -169,9 +165,7 @@ class TorchServe:
         while True:
             answer = self.call("GET", "/models", {"limit": 100, **({"next_page_token": token} if token else {})})
             if answer.status != 200:
-                raise ModelFleetError(
-                    "Failed to list the models at {0}: {1}. Check torchserve.service.".format(self.base_url, answer.message)
-                )
+                raise ModelFleetError(f"Failed to list the models at {self.base_url}: {answer.message}. Check torchserve.service.")
             names += [model["modelName"] for model in answer.data["models"]]
             token = answer.data.get("nextPageToken")
             if not token:
@@ -179,14 +173,12 @@ class TorchServe:
 
     def describe(self, name):
         """Return {version: description} of every registered version; ``is_default`` is added to each."""
-        answer = self.call("GET", "/models/{0}/all".format(segment(name)))
+        answer = self.call("GET", f"/models/{segment(name)}/all")
         if answer.status == 404:
             return {}
         if answer.status != 200:
-            raise ModelFleetError(
-                "Failed to describe model {0} at {1}: {2}. Check torchserve.service.".format(name, self.base_url, answer.message)
-            )
-        default = self.call("GET", "/models/{0}".format(segment(name)))
+            raise ModelFleetError(f"Failed to describe model {name} at {self.base_url}: {answer.message}. Check torchserve.service.")
+        default = self.call("GET", f"/models/{segment(name)}")
         default_version = default.data[0]["modelVersion"] if default.status == 200 else None
         return {item["modelVersion"]: {**item, "is_default": item["modelVersion"] == default_version} for item in answer.data}
 
@@ -198,53 +190,53 @@ class TorchServe:
             self.call(
                 "PUT", _version_path(name, version), {"min_worker": workers, "max_worker": workers, "synchronous": "false"}, body=b""
             ),
-            "scale model {0} {1} to {2} workers".format(name, version, workers),
+            f"scale model {name} {version} to {workers} workers",
         )
 
     def set_default(self, name, version):
         return self._done(
             self.call("PUT", _version_path(name, version) + "/set-default", body=b""),
-            "make {1} the default version of model {0}".format(name, version),
+            f"make {version} the default version of model {name}",
         )
 
     def unregister(self, name, version):
         answer = self.call("DELETE", _version_path(name, version), timeout=max(self.timeout, WORKER_BOOT_S + 10))
         if answer.status == 404:
             return answer
-        return self._done(answer, "unregister model {0} {1}".format(name, version))
+        return self._done(answer, f"unregister model {name} {version}")
 
     def _done(self, answer, doing):
         if answer.status >= 300:
             raise ModelFleetError(
-                "Failed to {0} at {1}: TorchServe answered {2}: {3}. See journalctl -u torchserve on this host.".format(
-                    doing, self.base_url, answer.status, answer.message.rstrip(".")
-                )
+                f"Failed to {doing} at {self.base_url}: TorchServe answered {answer.status}: {answer.message.rstrip('.')}. "
+                "See journalctl -u torchserve on this host."
             )
         return answer
 
     def wait_ready(self, name, version, workers, timeout, device="cpu"):
-        """Wait until ``workers`` workers are READY on ``device``; returns their number, raises ModelFleetError after ``timeout`` seconds.
+        """Wait until ``workers`` workers are READY on ``device``; raises ModelFleetError after ``timeout`` seconds.
 
         Neither /ping nor a 200 from a scale request proves it; only the described workers do.
         """
-        deadline = time.monotonic() + timeout
+        started = time.monotonic()
         while True:
             description = self.describe(name).get(version)
             states = description["workers"] if description else []
-            good = ready_workers(states, device)
-            if description is not None and len(good) >= workers:
-                return len(good)
-            if time.monotonic() >= deadline:
+            good = len(ready_workers(states, device))
+            if good >= workers and description:
+                return
+            waited = time.monotonic() - started
+            # Workers that are up on the CPU stay there.
+            if waited >= (min(timeout, GPU_GRACE_S) if len(ready_workers(states)) >= workers else timeout):
                 raise ModelFleetError(
-                    "Model {0} {1} at {2} has {3} of {4} workers READY after {5} s{6}. See journalctl -u torchserve on this host.".format(
-                        name, version, self.base_url, len(good), workers, int(timeout), _why_not(states, device)
-                    )
+                    f"Model {name} {version} at {self.base_url} has {good} of {workers} workers READY after {int(waited)} s: "
+                    f"{_why_not(states, device)}. See journalctl -u torchserve on this host."
                 )
             time.sleep(0.5)
 
 
 def _version_path(name, version):
-    return "/models/{0}/{1}".format(segment(name), segment(version))
+    return f"/models/{segment(name)}/{segment(version)}"
 
 
 def ready_workers(workers, device="cpu"):
@@ -265,7 +257,7 @@ def on_gpu(worker):
 
 def _holds_gpu(pid):
     """Whether the process has an NVIDIA device open; None when that cannot be seen from here."""
-    directory = "/proc/{0}/fd".format(pid)
+    directory = f"/proc/{pid}/fd"
     try:
         return any(re.match(r"/dev/nvidia\d", os.readlink(os.path.join(directory, fd))) for fd in os.listdir(directory))
     except OSError:
@@ -278,7 +270,7 @@ def _family(pid):
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open("/proc/{0}/stat".format(entry), "rb") as handle:
+                with open(f"/proc/{entry}/stat", "rb") as handle:
                     parents.setdefault(int(to_text(handle.read()).rpartition(")")[2].split()[1]), []).append(int(entry))
             except (OSError, IndexError, ValueError):
                 continue
@@ -291,9 +283,5 @@ def _family(pid):
 def _why_not(workers, device):
     fallen = [worker for worker in ready_workers(workers) if device == "gpu" and not on_gpu(worker)]
     if fallen:
-        return ": worker {0} runs on the CPU although the device is gpu; check that torch has CUDA and that nvidia-smi works here".format(
-            fallen[0].get("pid")
-        )
-    if workers:
-        return " (worker states: {0})".format(", ".join(sorted(str(worker.get("status")) for worker in workers)))
-    return " (it has no workers)"
+        return f"worker {fallen[0].get('pid')} runs on the CPU, not on a gpu; check torch's CUDA build and nvidia-smi on this host"
+    return "the workers are " + ", ".join(sorted(str(worker.get("status")) for worker in workers)) if workers else "it has no workers"

@@ -83,7 +83,6 @@ gpus:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._gpu import read_gpus
 

@@ -9,10 +9,10 @@ DOCUMENTATION = r"""
 module: torchserve_config
 short_description: Write TorchServe's configuration
 description:
-  - Writes C(config.properties), checked against the keys that the installed version of TorchServe reads. TorchServe itself ignores a key that it
-    does not know.
-  - Unless the configuration says otherwise, it binds loopback addresses, keeps token authorization on with keys that last as long as the process,
-    lets models be removed (with the key), and loads models from files only.
+  - Writes C(config.properties), checked against the keys that the installed version of TorchServe reads. TorchServe itself ignores a
+    key that it does not know.
+  - Unless the configuration says otherwise, it binds loopback addresses, keeps token authorization on with keys that last as long as
+    the process, lets models be removed (with the key), and loads models from files only.
 version_added: 0.1.0
 author: ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
@@ -89,7 +89,6 @@ problems:
 import hashlib
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve_config import KEYS, SAFE, problems, to_properties

@@ -26,8 +26,8 @@ options:
     default: /var/lib/torchserve/key_file.json
   record:
     description:
-      - The file that records what this host serves. With it, the module waits for a restore in progress, and RV(not_restored) tells what of the
-        record is not served.
+      - The file that records what this host serves. With it, the module waits for a restore in progress, and RV(not_restored) tells
+        what of the record is not served.
     type: path
   wait_s:
     description: How long to wait for TorchServe to answer, in seconds.
@@ -115,7 +115,6 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (

@@ -10,8 +10,8 @@ module: torchserve_model
 short_description: Register models at TorchServe
 description:
   - Makes each model of a list registered at its version with a number of READY workers, optionally as the default version, or absent.
-  - A model reaches the host through the endpoint plugin and Dragonfly (O(via=plugin)), or is a file that lies in the model store already (O(via=api)).
-  - A version that is registered with other content is never replaced. That fails before anything is changed.
+  - A model reaches the host through the endpoint plugin and Dragonfly (O(via=plugin)), or is a file in the model store already
+  (O(via=api)). - A version that is registered with other content is never replaced. That fails before anything is changed.
   - What this host serves is recorded in O(record), so that C(torchserve-models.service) can restore it without Ansible.
 version_added: 0.1.0
 author: ModelFleet developers (@modelfleet)
@@ -181,7 +181,6 @@ import time
 from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
@@ -215,7 +214,7 @@ class Record:
         try:
             return {(entry["name"], entry["version"]): entry for entry in json.loads(text)["models"]}
         except (ValueError, KeyError, TypeError):
-            self.module.warn("The record {0} was damaged and is written anew.".format(self.path))
+            self.module.warn(f"The record {self.path} was damaged and is written anew.")
             return {}
 
     @contextmanager
@@ -227,9 +226,7 @@ class Record:
         except OSError as exc:
             if not self.module.check_mode:
                 raise ModelFleetError(
-                    "Failed to open the state directory {0}: {1}. Run the role modelfleet.serving.torchserve first.".format(
-                        directory, exc.strerror
-                    )
+                    f"Failed to open the state directory {directory}: {exc.strerror}. Run the role modelfleet.serving.torchserve first."
                 ) from exc
             yield
             return
@@ -240,13 +237,21 @@ class Record:
         finally:
             os.close(handle)
 
-    def put(self, entry):
-        key = (entry["name"], entry["version"])
-        if entry["default"]:
-            for other in self.models.values():
-                if other["name"] == entry["name"] and other["version"] != entry["version"]:
-                    other["default"] = False
-        self.models[key] = entry
+    def put(self, model, file):
+        self.models[model["name"], model["version"]] = {
+            "name": model["name"],
+            "version": model["version"],
+            "file": file,
+            "sha256": model["sha256"],
+            "workers": model["workers"],
+            "default": False,
+            "params": given(model),
+        }
+
+    def set_defaults(self, served):
+        for (name, version), entry in self.models.items():
+            if version in served.get(name, {}):
+                entry["default"] = served[name][version]["is_default"]
 
     def drop(self, name, version):
         self.models.pop((name, version), None)
@@ -270,103 +275,69 @@ class ModelManager:
         self.record = Record(module)
         self.place = self.params["base_url"]
         self.results = []
+        # {name: {version: description}}: what is, and in check mode what would be.
         self.served = {}
 
     def run(self):
         wanted = self.params["models"]
         check_list(wanted, self.params["via"])
         with self.record.locked():
-            before = self.read_served(wanted)
+            self.read_served(sorted({model["name"] for model in wanted}))
+            before = self.lines()
             for model in wanted:
                 self.refuse_conflict(model)
             try:
+                # A new default version comes before the removal of the old one.
                 for model in sorted(wanted, key=lambda item: item["state"] == "absent"):
                     self.results.append(self.ensure(model) if model["state"] == "present" else self.remove(model, wanted))
             except ModelFleetError as exc:
-                exc.result.update(changed=self.changed, models=self.results)
+                exc.result.update(models=self.results)
                 raise
             finally:
+                self.record.set_defaults(self.served)
                 self.record.write()
-            after = self.predict(before, wanted) if self.module.check_mode else self.read_served(wanted)
         order = [(model["name"], model["version"]) for model in wanted]
-        result = {"models": sorted(self.results, key=lambda item: order.index((item["name"], item["version"]))), "changed": self.changed}
+        result = {
+            "changed": self.record.changed or any(result["action"] != "unchanged" for result in self.results),
+            "models": sorted(self.results, key=lambda item: order.index((item["name"], item["version"]))),
+        }
         if self.module._diff:
-            result["diff"] = {"before": _lines(before), "after": _lines(after), "before_header": self.place, "after_header": self.place}
+            result["diff"] = {"before": before, "after": self.lines(), "before_header": self.place, "after_header": self.place}
         return result
-
-    @property
-    def changed(self):
-        return self.record.changed or any(result["action"] != "unchanged" for result in self.results)
 
     # What is
 
-    def read_served(self, wanted):
-        """Fill ``self.served`` = {name: {version: description}} and return its comparable form."""
-        names = sorted({model["name"] for model in wanted})
+    def read_served(self, names):
         try:
-            self.served = {name: self.server.describe(name) for name in names}
+            for name in names:
+                self.served[name] = self.server.describe(name)
         except Unreachable:
             if not self.module.check_mode:
                 raise
             self.served = {name: self.recorded(name) for name in names}
-        return [
-            {
-                "name": name,
-                "version": version,
-                "file": os.path.basename(item["modelUrl"]),
-                "workers": len(self.ready(item)),
-                "default": item["is_default"],
-            }
-            for name in names
-            for version, item in sorted(self.served[name].items())
-        ]
 
     def recorded(self, name):
         """What a start of TorchServe will restore, in the shape of a description."""
         return {
-            entry["version"]: {
-                "modelUrl": entry["file"],
-                "is_default": entry["default"],
-                "minWorkers": entry["workers"],
-                "workers": [{"status": "READY"}] * entry["workers"],
-                "restored": True,
-            }
+            entry["version"]: self.predicted(entry["file"], entry["workers"], entry["default"])
             for entry in self.record.models.values()
             if entry["name"] == name
         }
 
+    def predicted(self, file, workers, default):
+        states = [{"status": "READY", "gpu": self.params["device"] == "gpu"}] * workers
+        return {"modelUrl": file, "minWorkers": workers, "workers": states, "is_default": default}
+
     def ready(self, item):
-        return ready_workers(item["workers"], "cpu" if item.get("restored") else self.params["device"])
+        return len(ready_workers(item["workers"], self.params["device"]))
 
-    def predict(self, before, wanted):
-        """What the list of served models would be after the run."""
-        gone = {(model["name"], model["version"]) for model in wanted}
-        kept = [item for item in before if (item["name"], item["version"]) not in gone]
-        files = {(item["name"], item["version"]): item for item in self.results}
-        moved = {model["name"] for model in wanted if model["default"]}
-        for item in kept:
-            item = dict(item)
-            if item["name"] in moved:
-                item["default"] = False
-        new = [
-            {
-                "name": model["name"],
-                "version": model["version"],
-                "file": files[model["name"], model["version"]]["file"],
-                "workers": model["workers"],
-                "default": self.becomes_default(model),
-            }
-            for model in wanted
-            if model["state"] == "present"
-        ]
-        return sorted(kept + new, key=lambda item: (item["name"], item["version"]))
-
-    def becomes_default(self, model):
-        served = self.served[model["name"]]
-        if model["default"]:
-            return True
-        here = served.get(model["version"])
-        return here["is_default"] if here else not served
+    def lines(self):
+        return "".join(
+            f"{name} {version}: {os.path.basename(item['modelUrl'])}, workers {self.ready(item)}"
+            + (", default\n" if item["is_default"] else "\n")
+            for name in sorted(self.served)
+            for version, item in sorted(self.served[name].items())
+        )
 
     # What should be
 
@@ -375,136 +346,143 @@ class ModelManager:
         here = self.served[model["name"]].get(model["version"])
         if model["state"] == "absent" or here is None:
             return
-        wanted, found = model_file(model["name"], model["version"], model["sha256"]), os.path.basename(here["modelUrl"])
+        wanted, found = file_of(model), os.path.basename(here["modelUrl"])
         if found != wanted:
             raise ModelFleetError(
-                "Model {name} {version} at {0} is registered with other content: it serves the file {1}, sha256 {sha256} would be {2}. "
-                "Nothing was changed; run rollout, or publish the new content under a new version.".format(
-                    self.place, found, wanted, **model
-                )
+                f"{title(model)} at {self.place} is registered with other content: it serves {found}, and sha256 {model['sha256']} "
+                f"would be {wanted}. Nothing was changed; run rollout, or publish the new content under a new version."
             )
         recorded = self.record.models.get((model["name"], model["version"]), {}).get("params", {})
         for key in PARAMS:
-            if model[key] is not None and key in recorded and recorded[key] != model[key]:
+            if model[key] is not None and recorded.get(key, model[key]) != model[key]:
                 raise ModelFleetError(
-                    "Model {name} {version} at {0} is registered with {1} {2}, not {3}. Nothing was changed: it takes effect at registration, so "
-                    "publish it as a new version, or remove this one (state: absent) first.".format(
-                        self.place, key, recorded[key], model[key], **model
-                    )
+                    f"{title(model)} at {self.place} is registered with {key} {recorded[key]}, not {model[key]}. Nothing was changed: "
+                    "it takes effect at registration, so publish a new version, or remove this one (state: absent) first."
                 )
 
     def ensure(self, model):
         name, version, workers = model["name"], model["version"], model["workers"]
-        result = {
-            "name": name,
-            "version": version,
-            "file": model_file(name, version, model["sha256"]),
-            "action": "unchanged",
-            "register_seconds": 0.0,
-            "workers_ready": workers,
-            "bytes": {},
-        }
         here = self.served[name].get(version)
-        if here is not None and not here["workers"] and workers:
-            result["action"] = "reregistered"
-        elif here is None:
+        result = outcome(model, file_of(model))
+        if here is None:
             result["action"] = "registered"
-        elif here["minWorkers"] != workers or len(self.ready(here)) < workers:
+        elif not here["workers"]:
+            result["action"] = "reregistered"
+        elif here["minWorkers"] != workers:
             result["action"] = "scaled"
-        if not self.module.check_mode:
-            self.apply(model, here, result)
-        if self.becomes_default(model) and not (here and here["is_default"]) and result["action"] == "unchanged":
+        elif model["default"] and not here["is_default"]:
             result["action"] = "default_set"
-        self.remember(model, result)
+        if self.module.check_mode:
+            self.predict(model, here, result["file"])
+        else:
+            self.apply(model, here, result)
+            self.served[name] = self.server.describe(name)
+        result["workers_ready"] = self.ready(self.served[name][version])
+        self.record.put(model, result["file"])
         return result
+
+    def predict(self, model, here, file):
+        others = self.served[model["name"]]
+        default = model["default"] or (here["is_default"] if here else not others)
+        if default:
+            for other in others.values():
+                other["is_default"] = False
+        others[model["version"]] = self.predicted(file, model["workers"], default)
 
     def apply(self, model, here, result):
         name, version, workers = model["name"], model["version"], model["workers"]
-        started = time.monotonic()
+        if result["action"] == "scaled":
+            self.server.scale(name, version, workers)
+        elif here and here["workers"] and not self.ready(here) and not self.recovers(model):
+            result["action"] = "reregistered"
         if result["action"] == "reregistered":
-            self.server.unregister(name, version)
+            self.server.unregister(*self.releasable(model))
         if result["action"] in ("registered", "reregistered"):
+            started = time.monotonic()
             result["bytes"] = self.register(model, result["file"])
             result["register_seconds"] = round(time.monotonic() - started, 3)
-        elif here["minWorkers"] != workers:
-            self.server.scale(name, version, workers)
-        result["workers_ready"] = self.server.wait_ready(name, version, workers, self.params["timeout"], self.params["device"])
+        self.server.wait_ready(name, version, workers, self.params["timeout"], self.params["device"])
         if model["default"] and not (here and here["is_default"]):
             self.server.set_default(name, version)
 
+    def recovers(self, model):
+        """Whether workers that are not READY become so by themselves within the time that a worker may take."""
+        try:
+            self.server.wait_ready(model["name"], model["version"], 1, model["startup_timeout"] or WORKER_BOOT_S, self.params["device"])
+        except ModelFleetError:
+            return False
+        return True
+
     def register(self, model, file):
         """Register, once more after a failure that left the name behind; returns the bytes by source."""
-        traffic = self.traffic()
-        query = {
-            "initial_workers": model["workers"],
-            "synchronous": "true",
-            **{key: model[key] for key in PARAMS if model[key] is not None},
-        }
-        if self.params["via"] == "plugin":
-            path = "/dragonfly/models"
+        via_plugin = self.params["via"] == "plugin"
+        query = {"initial_workers": model["workers"], "synchronous": "true", **given(model)}
+        if via_plugin:
             query.update(file_name=model["object"], sha256=model["sha256"], model_name=model["name"], model_version=model["version"])
         else:
-            path = "/models"
             query.update(url=file)
             self.verify_file(model, file)
+        path = "/dragonfly/models" if via_plugin else "/models"
         timeout = self.params["timeout"] + (model["startup_timeout"] or 0) + WORKER_BOOT_S
+        before = self.traffic()
         answer = self.server.register(query, path, timeout)
-        if answer.status >= 500 and model["version"] in self.server.describe(model["name"]):
-            self.server.unregister(model["name"], model["version"])
+        if answer.status >= 500 and self.clear_leftover(model):
             answer = self.server.register(query, path, timeout)
         if answer.status >= 300 and answer.status != 409:
-            leftover = self.server.describe(model["name"]).get(model["version"])
-            if leftover and not leftover["workers"]:
-                self.server.unregister(model["name"], model["version"])
-            raise ModelFleetError(self.explain(model, answer))
+            self.clear_leftover(model)
+            raise ModelFleetError(self.explain(model, path, answer))
         self.require_content(model, file)
         after = self.traffic()
-        return {source: max(0, after[source] - traffic[source]) for source in after} if traffic and after else {}
+        return {source: max(0, after[source] - before[source]) for source in after} if before and after else {}
+
+    def clear_leftover(self, model):
+        """A failed registration sometimes leaves the name behind with no READY worker; returns whether it did."""
+        leftover = self.server.describe(model["name"]).get(model["version"])
+        if leftover is None or self.ready(leftover):
+            return False
+        self.server.unregister(*self.releasable(model))
+        return True
 
     def require_content(self, model, file):
         """What is registered now is the version and the content that was asked for."""
         here = self.server.describe(model["name"]).get(model["version"])
         if here is None:
             raise ModelFleetError(
-                "Registered the object {object} at {0}, but it is not model {name} {version}. Make name and version in modelfleet_models equal "
-                "to the archive's MAR-INF/MANIFEST.json.".format(self.place, **model)
+                f"Registered {model['object'] or file} at {self.place}, but it is not {title(model)}. Make name and version in the list "
+                "of models equal to the archive's MAR-INF/MANIFEST.json."
             )
-        if os.path.basename(here["modelUrl"]) != file:
+        found = os.path.basename(here["modelUrl"])
+        if found != file:
             raise ModelFleetError(
-                "Model {name} {version} at {0} serves the file {1} instead of {2}. Set require_sha256 in the endpoint plugin's config.json, remove "
-                "the model (state: absent) and run again.".format(self.place, os.path.basename(here["modelUrl"]), file, **model)
+                f"{title(model)} at {self.place} serves {found} instead of {file}. Set require_sha256 in the endpoint plugin's "
+                "config.json, remove the model (state: absent) and run again."
             )
 
     def verify_file(self, model, file):
         path = os.path.join(self.params["model_store"], file)
         if not os.path.isfile(path):
-            raise ModelFleetError(
-                "Failed to register model {name} {version}: {0} does not exist on this host. Bring it there first, or use via: plugin.".format(
-                    path, **model
-                )
-            )
+            raise ModelFleetError(f"Failed to register {title(model)}: this host has no {path}. Bring it there first, or use via: plugin.")
         found = self.module.sha256(path)
-        if found != model["sha256"].lower():
+        if found != model["sha256"]:
             raise ModelFleetError(
-                "Failed to register model {name} {version}: {0} on this host has sha256 {1}, expected {sha256}. Remove the file and bring the "
-                "right one.".format(path, found, **model)
+                f"Failed to register {title(model)}: {path} on this host has sha256 {found}, expected {model['sha256']}. Remove the "
+                "file and bring the right one."
             )
 
-    def explain(self, model, answer):
+    def explain(self, model, path, answer):
         said = answer.message.rstrip(".")
-        place = "{0}{1}".format(self.place, "/dragonfly/models" if self.params["via"] == "plugin" else "/models")
-        if self.params["via"] == "plugin" and answer.status in (404, 405) and "Requested" in said:
+        if path != "/models" and answer.status in (404, 405) and "Requested" in said:
             return (
-                "Failed to register model {name} {version}: TorchServe at {0} has no endpoint plugin. Run the role modelfleet.serving.endpoint_plugin "
-                "and restart torchserve.service.".format(self.place, **model)
+                f"Failed to register {title(model)}: TorchServe at {self.place} has no endpoint plugin. Run the role "
+                "modelfleet.serving.endpoint_plugin and restart torchserve.service."
             )
-        remedy = (
-            "Check the object, its sha256 and the storage credentials"
-            if self.params["via"] == "plugin" and answer.status in (400, 403, 404, 502, 504)
-            else "See journalctl -u torchserve on this host"
-        )
-        return "Failed to register model {name} {version} at {0}: the answer was {1}: {2}. {3}; what was served before is still served.".format(
-            place, answer.status, said, remedy, **model
+        if path != "/models" and answer.status in (400, 403, 404, 502, 504):
+            remedy = f"Check the object {model['object']}, its sha256 and the storage credentials"
+        else:
+            remedy = "See journalctl -u torchserve on this host"
+        return (
+            f"Failed to register {title(model)}: {self.place}{path} answered {answer.status}: {said}. {remedy}; "
+            "what was served before is still served."
         )
 
     def traffic(self):
@@ -513,101 +491,101 @@ class ModelManager:
         try:
             return read_traffic(self.params["dfdaemon_metrics_url"])
         except ModelFleetError as exc:
-            self.module.warn("The bytes by source are unknown: {0}".format(exc))
+            self.module.warn(f"The bytes by source are unknown: {exc}")
             return {}
 
     def remove(self, model, wanted):
         name, version = model["name"], model["version"]
         here = self.served[name].get(version)
         recorded = self.record.models.get((name, version))
-        file = os.path.basename(here["modelUrl"]) if here else recorded["file"] if recorded else ""
-        if not file and model["sha256"]:
-            file = model_file(name, version, model["sha256"])
-        path = os.path.join(self.params["model_store"], file) if file else ""
-        exists = bool(path) and os.path.isfile(path)
-        if here is not None and not here.get("restored") and not self.module.check_mode:
-            self.unregister(model, wanted)
-        if exists and not self.module.check_mode:
-            try:
-                os.unlink(path)
-            except OSError as exc:
-                raise ModelFleetError(
-                    "Failed to remove {0} from the model store: {1}. Remove it by hand.".format(path, exc.strerror)
-                ) from exc
+        if here:
+            file = os.path.basename(here["modelUrl"])
+        elif recorded:
+            file = recorded["file"]
+        else:
+            file = file_of(model) if model["sha256"] else ""
+        path = os.path.join(self.params["model_store"], file)
+        exists = os.path.isfile(path)
+        result = outcome(model, file)
+        result["action"] = "removed" if here or recorded or exists else "unchanged"
+        if not self.module.check_mode:
+            if here:
+                self.server.unregister(*self.releasable(model, wanted))
+            if exists:
+                self.delete(path)
+        self.served[name] = {other: item for other, item in self.served[name].items() if other != version}
         self.record.drop(name, version)
-        self.served[name].pop(version, None)
-        return {
-            "name": name,
-            "version": version,
-            "file": file,
-            "action": "removed" if here is not None or exists else "unchanged",
-            "register_seconds": 0.0,
-            "workers_ready": 0,
-            "bytes": {},
-        }
+        return result
 
-    def unregister(self, model, wanted):
+    def releasable(self, model, wanted=()):
         """TorchServe refuses to unregister the default version while others exist, so another one becomes the default first."""
         name, version = model["name"], model["version"]
         described = self.server.describe(name)
-        leaving = {item["version"] for item in wanted if item["name"] == name and item["state"] == "absent"}
-        others = [other for other in described if other != version]
+        others = sorted(other for other in described if other != version)
         if described.get(version, {}).get("is_default") and others:
-            staying = [other for other in others if other not in leaving]
-            self.server.set_default(name, sorted(staying or others)[-1])
-        self.server.unregister(name, version)
+            leaving = {item["version"] for item in wanted if item["name"] == name and item["state"] == "absent"}
+            self.server.set_default(name, ([other for other in others if other not in leaving] or others)[-1])
+        return name, version
 
-    def remember(self, model, result):
-        self.record.put(
-            {
-                "name": model["name"],
-                "version": model["version"],
-                "file": result["file"],
-                "sha256": model["sha256"].lower(),
-                "workers": model["workers"],
-                "default": self.becomes_default(model),
-                "params": {key: model[key] for key in PARAMS if model[key] is not None},
-            }
-        )
+    def delete(self, path):
+        try:
+            os.unlink(path)
+        except OSError as exc:
+            raise ModelFleetError(f"Failed to remove {path} from the model store: {exc.strerror}. Remove it by hand.") from exc
+
+
+def title(model):
+    return f"model {model['name']} {model['version']}"
+
+
+def file_of(model):
+    return model_file(model["name"], model["version"], model["sha256"])
+
+
+def given(model):
+    return {key: model[key] for key in PARAMS if model[key] is not None}
+
+
+def outcome(model, file):
+    return {
+        "name": model["name"],
+        "version": model["version"],
+        "file": file,
+        "action": "unchanged",
+        "register_seconds": 0.0,
+        "workers_ready": 0,
+        "bytes": {},
+    }
 
 
 def check_list(models, via):
     """Fail on a list that contradicts itself or misses a key, before anything is read."""
     seen, defaults = set(), {}
     for model in models:
-        which = "model {name} {version}".format(**model)
         if (model["name"], model["version"]) in seen:
-            raise ModelFleetError("The list of models names {0} twice. Keep one entry for each name and version.".format(which))
+            raise ModelFleetError(f"The list of models names {title(model)} twice. Keep one entry for each name and version.")
         seen.add((model["name"], model["version"]))
         for key in ("name", "version"):
             if not NAME.fullmatch(model[key]):
                 raise ModelFleetError(
-                    "The {0} {1!r} in the list of models is not usable: letters, digits, dots, dashes and underscores, beginning with a letter or "
-                    "digit.".format(key, model[key])
+                    f"The {key} {model[key]!r} in the list of models is not usable. It has letters, digits, dots, dashes and "
+                    "underscores only, and begins with a letter or digit."
                 )
         if model["state"] == "absent":
             continue
-        for key in ("sha256",) + (("object",) if via == "plugin" else ()):
+        for key in ("sha256", "object") if via == "plugin" else ("sha256",):
             if not model[key]:
-                raise ModelFleetError("The {0} in the list of models has no {1}. Give its {1}.".format(which, key))
+                raise ModelFleetError(f"The {title(model)} in the list of models has no {key}. Give its {key}.")
         if not re.fullmatch(r"[0-9a-fA-F]{64}", model["sha256"]):
-            raise ModelFleetError("The sha256 of {0} is not 64 hexadecimal digits. Give the output of sha256sum of its .mar.".format(which))
+            raise ModelFleetError(f"The sha256 of {title(model)} is not 64 hexadecimal digits. Give the output of sha256sum of its .mar.")
+        model["sha256"] = model["sha256"].lower()
         if model["workers"] < 1:
-            raise ModelFleetError("The workers of {0} must be at least 1, not {1}.".format(which, model["workers"]))
-        if model["default"]:
-            if model["name"] in defaults:
-                raise ModelFleetError(
-                    "The list of models makes both {0} and {1} the default version of {2}. Set default on one.".format(
-                        defaults[model["name"]], model["version"], model["name"]
-                    )
-                )
-            defaults[model["name"]] = model["version"]
-
-
-def _lines(served):
-    return "".join(
-        "{name} {version}: {file}, {workers} workers{0}\n".format(", default" if item["default"] else "", **item) for item in served
-    )
+            raise ModelFleetError(f"The workers of {title(model)} must be at least 1, not {model['workers']}.")
+        if model["default"] and defaults.setdefault(model["name"], model["version"]) != model["version"]:
+            raise ModelFleetError(
+                f"The list of models makes both {defaults[model['name']]} and {model['version']} the default version of {model['name']}. "
+                "Set default on one."
+            )
 
 
 def main():

@@ -79,7 +79,7 @@ class Api:
                     return
             except Failure as exc:
                 if time.monotonic() >= deadline:
-                    raise Failure("{} after {} s; see journalctl -u torchserve".format(exc, timeout)) from exc
+                    raise Failure(f"{exc} after {timeout} s; see journalctl -u torchserve") from exc
             time.sleep(0.3)
 
     def version(self, model):
@@ -111,9 +111,9 @@ def verify(path, sha256):
             for block in iter(lambda: handle.read(1 << 20), b""):
                 digest.update(block)
     except OSError as exc:
-        raise Failure("{}: {}; run the playbook site, which brings it again".format(path, exc.strerror)) from exc
+        raise Failure(f"{path}: {exc.strerror}; run the playbook site, which brings it again") from exc
     if digest.hexdigest() != sha256:
-        raise Failure("{} has sha256 {}, expected {}; remove it and run the playbook site".format(path, digest.hexdigest(), sha256))
+        raise Failure(f"{path} has sha256 {digest.hexdigest()}, expected {sha256}; remove it and run the playbook site")
 
 
 def restore(api, model, store, timeout):
@@ -137,7 +137,7 @@ def restore(api, model, store, timeout):
     if model["default"]:
         status, data = api.call("PUT", version_path(model) + "/set-default")
         if status >= 300:
-            raise Failure("it did not become the default version: {}".format(said(data)))
+            raise Failure(f"it did not become the default version: {said(data)}")
 
 
 def register(api, model, timeout):
@@ -149,7 +149,7 @@ def register(api, model, timeout):
         api.call("DELETE", version_path(model))
         status, data = api.call("POST", "/models", query, limit)
     if status >= 300 and status != 409:
-        raise Failure("TorchServe answered {}: {}; see journalctl -u torchserve".format(status, said(data)))
+        raise Failure(f"TorchServe answered {status}: {said(data)}; see journalctl -u torchserve")
 
 
 def ready(item):
@@ -163,7 +163,7 @@ def read_record(path):
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise Failure("Cannot read the record {}: {}; run the playbook site, which writes it anew".format(path, exc)) from exc
+        raise Failure(f"Cannot read the record {path}: {exc}; run the playbook site, which writes it anew") from exc
 
 
 def complain(text):
@@ -187,18 +187,20 @@ def main(argv=None):
         api = Api(args.url, args.key_file)
         api.wait_up(args.timeout)
         for model in models:
+            title = f"model {model['name']} {model['version']}"
             started = time.monotonic()
             try:
                 restore(api, model, args.store, args.timeout)
                 print(
-                    "Restored model {name} {version} with {workers} workers in {0:.1f} s".format(time.monotonic() - started, **model), flush=True
+                    f"Restored {title} with {model['workers']} workers in {time.monotonic() - started:.1f} s",
+                    flush=True,
                 )
             except Failure as exc:
                 failed += 1
-                complain("Failed to restore model {name} {version}: {0}.".format(exc, **model))
+                complain(f"Failed to restore {title}: {exc}.")
     except Failure as exc:
         failed += 1
-        complain("{}.".format(exc))
+        complain(f"{exc}.")
     finally:
         os.close(lock)
     return 1 if failed else 0
