@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.modelfleet.serving.plugins.filter.dfdaemon_rules import FilterModule
+
+STORAGE = {"bucket": "models", "access_key": "AK", "secret_key": "PLANTED"}
+FILTERS = FilterModule().filters()
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({}, {"regex": r"^http://models\.s3\.us-east-1\.amazonaws\.com/", "useTLS": True}),
+        ({"endpoint": "https://minio.example.com:9000"}, {"regex": r"^http://models\.minio\.example\.com:9000/", "useTLS": True}),
+        ({"endpoint": "http://10.0.0.5:80"}, {"regex": r"^http://10\.0\.0\.5/", "useTLS": False}),
+        ({"endpoint": "http://[fd00::5]:9000"}, {"regex": r"^http://\[fd00::5\]:9000/", "useTLS": False}),
+    ],
+)
+def test_dfdaemon_rules(changes, rule):
+    assert FILTERS["dfdaemon_rules"]({"s3": {**STORAGE, **changes}}) == [rule]
+
+
+def test_origin_hosts():
+    assert FILTERS["origin_hosts"]({"s3": STORAGE}) == [{"host": "models.s3.us-east-1.amazonaws.com", "port": 443, "tls": True}]
+
+
+@pytest.mark.parametrize("name", sorted(FILTERS))
+def test_bad_input_is_a_filter_error_without_the_secret(name):
+    with pytest.raises(AnsibleFilterError, match="container") as raised:
+        FILTERS[name]({"s3": {**STORAGE, "container": "x"}})
+    assert "PLANTED" not in str(raised.value)
