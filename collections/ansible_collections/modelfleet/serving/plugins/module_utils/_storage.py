@@ -22,24 +22,21 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_s3 imp
 STORES = {store.name: store for store in (S3Store,)}
 
 
-def storage_argument_spec(required=True):
-    """The option ``storage`` of a module: exactly one store with its own keys."""
-    return {
-        "type": "dict",
-        "required": required,
-        "options": {name: {"type": "dict", "options": store.OPTIONS} for name, store in STORES.items()},
-        "mutually_exclusive": [sorted(STORES)],
-        "required_one_of": [sorted(STORES)],
-    }
+def storage_argument_spec():
+    """The option ``storage`` of a module: one store with its own keys; ``store_from`` refuses none."""
+    return _one_of({name: store.OPTIONS for name, store in STORES.items()}, required=True)
 
 
 def credentials_argument_spec():
     """The option ``credentials`` of a module that publishes: those of the same store, which may write."""
-    return {
-        "type": "dict",
-        "options": {name: {"type": "dict", "options": store.CREDENTIALS} for name, store in STORES.items()},
-        "mutually_exclusive": [sorted(STORES)],
-    }
+    return _one_of({name: store.CREDENTIALS for name, store in STORES.items()}, required=False)
+
+
+def _one_of(options, required):
+    spec = {"type": "dict", "required": required, "options": {name: {"type": "dict", "options": own} for name, own in options.items()}}
+    if len(options) > 1:  # Ansible's schema refuses a choice among one
+        spec["mutually_exclusive"] = [sorted(options)]
+    return spec
 
 
 def store_from(params):
@@ -47,7 +44,9 @@ def store_from(params):
     for name, store in STORES.items():
         if params.get(name) is not None:
             return store(params[name])
-    raise ModelFleetError("Failed to choose an object store: storage has none of the keys {}.".format(", ".join(sorted(STORES))))
+    raise ModelFleetError(
+        "Failed to choose an object store: storage has none of the keys {}. Describe one store.".format(", ".join(sorted(STORES)))
+    )
 
 
 def store_from_unchecked(storage):

@@ -108,7 +108,7 @@ def test_permissions_are_repaired(configure, args):
         ({"incoming_dir": "relative/dir"}, "incoming_dir"),
         ({"storage": {"s3": {"bucket": "NO", "access_key": "a", "secret_key": SECRET}}}, "storage.s3.bucket"),
         ({"storage": {"s3": {"access_key": "a", "secret_key": SECRET}}}, "missing required arguments: bucket found in storage -> s3"),
-        ({"storage": {}}, "one of the following is required: s3 found in storage"),
+        ({"storage": {}}, "storage has none of the keys s3"),
         ({"storage": {"s3": {"bucket": "models", "access_key": "a", "secret_key": SECRET, "container": "x"}}}, "storage.s3.container"),
     ],
 )
