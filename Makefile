@@ -1,0 +1,57 @@
+# The two commands a newcomer needs are "make demo" and "make test"; both do all the set-up on a fresh machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON ?= python3
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+REPORT := reports/demo
+
+.PHONY: help setup demo test lint collection-tests repository-tests scenario-tests clean purge
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: $(VENV)/complete ## Install what the lab needs: system packages, Python environment, Dragonfly programs, lab image
+	lab/setup
+	lab/dragonfly/build
+	lab/wheels
+	lab/image/build
+
+$(VENV)/complete: requirements-dev.txt lab/setup
+	lab/setup
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: setup ## Boot the lab fleet, publish a model, serve it on every GPU host, print the summary
+	lab/model/build
+	ansible-playbook playbooks/lab_up.yml
+	ansible-playbook playbooks/publish.yml
+	ansible-playbook playbooks/site.yml
+	@cat $(REPORT)/report.txt
+
+test: setup lint collection-tests repository-tests scenario-tests ## Run every check
+
+lint:
+	ruff check .
+	ruff format --check .
+	yamllint --strict .
+	ansible-lint --offline
+	shellcheck lab/setup lab/*/build lab/wheels tests/collection .ci/run
+
+collection-tests:
+	tests/collection
+
+repository-tests:
+	pytest tests lab
+
+scenario-tests:
+	molecule test -s default
+
+clean: ## Remove the lab: hosts, network, image, Python environment, reports
+	lab/clean
+
+purge: clean ## Remove the cached downloads and builds too
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/modelfleet"

@@ -1,0 +1,185 @@
+"""Faults: each ends in an error that names the thing, and what was served before is still served."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import GPU_HOSTS, MODELS, wait_until
+
+
+@pytest.fixture(autouse=True)
+def still_served(fleet, origin, serves):
+    """Whatever a test breaks: afterwards every host gives the known answer, nothing half-fetched is left."""
+    yield
+    origin.heal()
+    for name in GPU_HOSTS:
+        wait_until(lambda host=fleet[name]: serves(host), f"{name} serving")
+        assert fleet[name].check_output("find /var/lib/modelfleet/incoming -type f") == ""
+
+
+def stored(host):
+    return set(host.check_output("ls %s", MODELS).split())
+
+
+def test_origin_answers_403(fleet, origin, make_mar):
+    key = "faults/forbidden.mar"
+    digest = origin.put(key, make_mar("forbidden"))
+    origin.fault(key=key, status=403)
+    before = stored(fleet["gpu-1"])
+    status, answer = fleet["gpu-1"].register(key, sha256=digest)
+    assert status == 502, answer
+    assert "403" in answer["message"] and key in answer["message"]
+    assert stored(fleet["gpu-1"]) == before
+
+
+def test_object_does_not_exist(fleet):
+    status, answer = fleet["gpu-1"].register("faults/nowhere.mar", sha256="0" * 64)
+    assert status == 404, answer
+    assert "faults/nowhere.mar" in answer["message"]
+
+
+def test_wrong_sha256(fleet, origin, make_mar):
+    key = "faults/wrong-digest.mar"
+    digest = origin.put(key, make_mar("wrongdigest"))
+    wrong = "1" * 64
+    before = stored(fleet["gpu-1"])
+    status, answer = fleet["gpu-1"].register(key, sha256=wrong)
+    assert status == 502, answer
+    assert key in answer["message"] and wrong in answer["message"] and digest in answer["message"]
+    assert stored(fleet["gpu-1"]) == before
+
+
+def test_object_overwritten_then_repaired(fleet, origin, make_mar):
+    """Every host refuses the wrong bytes, and the next call heals without anybody's help, although every holder caches the wrong ones."""
+    key = "faults/overwritten.mar"
+    good, bad = make_mar("overwritten"), make_mar("overwritten", version="6.6.6")
+    origin.put(key, bad)
+    digest = __import__("hashlib").sha256(good).hexdigest()
+    for name in GPU_HOSTS:
+        status, answer = fleet[name].register(key, sha256=digest)
+        assert status == 502, answer
+        assert key in answer["message"]
+    origin.put(key, good)
+    for name in GPU_HOSTS:
+        status, answer = fleet[name].register(key, sha256=digest, initial_workers=1)
+        assert status == 200, answer
+        assert fleet[name].unregister("overwritten")[0] == 200
+
+
+def test_a_mar_that_is_not_a_zip(fleet, origin):
+    key = "faults/not-a-zip.mar"
+    digest = origin.put(key, b"no zip at all" * (1 << 19))
+    before = stored(fleet["gpu-1"])
+    status, answer = fleet["gpu-1"].register(key, sha256=digest)
+    assert status == 400, answer
+    assert key in answer["message"]
+    assert stored(fleet["gpu-1"]) == before
+
+
+def test_two_calls_for_one_file_are_one_download(fleet, origin, make_mar):
+    key = "faults/twice.mar"
+    content = make_mar("twice")
+    digest = origin.put(key, content)
+    host = fleet["gpu-2"]
+    before = host.traffic()["REMOTE_PEER"]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _call: host.register(key, sha256=digest, initial_workers=1), range(2)))
+    assert sorted(status for status, _answer in answers) == [200, 409], answers
+    assert host.traffic()["REMOTE_PEER"] - before == len(content)
+    assert host.unregister("twice")[0] == 200
+
+
+def test_the_same_bytes_under_another_name_are_local(fleet, models, origin):
+    """The same content again, under another key and another model name: dfdaemon has it, nobody sends a byte."""
+    host = fleet["gpu-1"]
+    model = models[0]
+    file = model["file"]
+    host.check_output("mv %s %s.aside", file, file)
+    before, sent = host.traffic(), origin.bytes_sent(model["object"])
+    try:
+        status, answer = host.register(model["object"], sha256=model["sha256"], model_name="again", initial_workers=1)
+        assert status == 200, answer
+    finally:
+        host.check_output("mv -f %s.aside %s", file, file)
+    after = host.traffic()
+    size = int(host.check_output("stat -c %%s %s", file))
+    assert after["LOCAL_PEER"] - before["LOCAL_PEER"] == size
+    assert (after["REMOTE_PEER"], after["BACK_TO_SOURCE"]) == (before["REMOTE_PEER"], before["BACK_TO_SOURCE"])
+    assert origin.bytes_sent(model["object"]) == sent
+    assert host.unregister("again")[0] == 200
+
+
+def test_dfdaemon_killed_while_peers_are_connected(fleet, origin, make_mar):
+    key = "faults/after-kill.mar"
+    digest = origin.put(key, make_mar("afterkill"))
+    for name in ("seed-1", "gpu-1"):
+        host = fleet[name]
+        old = host.check_output("systemctl show -p MainPID --value dfdaemon")
+        host.check_output("systemctl kill --signal=KILL dfdaemon")
+        wait_until(
+            lambda host=host, old=old: (
+                host.check_output("systemctl show -p MainPID --value dfdaemon") not in ("0", old)
+                and host.run("ss -Hltn sport = :4005").stdout
+                and host.active("dfdaemon")
+            ),
+            f"dfdaemon on {name} listening again",
+            seconds=30,
+        )
+    for name in GPU_HOSTS:
+        status, answer = fleet[name].register(key, sha256=digest, initial_workers=1)
+        assert status == 200, answer
+        assert fleet[name].unregister("afterkill")[0] == 200
+
+
+def test_dfdaemon_is_down(fleet, origin, make_mar):
+    key = "faults/no-proxy.mar"
+    digest = origin.put(key, make_mar("noproxy"))
+    host = fleet["gpu-3"]
+    host.check_output("systemctl stop dfdaemon")
+    try:
+        status, answer = host.register(key, sha256=digest, response_timeout=5)
+    finally:
+        host.check_output("systemctl start dfdaemon")
+    assert status == 502, answer
+    assert "127.0.0.1:4001" in answer["message"]
+
+
+def test_torchserve_killed(fleet, serves):
+    host = fleet["gpu-1"]
+    old = host.check_output("systemctl show -p MainPID --value torchserve")
+    host.check_output("systemctl kill --signal=KILL torchserve")
+    wait_until(lambda: host.check_output("systemctl show -p MainPID --value torchserve") not in ("0", old), "TorchServe starting again")
+    wait_until(lambda: serves(host), "TorchServe serving what it served")
+
+
+def test_host_rebooted_without_the_network(fleet, origin, serves):
+    """From local disk alone: neither the origin nor another host is asked."""
+    host = fleet["gpu-2"]
+    requests = origin.call("GET", "/counters")
+    subprocess.run(["podman", "restart", "--time", "30", host.container], check=True, capture_output=True)
+    wait_until(lambda: serves(host), "the rebooted host serving what it served")
+    assert origin.call("GET", "/counters")["objects"] == requests["objects"]
+    wait_until(lambda: host.active("dfdaemon") and host.active("torchserve-models"), "the rebooted host's units running")
+
+
+def test_a_served_version_is_never_replaced(fleet, models, play):
+    changed = [dict(models[0], sha256="2" * 64, check=models[0]["check"])]
+    for model in changed:
+        del model["file"]
+    finished = play("playbooks/site.yml", "-e", json.dumps({"modelfleet_models": changed}))
+    assert finished.returncode != 0
+    assert "rollout" in finished.stdout and models[0]["name"] in finished.stdout
+
+
+def test_a_run_that_died_before_its_restart_is_healed_by_the_next(fleet, play):
+    """The file is new, the daemon is old, no handler is pending: the next run must see it."""
+    host = fleet["gpu-3"]
+    old = host.check_output("systemctl show -p MainPID --value dfdaemon")
+    record = host.check_output("ls /run/dragonfly/started.sha256")
+    host.check_output("sed -i 's/^[0-9a-f]\\{8\\}/00000000/' %s", record)
+    finished = play("playbooks/site.yml", "--limit", "gpu-3")
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    assert host.check_output("systemctl show -p MainPID --value dfdaemon") != old

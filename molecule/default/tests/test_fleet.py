@@ -1,0 +1,106 @@
+"""The state of every host after the fleet has converged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import DAEMON_HOSTS, GPU_HOSTS, MODELS
+
+UNITS = {
+    "scheduler-1": ["dragonfly-scheduler"],
+    "seed-1": ["dfdaemon"],
+    **{name: ["dfdaemon", "torchserve", "torchserve-models"] for name in GPU_HOSTS},
+}
+USERS = {"dragonfly-scheduler": "dragonfly-scheduler", "dfdaemon": "dfdaemon", "torchserve": "torchserve"}
+# What may face the network; everything else listens on loopback.
+PUBLIC_PORTS = {"scheduler-1": {8002}, "seed-1": {4000, 4005}, **{name: {4000, 4005} for name in GPU_HOSTS}}
+
+
+def test_the_whole_fleet_is_tested(fleet):
+    assert sorted(fleet) == ["gpu-1", "gpu-2", "gpu-3", "scheduler-1", "seed-1"]
+
+
+@pytest.mark.parametrize("name", DAEMON_HOSTS)
+def test_units_run_and_start_at_boot(fleet, name):
+    for unit in UNITS[name]:
+        assert fleet[name].active(unit), unit
+    for unit in set(UNITS[name]) - {"torchserve-models"}:
+        assert fleet[name].check_output("systemctl is-enabled %s", unit) == "enabled"
+    assert fleet[name].check_output("systemctl --failed --no-legend --plain") == ""
+
+
+@pytest.mark.parametrize("name", DAEMON_HOSTS)
+def test_daemons_run_as_their_own_users(fleet, name):
+    for unit in set(UNITS[name]) & set(USERS):
+        pid = fleet[name].check_output("systemctl show -p MainPID --value %s", unit)
+        assert fleet[name].check_output("ps -o user:32= -p %s", pid).strip() == USERS[unit]
+
+
+@pytest.mark.parametrize("name", DAEMON_HOSTS)
+def test_only_the_peer_ports_face_the_network(fleet, name):
+    public = set()
+    for line in fleet[name].check_output("ss -Hltn").splitlines():
+        address, _colon, port = line.split()[3].rpartition(":")
+        if not address.strip("[]").startswith(("127.", "::1", "::ffff:127.")):
+            public.add(int(port))
+    assert public == PUBLIC_PORTS[name]
+
+
+@pytest.mark.parametrize("name", GPU_HOSTS)
+def test_every_model_has_its_workers_ready(fleet, models, name):
+    for model in models:
+        status, versions = fleet[name].request("GET", f"http://127.0.0.1:8081/models/{model['name']}/all")
+        assert status == 200
+        (version,) = [entry for entry in versions if entry["modelVersion"] == model["version"]]
+        assert [worker["status"] for worker in version["workers"]] == ["READY"] * model.get("workers", 1)
+
+
+@pytest.mark.parametrize("name", GPU_HOSTS)
+def test_every_host_gives_the_known_answer(fleet, serves, name):
+    assert serves(fleet[name])
+
+
+@pytest.mark.parametrize("name", GPU_HOSTS)
+def test_one_copy_on_disk(fleet, models, name):
+    for model in models:
+        inode, links = fleet[name].check_output("stat -c '%%i %%h' %s", model["file"]).split()
+        assert int(links) >= 2
+        assert fleet[name].check_output("find /var/lib/modelfleet/pieces -inum %s -type f", inode), "the model store's file is the piece store's file"
+
+
+@pytest.mark.parametrize("name", GPU_HOSTS)
+def test_a_model_file_is_what_was_declared(fleet, models, name):
+    for model in models:
+        assert fleet[name].check_output("sha256sum %s", model["file"]).split()[0] == model["sha256"]
+
+
+def test_the_origin_sends_a_model_about_once(fleet, models, origin):
+    size = sum(int(fleet["gpu-1"].check_output("stat -c %%s %s", model["file"])) for model in models)
+    assert max(int(fleet["gpu-1"].check_output("stat -c %%s %s", model["file"])) for model in models) >= 64 << 20
+    assert sum(origin.bytes_sent(model["object"]) for model in models) <= 1.05 * size
+    assert fleet["seed-1"].traffic()["BACK_TO_SOURCE"] == size
+    for name in GPU_HOSTS:
+        assert fleet[name].traffic() == {"BACK_TO_SOURCE": 0, "REMOTE_PEER": size, "LOCAL_PEER": 0}
+
+
+@pytest.mark.parametrize("name", GPU_HOSTS)
+def test_dfdaemon_cannot_write_where_torchserve_looks(fleet, name):
+    assert fleet[name].run("runuser -u dfdaemon -- touch %s/planted", MODELS).rc != 0
+    assert fleet[name].run("runuser -u nobody -- cat /etc/dragonfly-endpoint/config.json").rc != 0
+    assert fleet[name].run("runuser -u nobody -- ls /run/dragonfly").rc != 0
+
+
+@pytest.mark.parametrize("name", GPU_HOSTS)
+def test_secrets_are_private_and_not_logged(fleet, name):
+    host = fleet[name]
+    assert host.check_output("stat -c '%%a %%U' /etc/dragonfly-endpoint/config.json") == "600 torchserve"
+    assert host.check_output("stat -c '%%a %%U' /var/lib/torchserve/key_file.json") == "600 torchserve"
+    secret = json.loads(host.check_output("cat /etc/dragonfly-endpoint/config.json"))["object_storage"]["secret_key"]
+    assert host.run("journalctl --no-pager | grep -F -e %s -e X-Amz-Signature=", secret).stdout == ""
+    assert host.run("grep -rIlF -e %s -e X-Amz-Signature= /var/lib/torchserve /var/log /run/log", secret).stdout == ""
+
+
+@pytest.mark.parametrize("name", GPU_HOSTS)
+def test_no_temporary_file_is_left(fleet, name):
+    assert fleet[name].check_output("find /var/lib/modelfleet/incoming -type f") == ""
