@@ -396,7 +396,7 @@ class ModelManager:
         elif here and here["workers"] and not self.ready(here) and not self.recovers(model):
             result["action"] = "reregistered"
         if result["action"] == "reregistered":
-            self.server.unregister(*self.releasable(model))
+            self.unregister(model)
         if result["action"] in ("registered", "reregistered"):
             started = time.monotonic()
             result["bytes"] = self.register(model, result["file"])
@@ -440,7 +440,7 @@ class ModelManager:
         leftover = self.server.describe(model["name"]).get(model["version"])
         if leftover is None or self.ready(leftover):
             return False
-        self.server.unregister(*self.releasable(model))
+        self.unregister(model)
         return True
 
     def require_content(self, model, file):
@@ -508,24 +508,34 @@ class ModelManager:
         exists = os.path.isfile(path)
         result = outcome(model, file)
         result["action"] = "removed" if here or recorded or exists else "unchanged"
-        if not self.module.check_mode:
+        if self.module.check_mode:
+            heir = self.heir(model, self.served[name], wanted)
+            if heir:
+                self.served[name][heir]["is_default"] = True
+            self.served[name].pop(version, None)
+        else:
             if here:
-                self.server.unregister(*self.releasable(model, wanted))
+                self.unregister(model, wanted)
             if exists:
                 self.delete(path)
-        self.served[name] = {other: item for other, item in self.served[name].items() if other != version}
+            self.served[name] = self.server.describe(name)
         self.record.drop(name, version)
         return result
 
-    def releasable(self, model, wanted=()):
+    def unregister(self, model, wanted=()):
         """TorchServe refuses to unregister the default version while others exist, so another one becomes the default first."""
-        name, version = model["name"], model["version"]
-        described = self.server.describe(name)
-        others = sorted(other for other in described if other != version)
-        if described.get(version, {}).get("is_default") and others:
-            leaving = {item["version"] for item in wanted if item["name"] == name and item["state"] == "absent"}
-            self.server.set_default(name, ([other for other in others if other not in leaving] or others)[-1])
-        return name, version
+        heir = self.heir(model, self.server.describe(model["name"]), wanted)
+        if heir:
+            self.server.set_default(model["name"], heir)
+        self.server.unregister(model["name"], model["version"])
+
+    def heir(self, model, described, wanted):
+        """The version that becomes the default when this one goes, preferably one that stays; None when it needs none."""
+        if not described.get(model["version"], {}).get("is_default"):
+            return None
+        leaving = {item["version"] for item in wanted if item["name"] == model["name"] and item["state"] == "absent"}
+        others = [other for other in described if other != model["version"]]
+        return max([other for other in others if other not in leaving] or others, default=None)
 
     def delete(self, path):
         try:

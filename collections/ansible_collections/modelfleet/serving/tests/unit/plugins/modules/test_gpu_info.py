@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.modules import gpu_info
+
+TWO_GPUS = """<?xml version="1.0" ?>
+<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
+<nvidia_smi_log>
+  <timestamp>Sat Nov 21 11:00:00 2026</timestamp>
+  <driver_version>570.86.15</driver_version>
+  <cuda_version>12.8</cuda_version>
+  <attached_gpus>2</attached_gpus>
+  <gpu id="00000000:18:00.0">
+    <product_name>NVIDIA H100 80GB HBM3</product_name>
+    <mig_mode><current_mig>Disabled</current_mig><pending_mig>Disabled</pending_mig></mig_mode>
+    <uuid>GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f</uuid>
+    <fb_memory_usage><total>81559 MiB</total><reserved>551 MiB</reserved><used>17 MiB</used><free>80993 MiB</free></fb_memory_usage>
+  </gpu>
+  <gpu id="00000000:2A:00.0">
+    <product_name>NVIDIA A30</product_name>
+    <mig_mode><current_mig>Enabled</current_mig><pending_mig>Enabled</pending_mig></mig_mode>
+    <uuid>GPU-77777777-6a4b-8f0e-2f5d-0d4a5b3c2e1f</uuid>
+    <fb_memory_usage><total>24576 MiB</total><used>N/A</used></fb_memory_usage>
+  </gpu>
+</nvidia_smi_log>
+"""
+
+
+@pytest.fixture
+def read(tmp_path, run_module):
+    def run(text, rc=0, check=False):
+        (tmp_path / "out").write_text(text)
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat {tmp_path}/out\nexit {rc}\n")
+        program.chmod(0o755)
+        return run_module(gpu_info.main, {"nvidia_smi": str(program)}, check=check)
+
+    return run
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_two_gpus(read, check):
+    result = read(TWO_GPUS, check=check)
+    assert (result["changed"], result["driver"], result["cuda"]) == (False, "570.86.15", "12.8")
+    assert result["gpus"][0] == {
+        "index": 0,
+        "name": "NVIDIA H100 80GB HBM3",
+        "uuid": "GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f",
+        "bus_id": "00000000:18:00.0",
+        "memory_total_mib": 81559,
+        "memory_used_mib": 17,
+        "mig": False,
+    }
+    assert (result["gpus"][1]["mig"], result["gpus"][1]["memory_used_mib"]) == (True, None)
+
+
+def test_no_program_is_no_gpu(run_module, tmp_path):
+    result = run_module(gpu_info.main, {"nvidia_smi": str(tmp_path / "nothing")})
+    assert (result["gpus"], result["driver"], result.get("failed")) == ([], None, None)
+
+
+def test_no_devices(read):
+    assert read("No devices were found\n", 6)["gpus"] == []
+
+
+def test_broken_driver(read):
+    result = read("Failed to initialize NVML: Driver/library version mismatch\n", 18)
+    assert "Driver/library version mismatch" in result["msg"]
+
+
+def test_not_nvidias_program(read):
+    assert "is not XML" in read("hello")["msg"]

@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.modules import inference_check
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe
+
+
+@pytest.fixture
+def fake(tmp_path):
+    server = FakeTorchServe(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def check(fake, run_module):
+    def run(*checks, check=False, **options):
+        args = {"checks": list(checks), "base_url": fake.url, "key_file": str(fake.key_file), **options}
+        return run_module(inference_check.main, args, check=check)
+
+    return run
+
+
+def answers(fake, value, status=200):
+    fake.answer = lambda name, body: (status, value if isinstance(value, bytes) else json.dumps(value).encode())
+
+
+def test_near_numbers_are_equal(fake, check):
+    answers(fake, {"y": [1.00001, 2], "label": "cat"})
+    result = check({"model": "demo", "input": {"x": [1]}, "expected": {"y": [1, 2.0], "label": "cat"}})
+    assert not result["changed"]
+    (one,) = result["checks"]
+    assert (one["model"], one["version"], one["ok"], one["detail"]) == ("demo", "", True, "")
+    assert one["seconds"] > 0
+
+
+def test_reads_in_check_mode_too(fake, check):
+    answers(fake, [1])
+    assert check({"model": "demo", "input": "x", "expected": "[1]"}, check=True)["checks"][0]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "detail"),
+    [
+        ({"y": [1, 2.5]}, {"y": [1, 2]}, "$.y[1] is 2.5, expected 2 (tolerance 0.0001)"),
+        ({"y": [1]}, {"y": [1, 2]}, "$.y has 1 items, expected 2"),
+        ({"y": 1}, {"z": 1}, "$.y is not expected"),
+        ({}, {"z": 1}, "$.z is missing"),
+        ({"y": True}, {"y": 1}, "$.y is true, expected 1"),
+        ({"y": "cat"}, {"y": "dog"}, '$.y is "cat", expected "dog"'),
+        (None, {"y": "dog"}, '$ is null, expected {"y": "dog"}'),
+        ([], {"y": "dog"}, '$ is [], expected {"y": "dog"}'),
+        (b"oops", {"y": 1}, 'the answer is not JSON: "oops"'),
+        (b"oops", "fine", 'the answer is "oops", expected "fine"'),
+    ],
+)
+def test_first_difference(fake, check, found, expected, detail):
+    answers(fake, found)
+    result = check({"model": "demo", "version": "2.0", "input": "x", "expected": expected})
+    assert result["failed"]
+    assert result["checks"][0]["detail"] == detail
+    assert f"1 of 1 answers at {fake.url} are wrong: model demo 2.0: {detail}." in result["msg"]
+
+
+def test_tolerance(fake, check):
+    answers(fake, 1.04)
+    assert check({"model": "demo", "input": "x", "expected": 1.0, "tolerance": 0.05})["checks"][0]["ok"]
+
+
+def test_bytes(fake, check):
+    seen = []
+    fake.answer = lambda name, body: (seen.append(body), (200, b"\x00\x01\x02"))[1]
+    good = {"model": "demo", "input_base64": base64.b64encode(b"\xff\xd8").decode(), "expected_base64": "AAEC"}
+    assert check(good)["checks"][0]["ok"]
+    assert seen == [b"\xff\xd8"]
+    wrong = check({**good, "expected_base64": "AAE="}, fail_on_mismatch=False)
+    assert wrong["checks"][0]["detail"] == "the answer differs from byte 2 on (3 bytes, expected 2)"
+    assert "is not base64" in check({**good, "input_base64": "*"})["msg"]
+
+
+def test_server_error_is_quoted(fake, check):
+    answers(fake, {"code": 503, "type": "InternalServerException", "message": "Prediction failed"}, 503)
+    assert "model demo : the answer is 503: Prediction failed" in check({"model": "demo", "input": "x", "expected": 1})["msg"]
+
+
+def test_every_check_is_made(fake, check):
+    fake.answer = lambda name, body: (200, b"1" if name == "good" else b"2")
+    checks = [{"model": name, "input": "x", "expected": 1} for name in ("bad", "good", "tokenizer")]
+    result = check(*checks, fail_on_mismatch=False)
+    assert [one["ok"] for one in result["checks"]] == [False, True, False]
+
+
+def test_unreachable(check):
+    result = check({"model": "demo", "input": "x", "expected": 1}, base_url="http://127.0.0.1:9")
+    assert "http://127.0.0.1:9/predictions/demo" in result["msg"]
+
+
+def test_needs_input_and_expected(check):
+    assert "one of the following is required" in check({"model": "demo", "input": "x"})["msg"]

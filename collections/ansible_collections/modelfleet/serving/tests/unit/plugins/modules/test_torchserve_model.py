@@ -1,0 +1,278 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _torchserve
+from ansible_collections.modelfleet.serving.plugins.modules import torchserve_model
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
+
+CONTENT = b"a model"
+SHA = hashlib.sha256(CONTENT).hexdigest()
+FILE = f"demo-1.0-{SHA[:12]}.mar"
+DEMO = {"name": "demo", "version": "1.0", "object": "models/demo.mar", "sha256": SHA}
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    server = FakeTorchServe(tmp_path)
+    traffic = iter(range(0, 10**9, 100))
+    monkeypatch.setattr(torchserve_model, "read_traffic", lambda url: {"origin": 0, "remote_peer": next(traffic), "local_peer": 0})
+    monkeypatch.setattr(torchserve_model.time, "sleep", lambda seconds: None)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def apply(fake, tmp_path, run_module):
+    store, state = tmp_path / "models", tmp_path / "state"
+    store.mkdir()
+    state.mkdir()
+
+    def run(*models, check=False, diff=False, **options):
+        args = {
+            "models": list(models),
+            "base_url": fake.url,
+            "key_file": str(fake.key_file),
+            "model_store": str(store),
+            "record": str(state / "models.json"),
+            "record_group": "root",
+            "timeout": 2,
+            **options,
+        }
+        return run_module(torchserve_model.main, args, check=check, diff=diff)
+
+    run.store = store
+    run.record = state / "models.json"
+    run.recorded = lambda: {(m["name"], m["version"]): m for m in json.loads(run.record.read_text())["models"]}
+    return run
+
+
+def test_registers_once(fake, apply):
+    result = apply(DEMO, diff=True)
+    assert result["changed"]
+    (model,) = result["models"]
+    assert (model["action"], model["file"], model["workers_ready"]) == ("registered", FILE, 1)
+    assert model["bytes"] == {"origin": 0, "remote_peer": 100, "local_peer": 0}
+    assert result["diff"]["before"] == ""
+    assert result["diff"]["after"] == f"demo 1.0: {FILE}, workers 1, default\n"
+    assert apply.recorded()["demo", "1.0"] == {
+        "name": "demo", "version": "1.0", "file": FILE, "sha256": SHA, "workers": 1, "default": True, "params": {},
+    }  # fmt: skip
+    assert apply.record.stat().st_mode & 0o777 == 0o640
+    again = apply(DEMO)
+    assert not again["changed"]
+    assert again["models"][0]["action"] == "unchanged"
+
+
+def test_check_mode_predicts_and_changes_nothing(fake, apply):
+    predicted = apply(DEMO, check=True, diff=True)
+    assert predicted["changed"]
+    assert predicted["models"][0]["action"] == "registered"
+    assert not fake.changes()
+    assert not apply.record.exists()
+    assert predicted["diff"] == apply(DEMO, diff=True)["diff"]
+    assert not apply(DEMO, check=True)["changed"]
+
+
+def test_check_mode_before_torchserve_is_installed(apply, tmp_path):
+    missing = {"base_url": "http://127.0.0.1:9", "key_file": str(tmp_path / "none"), "record": "/nonexistent/state/models.json"}
+    result = apply(DEMO, check=True, **missing)
+    assert result["changed"]
+    assert result["models"][0]["action"] == "registered"
+
+
+def test_check_mode_while_torchserve_is_stopped_believes_the_record(apply):
+    apply(DEMO)
+    assert not apply(DEMO, check=True, base_url="http://127.0.0.1:9")["changed"]
+
+
+def test_stopped_torchserve_is_an_error(apply):
+    result = apply(DEMO, base_url="http://127.0.0.1:9")
+    assert result["failed"]
+    assert "http://127.0.0.1:9/models/demo/all" in result["msg"]
+    assert "torchserve.service" in result["msg"]
+
+
+def test_record_is_healed(fake, apply):
+    fake.put("demo", description("1.0", FILE))
+    assert apply(DEMO, check=True)["changed"]
+    assert apply(DEMO)["changed"]
+    assert not apply(DEMO)["changed"]
+    apply.record.write_text("not json")
+    assert apply(DEMO)["changed"]
+    assert ("demo", "1.0") in apply.recorded()
+
+
+def test_other_content_is_refused_before_any_change(fake, apply):
+    fake.put("demo", description("1.0", "demo-1.0-ffffffffffff.mar"))
+    result = apply({**DEMO, "name": "other"}, DEMO)
+    assert result["failed"]
+    assert "registered with other content" in result["msg"]
+    assert "run rollout" in result["msg"]
+    assert not fake.changes()
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ([DEMO, DEMO], "twice"),
+        ([{**DEMO, "sha256": None}], "has no sha256"),
+        ([{**DEMO, "object": None}], "has no object"),
+        ([{**DEMO, "sha256": "abc"}], "64 hexadecimal digits"),
+        ([{**DEMO, "workers": 0}], "at least 1"),
+        ([{**DEMO, "name": "../x"}], "not usable"),
+        ([{**DEMO, "default": True}, {**DEMO, "version": "2.0", "default": True}], "both 1.0 and 2.0"),
+        ([{**DEMO, "batch_sze": 4}], "batch_sze"),
+    ],
+)
+def test_bad_lists(fake, apply, models, words):
+    result = apply(*models)
+    assert result["failed"]
+    assert words in result["msg"]
+    assert not fake.calls
+
+
+def test_scales(fake, apply):
+    apply(DEMO)
+    result = apply({**DEMO, "workers": 3})
+    assert result["models"][0]["action"] == "scaled"
+    assert result["models"][0]["workers_ready"] == 3
+    assert apply.recorded()["demo", "1.0"]["workers"] == 3
+    assert not apply({**DEMO, "workers": 3})["changed"]
+
+
+def test_new_default_then_the_old_version_goes(fake, apply):
+    apply(DEMO)
+    (apply.store / FILE).write_bytes(CONTENT)
+    new, old = {**DEMO, "version": "2.0", "default": True}, {"name": "demo", "version": "1.0", "state": "absent"}
+    predicted = apply(old, new, check=True, diff=True)
+    result = apply(old, new, diff=True)
+    assert [model["action"] for model in result["models"]] == ["removed", "registered"]
+    assert predicted["diff"] == result["diff"]
+    assert list(fake.models["demo"]) == ["2.0"]
+    assert fake.defaults["demo"] == "2.0"
+    assert not (apply.store / FILE).exists()
+    assert list(apply.recorded()) == [("demo", "2.0")]
+    assert not apply(old, new)["changed"]
+
+
+def test_removing_the_default_version_leaves_another_default(fake, apply):
+    apply(DEMO, {**DEMO, "version": "2.0"})
+    assert apply.recorded()["demo", "1.0"]["default"]
+    gone = {"name": "demo", "version": "1.0", "state": "absent"}
+    predicted = apply(gone, check=True, diff=True)
+    assert apply(gone, diff=True)["diff"] == predicted["diff"]
+    assert fake.defaults["demo"] == "2.0"
+    assert apply.recorded()["demo", "2.0"]["default"]
+
+
+def test_default_is_set_on_a_registered_version(fake, apply):
+    apply(DEMO, {**DEMO, "version": "2.0"})
+    result = apply(DEMO, {**DEMO, "version": "2.0", "default": True})
+    assert [model["action"] for model in result["models"]] == ["unchanged", "default_set"]
+    assert not apply.recorded()["demo", "1.0"]["default"]
+
+
+def test_leftover_of_a_failed_registration_is_cleared_and_tried_once_more(fake, apply):
+    fake.failures = [(500, "WorkerInitializationException", "Failed to start workers", description("1.0", FILE, 0))]
+    assert apply(DEMO)["models"][0]["action"] == "registered"
+    assert "DELETE /models/demo/1.0" in fake.changes()
+
+
+def test_second_failure_names_what_torchserve_said(fake, apply):
+    apply({**DEMO, "name": "other"})
+    left = description("1.0", FILE, 0)
+    fake.failures = [(500, "WorkerInitializationException", "Failed to start workers for model demo", left)] * 2
+    result = apply({**DEMO, "name": "other"}, DEMO)
+    assert result["failed"]
+    assert "500: Failed to start workers for model demo. See journalctl" in result["msg"]
+    assert "other" in fake.models
+    assert "demo" not in fake.models
+    assert list(apply.recorded()) == [("other", "1.0")]
+
+
+def test_plugin_error_is_quoted_and_what_succeeded_is_recorded(fake, apply):
+    apply({**DEMO, "name": "first"})
+    fake.failures = [(502, "BadGatewayException", "The origin answered 403 for models/demo.mar.", None)]
+    result = apply({**DEMO, "name": "first"}, DEMO)
+    assert "502: The origin answered 403 for models/demo.mar. Check the object models/demo.mar" in result["msg"]
+    assert "what was served before is still served" in result["msg"]
+    assert [model["name"] for model in result["models"]] == ["first"]
+
+
+def test_missing_plugin(fake, apply):
+    fake.plugin = False
+    assert "has no endpoint plugin" in apply(DEMO)["msg"]
+
+
+def test_model_without_workers_is_registered_again(fake, apply):
+    fake.put("demo", description("1.0", FILE, 0, min_workers=1))
+    assert apply(DEMO)["models"][0]["action"] == "reregistered"
+
+
+def test_workers_that_never_become_ready(fake, apply, monkeypatch):
+    monkeypatch.setattr(_torchserve.time, "sleep", lambda seconds: None)
+    fake.put("demo", description("1.0", FILE, 2, status="UNLOADING"))
+    fake.register = lambda path, query: (200, {"status": "registered"})
+    result = apply({**DEMO, "workers": 2, "startup_timeout": 1}, timeout=1)
+    assert result["failed"]
+
+
+def test_worker_on_the_cpu_is_not_ready_for_gpu(fake, apply, monkeypatch):
+    monkeypatch.setattr(_torchserve, "GPU_GRACE_S", 0)
+    result = apply(DEMO, device="gpu")
+    assert "0 of 1 workers READY" in result["msg"]
+    assert "runs on the CPU" in result["msg"]
+
+
+def test_other_parameters_are_refused(apply):
+    apply({**DEMO, "batch_size": 4})
+    result = apply({**DEMO, "batch_size": 8})
+    assert "batch_size 4, not 8" in result["msg"]
+    assert not apply({**DEMO, "batch_size": 4})["changed"]
+
+
+def test_via_api(fake, apply):
+    model = {**DEMO, "object": None}
+    assert "has no " in apply(model, via="api")["msg"]
+    (apply.store / FILE).write_bytes(b"other")
+    assert "has sha256" in apply(model, via="api")["msg"]
+    (apply.store / FILE).write_bytes(CONTENT)
+    result = apply(model, via="api")
+    assert (result["models"][0]["action"], result["models"][0]["bytes"]) == ("registered", {})
+
+
+def test_name_that_torchserve_takes_for_its_token_api(apply):
+    assert apply({**DEMO, "name": "tokenizer"})["models"][0]["action"] == "registered"
+    assert not apply({**DEMO, "name": "tokenizer"})["changed"]
+
+
+def test_a_new_key_is_read_again(fake, apply, monkeypatch):
+    keys = fake.key_file.read_text()
+    fake.key_file.write_text(keys.replace("mgmtKEY1", "newKEY"))
+    old = fake.key_file.with_name("old.json")
+    old.write_text(keys)
+    monkeypatch.setattr(_torchserve.time, "sleep", lambda seconds: old.write_text(fake.key_file.read_text()))
+    assert apply(DEMO, key_file=str(old))["changed"]
+
+
+def test_the_key_is_never_shown(fake, apply):
+    fake.failures = [(502, "BadGatewayException", "leaked Bearer mgmtKEY1", None)]
+    result = apply(DEMO)
+    assert result["failed"]
+    assert "mgmtKEY1" not in json.dumps(result)
+
+
+def test_wrong_key(fake, apply, tmp_path, monkeypatch):
+    monkeypatch.setattr(_torchserve.time, "sleep", lambda seconds: None)
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"management": {"key": "WRONGKEY"}}')
+    result = apply(DEMO, key_file=str(wrong))
+    assert f"refused the management key of {wrong}" in result["msg"]
+    assert "WRONGKEY" not in json.dumps({k: v for k, v in result.items() if k != "invocation"})
