@@ -19,7 +19,7 @@ _KEYS = {
     "bool": """async_logging cpu_launcher_enable debug decode_input_request disable_system_metrics disable_token_authorization
         enable_envvars_config enable_grpc_ssl enable_metrics_api enable_model_api install_py_dep_per_model ipex_enable ipex_gpu_enable
         limit_max_image_pixels model_metrics_auto_detect prefer_direct_buffer ts_open_inference_protocol use_env_allowed_urls
-    use_native_io""",
+        use_native_io""",
     "int": """default_response_timeout default_workers_per_model grpc_inference_max_connection_age_grace_ms
         grpc_inference_max_connection_age_ms grpc_management_max_connection_age_grace_ms grpc_management_max_connection_age_ms io_ratio
         job_queue_size max_request_size max_response_size metric_time_interval netty_client_threads number_of_gpu number_of_netty_threads

@@ -11,7 +11,8 @@ short_description: Register models at TorchServe
 description:
   - Makes each model of a list registered at its version with a number of READY workers, optionally as the default version, or absent.
   - A model reaches the host through the endpoint plugin and Dragonfly (O(via=plugin)), or is a file in the model store already
-  (O(via=api)). - A version that is registered with other content is never replaced. That fails before anything is changed.
+    (O(via=api)).
+  - A version that is registered with other content is never replaced. That fails before anything is changed.
   - What this host serves is recorded in O(record), so that C(torchserve-models.service) can restore it without Ansible.
 version_added: 0.1.0
 author: ModelFleet developers (@modelfleet)
@@ -291,7 +292,7 @@ class ModelManager:
                 for model in sorted(wanted, key=lambda item: item["state"] == "absent"):
                     self.results.append(self.ensure(model) if model["state"] == "present" else self.remove(model, wanted))
             except ModelFleetError as exc:
-                exc.result.update(models=self.results)
+                exc.result.update(models=self.results, changed=any(result["action"] != "unchanged" for result in self.results))
                 raise
             finally:
                 self.record.set_defaults(self.served)
