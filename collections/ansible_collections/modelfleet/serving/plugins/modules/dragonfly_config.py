@@ -157,7 +157,7 @@ def check(files):
     if found:
         sentences = "; ".join("{key} in {path} {problem}".format(**problem) for problem in found)
         count = "a problem" if len(found) == 1 else f"{len(found)} problems"
-        raise ModelFleetError(f"Refused the configuration because of {count}: {sentences}. Nothing was written.", problems=found)
+        raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}", problems=found)
 
 
 def stale_files(record, contents):
