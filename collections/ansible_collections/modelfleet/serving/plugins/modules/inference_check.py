@@ -226,11 +226,15 @@ def run_check(server, check, timeout):
     return {"model": check["model"], "version": check["version"] or "", "ok": not detail, "seconds": seconds, "detail": detail}
 
 
+def _title(result):
+    return f"model {result['model']} {result['version']}".rstrip()
+
+
 def run(params, server):
     results = [run_check(server, check, params["timeout"]) for check in params["checks"]]
     wrong = [result for result in results if not result["ok"]]
     if wrong and params["fail_on_mismatch"]:
-        sentences = "; ".join("model {model} {version}: {detail}".format(**result) for result in wrong)
+        sentences = "; ".join(f"{_title(result)}: {result['detail']}" for result in wrong)
         raise ModelFleetError(
             f"{len(wrong)} of {len(results)} answers at {params['base_url']} are wrong: {sentences}. "
             "Check the model and its expected answer; see journalctl -u torchserve on this host.",

@@ -179,6 +179,7 @@ import json
 import os
 import re
 import time
+import zipfile
 from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
@@ -350,15 +351,15 @@ class ModelManager:
         wanted, found = file_of(model), os.path.basename(here["modelUrl"])
         if found != wanted:
             raise ModelFleetError(
-                f"{title(model)} at {self.place} is registered with other content: it serves {found}, and sha256 {model['sha256']} "
-                f"would be {wanted}. Nothing was changed; run rollout, or publish the new content under a new version."
+                f"Refused {title(model)}: it is registered with other content at {self.place}, where it serves {found}, and sha256 "
+                f"{model['sha256']} would be {wanted}. Nothing was changed; run rollout, or publish the new content under a new version."
             )
         recorded = self.record.models.get((model["name"], model["version"]), {}).get("params", {})
         for key in PARAMS:
             if model[key] is not None and recorded.get(key, model[key]) != model[key]:
                 raise ModelFleetError(
-                    f"{title(model)} at {self.place} is registered with {key} {recorded[key]}, not {model[key]}. Nothing was changed: "
-                    "it takes effect at registration, so publish a new version, or remove this one (state: absent) first."
+                    f"Refused {title(model)}: it is registered with {key} {recorded[key]} at {self.place}, not {model[key]}. Nothing was "
+                    "changed: it takes effect at registration, so publish a new version, or remove this one (state: absent) first."
                 )
 
     def ensure(self, model):
@@ -455,8 +456,8 @@ class ModelManager:
         found = os.path.basename(here["modelUrl"])
         if found != file:
             raise ModelFleetError(
-                f"{title(model)} at {self.place} serves {found} instead of {file}. Set require_sha256 in the endpoint plugin's "
-                "config.json, remove the model (state: absent) and run again."
+                f"Registered {title(model)}, but {self.place} serves {found} instead of {file}. Set require_sha256 in the endpoint "
+                "plugin's config.json, remove the model (state: absent) and run again."
             )
 
     def verify_file(self, model, file):
@@ -469,6 +470,8 @@ class ModelManager:
                 f"Failed to register {title(model)}: {path} on this host has sha256 {found}, expected {model['sha256']}. Remove the "
                 "file and bring the right one."
             )
+        if not zipfile.is_zipfile(path):
+            raise ModelFleetError(f"Failed to register {title(model)}: {path} on this host is not a .mar (a zip). Publish the model again.")
 
     def explain(self, model, path, answer):
         said = answer.message.rstrip(".")

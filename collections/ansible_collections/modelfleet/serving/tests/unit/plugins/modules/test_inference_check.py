@@ -87,7 +87,7 @@ def test_bytes(fake, check):
 
 def test_server_error_is_quoted(fake, check):
     answers(fake, {"code": 503, "type": "InternalServerException", "message": "Prediction failed"}, 503)
-    assert "model demo : the answer is 503: Prediction failed" in check({"model": "demo", "input": "x", "expected": 1})["msg"]
+    assert "model demo: the answer is 503: Prediction failed" in check({"model": "demo", "input": "x", "expected": 1})["msg"]
 
 
 def test_every_check_is_made(fake, check):

@@ -238,12 +238,15 @@ def test_other_parameters_are_refused(apply):
     assert not apply({**DEMO, "batch_size": 4})["changed"]
 
 
-def test_via_api(fake, apply):
+def test_via_api(fake, apply, monkeypatch):
     model = {**DEMO, "object": None}
     assert "has no " in apply(model, via="api")["msg"]
     (apply.store / FILE).write_bytes(b"other")
     assert "has sha256" in apply(model, via="api")["msg"]
     (apply.store / FILE).write_bytes(CONTENT)
+    assert "is not a .mar" in apply(model, via="api")["msg"]
+    assert not fake.changes()
+    monkeypatch.setattr(torchserve_model.zipfile, "is_zipfile", lambda path: True)
     result = apply(model, via="api")
     assert (result["models"][0]["action"], result["models"][0]["bytes"]) == ("registered", {})
 
