@@ -234,7 +234,8 @@ def test_worker_on_the_cpu_is_not_ready_for_gpu(fake, apply, monkeypatch):
 def test_other_parameters_are_refused(apply):
     apply({**DEMO, "batch_size": 4})
     result = apply({**DEMO, "batch_size": 8})
-    assert "batch_size 4, not 8" in result["msg"]
+    assert "registered with batch_size 4" in result["msg"]
+    assert "not 8" in result["msg"]
     assert not apply({**DEMO, "batch_size": 4})["changed"]
 
 
