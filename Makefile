@@ -6,31 +6,31 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-REPORT := reports/demo
 
 .PHONY: help setup demo test lint collection-tests repository-tests scenario-tests clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: $(VENV)/complete ## Install what the lab needs: system packages, Python environment, Dragonfly programs, lab image
+setup: $(VENV)/complete ## Install what the lab needs: system packages, Python environment, Dragonfly programs, wheels, lab image
 	lab/setup
-	lab/dragonfly/build
+	lab/dragonfly/releases
 	lab/wheels
 	lab/image/build
 
-$(VENV)/complete: requirements-dev.txt lab/setup
+$(VENV)/complete: requirements-dev.txt
 	lab/setup
 	$(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing the Python environment (a minute)"
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
 demo: setup ## Boot the lab fleet, publish a model, serve it on every GPU host, print the summary
-	lab/model/build
+	lab/model/make_model.py --out .cache/files
 	ansible-playbook playbooks/lab_up.yml
 	ansible-playbook playbooks/publish.yml
 	ansible-playbook playbooks/site.yml
-	@cat $(REPORT)/report.txt
+	@echo; cat reports/modelfleet-lab/report.txt; echo "The same facts in JSON: reports/modelfleet-lab/report.json"
 
 test: setup lint collection-tests repository-tests scenario-tests ## Run every check
 
@@ -39,7 +39,7 @@ lint:
 	ruff format --check .
 	yamllint --strict .
 	ansible-lint --offline
-	shellcheck lab/setup lab/*/build lab/wheels tests/collection .ci/run
+	shellcheck lab/setup lab/wheels lab/clean lab/image/build tests/collection .ci/run
 
 collection-tests:
 	tests/collection
@@ -48,6 +48,7 @@ repository-tests:
 	pytest tests lab
 
 scenario-tests:
+	lab/model/make_model.py --out .cache/files
 	molecule test -s default
 
 clean: ## Remove the lab: hosts, network, image, Python environment, reports

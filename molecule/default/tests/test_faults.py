@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,7 @@ def test_object_overwritten_then_repaired(fleet, origin, make_mar):
     key = "faults/overwritten.mar"
     good, bad = make_mar("overwritten"), make_mar("overwritten", version="6.6.6")
     origin.put(key, bad)
-    digest = __import__("hashlib").sha256(good).hexdigest()
+    digest = hashlib.sha256(good).hexdigest()
     for name in GPU_HOSTS:
         status, answer = fleet[name].register(key, sha256=digest)
         assert status == 502, answer
@@ -92,23 +93,25 @@ def test_two_calls_for_one_file_are_one_download(fleet, origin, make_mar):
     assert host.unregister("twice")[0] == 200
 
 
-def test_the_same_bytes_under_another_name_are_local(fleet, models, origin):
-    """The same content again, under another key and another model name: dfdaemon has it, nobody sends a byte."""
+def test_the_same_bytes_under_another_name_are_local(fleet, origin, make_mar):
+    """The same content under another key: dfdaemon has it, nobody sends a byte."""
     host = fleet["gpu-1"]
-    model = models[0]
-    file = model["file"]
-    host.check_output("mv %s %s.aside", file, file)
-    before, sent = host.traffic(), origin.bytes_sent(model["object"])
-    try:
-        status, answer = host.register(model["object"], sha256=model["sha256"], model_name="again", initial_workers=1)
-        assert status == 200, answer
-    finally:
-        host.check_output("mv -f %s.aside %s", file, file)
+    content = make_mar("again")
+    digest = origin.put("faults/first-name.mar", content)
+    assert host.register("faults/first-name.mar", sha256=digest, initial_workers=1)[0] == 200
+    assert host.unregister("again")[0] == 200
+    host.check_output("rm %s", f"{MODELS}/again-1.0-{digest[:12]}.mar")
+    origin.put("faults/second-name.mar", content)
+    before = host.traffic()
+    status, answer = host.register("faults/second-name.mar", sha256=digest, initial_workers=1)
+    assert status == 200, answer
     after = host.traffic()
-    size = int(host.check_output("stat -c %%s %s", file))
-    assert after["LOCAL_PEER"] - before["LOCAL_PEER"] == size
-    assert (after["REMOTE_PEER"], after["BACK_TO_SOURCE"]) == (before["REMOTE_PEER"], before["BACK_TO_SOURCE"])
-    assert origin.bytes_sent(model["object"]) == sent
+    assert {source: after[source] - before[source] for source in after} == {
+        "BACK_TO_SOURCE": 0,
+        "REMOTE_PEER": 0,
+        "LOCAL_PEER": len(content),
+    }
+    assert origin.bytes_sent("faults/second-name.mar") == 0
     assert host.unregister("again")[0] == 200
 
 
@@ -165,11 +168,38 @@ def test_host_rebooted_without_the_network(fleet, origin, serves):
     wait_until(lambda: host.active("dfdaemon") and host.active("torchserve-models"), "the rebooted host's units running")
 
 
+def test_scheduler_is_unreachable(fleet, play):
+    """A wrong address stops the run before the daemon that works is touched."""
+    host = fleet["gpu-3"]
+    old = host.check_output("systemctl show -p MainPID --value dfdaemon")
+    finished = play("playbooks/site.yml", "--limit", "gpu-3", "-e", "dragonfly_scheduler_port=8999")
+    assert finished.returncode != 0
+    assert ":8999" in finished.stdout
+    assert host.check_output("systemctl show -p MainPID --value dfdaemon") == old
+    assert play("playbooks/site.yml", "--limit", "gpu-3").returncode == 0
+
+
+def test_disk_is_full(fleet, origin, make_mar):
+    """dfdaemon has no room for the model: the answer names the object, and nothing is left behind."""
+    key = "faults/no-space.mar"
+    content = make_mar("nospace", size_mib=64)
+    digest = origin.put(key, content)
+    host = fleet["gpu-3"]
+    before = stored(host)
+    free = int(host.check_output("stat -f -c '%a * %S' /var/lib/modelfleet | xargs expr"))
+    host.check_output("fallocate -l %s /var/lib/modelfleet/ballast", str(free - (32 << 20)))
+    try:
+        status, answer = host.register(key, sha256=digest)
+    finally:
+        host.check_output("rm /var/lib/modelfleet/ballast")
+    assert status >= 500, answer
+    assert key in answer["message"] and "space" in answer["message"]
+    assert stored(host) == before
+
+
 def test_a_served_version_is_never_replaced(fleet, models, play):
-    changed = [dict(models[0], sha256="2" * 64, check=models[0]["check"])]
-    for model in changed:
-        del model["file"]
-    finished = play("playbooks/site.yml", "-e", json.dumps({"modelfleet_models": changed}))
+    changed = {key: value for key, value in models[0].items() if key != "file"} | {"sha256": "2" * 64}
+    finished = play("playbooks/site.yml", "-e", json.dumps({"modelfleet_models": [changed]}))
     assert finished.returncode != 0
     assert "rollout" in finished.stdout and models[0]["name"] in finished.stdout
 

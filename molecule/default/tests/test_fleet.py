@@ -64,9 +64,12 @@ def test_every_host_gives_the_known_answer(fleet, serves, name):
 @pytest.mark.parametrize("name", GPU_HOSTS)
 def test_one_copy_on_disk(fleet, models, name):
     for model in models:
+        # The model store's file is the piece store's file.
         inode, links = fleet[name].check_output("stat -c '%%i %%h' %s", model["file"]).split()
         assert int(links) >= 2
-        assert fleet[name].check_output("find /var/lib/modelfleet/pieces -inum %s -type f", inode), "the model store's file is the piece store's file"
+        assert fleet[name].check_output("find /var/lib/modelfleet/pieces -inum %s -type f", inode), (
+            "the model store's file is the piece store's file"
+        )
 
 
 @pytest.mark.parametrize("name", GPU_HOSTS)
@@ -94,8 +97,8 @@ def test_dfdaemon_cannot_write_where_torchserve_looks(fleet, name):
 @pytest.mark.parametrize("name", GPU_HOSTS)
 def test_secrets_are_private_and_not_logged(fleet, name):
     host = fleet[name]
-    assert host.check_output("stat -c '%%a %%U' /etc/dragonfly-endpoint/config.json") == "600 torchserve"
-    assert host.check_output("stat -c '%%a %%U' /var/lib/torchserve/key_file.json") == "600 torchserve"
+    assert host.check_output("stat -c '%a %U' /etc/dragonfly-endpoint/config.json") == "600 torchserve"
+    assert host.check_output("stat -c '%a %U' /var/lib/torchserve/key_file.json") == "600 torchserve"
     secret = json.loads(host.check_output("cat /etc/dragonfly-endpoint/config.json"))["object_storage"]["secret_key"]
     assert host.run("journalctl --no-pager | grep -F -e %s -e X-Amz-Signature=", secret).stdout == ""
     assert host.run("grep -rIlF -e %s -e X-Amz-Signature= /var/lib/torchserve /var/log /run/log", secret).stdout == ""

@@ -15,8 +15,9 @@ attributes:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode. Secrets are never shown.
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     support: full
+    details: Secrets are never shown.
   idempotent:
     description: When run twice in a row outside check mode with the same arguments, the second invocation changes nothing.
     support: full

@@ -9,7 +9,6 @@ import os
 import tempfile
 
 from ansible.module_utils.common.text.converters import to_bytes, to_text
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
 
@@ -21,7 +20,7 @@ def read_text(path):
     except FileNotFoundError:
         return None
     except (OSError, UnicodeError) as exc:
-        raise ModelFleetError("Failed to read {0}: {1}. Check the file and its permissions.".format(path, exc)) from exc
+        raise ModelFleetError("Failed to read {}: {}. Check the file and its permissions.".format(path, exc)) from exc
 
 
 def put_file(module, path, content, shown=None, params=None):
@@ -57,7 +56,7 @@ def _replace(module, path, content, params):
         handle, temporary = tempfile.mkstemp(prefix=".modelfleet-", dir=directory)
     except OSError as exc:
         raise ModelFleetError(
-            "Failed to write {0}: {1}. Check that the directory {2} exists and is writable.".format(path, exc.strerror or exc, directory)
+            "Failed to write {}: {}. Check that the directory {} exists and is writable.".format(path, exc.strerror or exc, directory)
         ) from exc
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -68,7 +67,7 @@ def _replace(module, path, content, params):
         os.replace(temporary, path)
     except OSError as exc:
         raise ModelFleetError(
-            "Failed to write {0}: {1}. Check the free space and permissions of {2}.".format(path, exc.strerror or exc, directory)
+            "Failed to write {}: {}. Check the free space and permissions of {}.".format(path, exc.strerror or exc, directory)
         ) from exc
     finally:
         if os.path.exists(temporary):

@@ -20,7 +20,7 @@ def run_module(capfd):
             main()
         out = capfd.readouterr().out
         results = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-        assert len(results) == 1, "a module prints exactly one JSON object, got: {0}".format(out)
+        assert len(results) == 1, "a module prints exactly one JSON object, got: {}".format(out)
         assert results[0].get("failed", False) == (exited.value.code != 0)
         return results[0]
 
