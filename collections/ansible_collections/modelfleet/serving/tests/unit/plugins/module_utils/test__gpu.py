@@ -11,21 +11,21 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._gpu import rea
 ANSWER = """<?xml version="1.0" ?>
 <!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
 <nvidia_smi_log>
-	<driver_version>570.86.15</driver_version>
-	<cuda_version>12.8</cuda_version>
-	<attached_gpus>2</attached_gpus>
-	<gpu id="00000000:18:00.0">
-		<product_name>NVIDIA H100 80GB HBM3</product_name>
-		<uuid>GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f</uuid>
-		<mig_mode><current_mig>Disabled</current_mig></mig_mode>
-		<fb_memory_usage><total>81559 MiB</total><used>4 MiB</used></fb_memory_usage>
-	</gpu>
-	<gpu id="0000000F:01:00.0">
-		<product_name>NVIDIA GH200</product_name>
-		<uuid>GPU-2</uuid>
-		<mig_mode><current_mig>Enabled</current_mig></mig_mode>
-		<fb_memory_usage><total>N/A</total><used>N/A</used></fb_memory_usage>
-	</gpu>
+  <driver_version>570.86.15</driver_version>
+  <cuda_version>12.8</cuda_version>
+  <attached_gpus>2</attached_gpus>
+  <gpu id="00000000:18:00.0">
+    <product_name>NVIDIA H100 80GB HBM3</product_name>
+    <uuid>GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f</uuid>
+    <mig_mode><current_mig>Disabled</current_mig></mig_mode>
+    <fb_memory_usage><total>81559 MiB</total><used>4 MiB</used></fb_memory_usage>
+  </gpu>
+  <gpu id="0000000F:01:00.0">
+    <product_name>NVIDIA GH200</product_name>
+    <uuid>GPU-2</uuid>
+    <mig_mode><current_mig>Enabled</current_mig></mig_mode>
+    <fb_memory_usage><total>N/A</total><used>N/A</used></fb_memory_usage>
+  </gpu>
 </nvidia_smi_log>
 """
 
