@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import DAEMON_HOSTS, GPU_HOSTS, MODELS
+import yaml
+from conftest import BUCKET, DAEMON_HOSTS, GPU_HOSTS, MODELS, REPOSITORY, Host
 
 UNITS = {
     "scheduler-1": ["dragonfly-scheduler"],
@@ -107,3 +108,20 @@ def test_secrets_are_private_and_not_logged(fleet, name):
 @pytest.mark.parametrize("name", GPU_HOSTS)
 def test_no_temporary_file_is_left(fleet, name):
     assert fleet[name].check_output("find /var/lib/modelfleet/incoming -type f") == ""
+
+
+def test_a_run_prints_no_secret(play):
+    """Everything that -vvv and --diff show of a run that changes both keys: neither the old nor the new ones."""
+    settings = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/lab.yml").read_text(encoding="utf-8"))
+    storage = {"s3": {"bucket": BUCKET, "region": "us-east-1", "access_key": "AKIAPLANTED", "secret_key": "planted-secret-key"}}
+    finished = play(
+        "playbooks/site.yml", "-vvv", "--diff", "--check", "--limit", "gpu-1", "-e", json.dumps({"modelfleet_storage": storage})
+    )
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    printed = finished.stdout + finished.stderr
+    assert "config.json" in printed and "changed: [gpu-1]" in printed
+    for secret in ("planted-secret-key", settings["lab_read_secret_key"], settings["lab_publish_secret_key"]):
+        assert secret not in printed
+    keys = json.loads(Host("gpu-1").check_output("cat /var/lib/torchserve/key_file.json"))
+    for key in (entry["key"] for entry in keys.values()):
+        assert key not in printed
