@@ -1,4 +1,4 @@
-"""The state of every host after the fleet has converged."""
+"""The state of every host after the fleet has converged; runs before the faults, which change the counters."""
 
 from __future__ import annotations
 
