@@ -121,7 +121,7 @@ import hashlib
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import problems, secrets, to_yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_started, read_text
 
 HEADER = "# Managed by Ansible (modelfleet.serving.dragonfly_config): changes made here are lost.\n"
 HIDDEN = "********"
@@ -160,11 +160,10 @@ def check(files):
         raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}", problems=found)
 
 
-def stale_files(record, contents):
-    """The files of a sha256sum record that are different now; ``contents`` is what the files of this call hold, or will in check mode."""
+def stale_files(started, contents):
+    """What a daemon was started from and is different now; ``contents`` is what the files of this call hold, or will in check mode."""
     stale = []
-    for line in record.splitlines():
-        digest, _space, path = line.partition("  ")
+    for path, digest in started.items():
         content = contents[path] if path in contents else read_text(path)
         if content is None or hashlib.sha256(content.encode()).hexdigest() != digest:
             stale.append(path)
@@ -191,9 +190,9 @@ def run(module):
         diffs.append(diff)
     result = {"changed": any(entry["changed"] for entry in results), "files": results}
     if module.params["started_record"]:
-        record = read_text(module.params["started_record"])
-        result["stale_files"] = stale_files(record or "", contents)
-        result["stale"] = not record or bool(result["stale_files"])
+        started = read_started(module.params["started_record"])
+        result["stale_files"] = stale_files(started, contents)
+        result["stale"] = not started or bool(result["stale_files"])
     if module._diff:
         result["diff"] = diffs
     return result

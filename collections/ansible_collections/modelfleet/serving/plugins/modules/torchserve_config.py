@@ -90,7 +90,7 @@ import hashlib
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_started
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve_config import KEYS, SAFE, problems, to_properties
 
 HEADER = "# Managed by Ansible (modelfleet.serving.torchserve_config): changes made here are lost.\n"
@@ -104,9 +104,8 @@ def check(params):
 
 
 def running_stale(record, path, content):
-    started = [line.split("  ", 1) for line in (read_text(record) or "").splitlines()] if record else []
-    digests = [entry[0] for entry in started if entry[-1] == path]
-    return digests[-1] != hashlib.sha256(content.encode()).hexdigest() if digests else None
+    started = read_started(record).get(path)
+    return None if started is None else started != hashlib.sha256(content.encode()).hexdigest()
 
 
 def run(module):
