@@ -18,12 +18,12 @@ import xml.etree.ElementTree as ET
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from email.utils import formatdate
 from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 from .messages import Part, Request, Response, StoreError
-from .objects import BLOCK, Objects, StoredObject, Upload
+from .objects import BLOCK, Objects, Upload
+from .reading import byte_range, object_headers
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW = timedelta(minutes=15)
@@ -533,29 +533,6 @@ def signing_key(secret: str, scope: str) -> bytes:
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     return key
-
-
-def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return (start, end) of the one range asked for, start >= end if it cannot be satisfied, None for the whole object."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", (header or "").strip())
-    if not match or not any(match.groups()):
-        return None
-    first, last = match.groups()
-    if not first:
-        return max(0, size - int(last)), size if int(last) else 0
-    if last and int(last) < int(first):
-        return None
-    return int(first), min(size, int(last) + 1) if last else size
-
-
-def object_headers(item: StoredObject) -> dict[str, str]:
-    return {
-        "ETag": f'"{item.etag}"',
-        "Last-Modified": formatdate(item.modified, usegmt=True),
-        "Content-Type": item.content_type,
-        "Accept-Ranges": "bytes",
-        **item.metadata,
-    }
 
 
 def user_metadata(request: Request) -> dict[str, str]:

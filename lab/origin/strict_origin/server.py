@@ -21,7 +21,8 @@ from urllib.parse import unquote
 
 from .messages import Part, Request, Response, StoreError
 from .objects import BLOCK, Counters, Fault, Faults, Objects, StoredObject
-from .s3 import S3, byte_range
+from .reading import byte_range
+from .s3 import S3
 
 
 class Origin:
