@@ -21,6 +21,8 @@ class Request:
     query: str  # still percent-encoded
     headers: Message
     body: BinaryIO  # read(n) gives no more than Content-Length bytes in all
+    secure: bool = True  # came by TLS
+    client: str = ""  # its address
 
     @property
     def hostname(self) -> str:

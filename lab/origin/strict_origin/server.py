@@ -121,7 +121,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send(Response(400, {}, b"The request's body has no usable length.\n"))
             return None
         self.body = ChunkedBody(self.rfile) if encoding else LimitedBody(self.rfile, int(length))
-        return Request(self.command, self.headers.get("Host", ""), path, query, self.headers, self.body)
+        secure = isinstance(self.connection, ssl.SSLSocket)
+        host = self.headers.get("Host", "")
+        return Request(self.command, host, path, query, self.headers, self.body, secure, self.client_address[0])
 
     def send(self, response: Response, fault: Fault | None = None) -> None:
         body = response.body
