@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from conftest import BUCKET, DAEMON_HOSTS, GPU_HOSTS, MODELS, REPOSITORY, Host
+from fleet import BUCKET, DAEMON_HOSTS, GPU_HOSTS, MODELS, REPOSITORY
 
 UNITS = {
     "scheduler-1": ["dragonfly-scheduler"],
@@ -34,7 +34,7 @@ def test_units_run_and_start_at_boot(fleet, name):
 @pytest.mark.parametrize("name", DAEMON_HOSTS)
 def test_daemons_run_as_their_own_users(fleet, name):
     for unit in set(UNITS[name]) & set(USERS):
-        pid = fleet[name].check_output("systemctl show -p MainPID --value %s", unit)
+        pid = fleet[name].main_pid(unit)
         assert fleet[name].check_output("ps -o user:32= -p %s", pid).strip() == USERS[unit]
 
 
@@ -110,7 +110,7 @@ def test_no_temporary_file_is_left(fleet, name):
     assert fleet[name].check_output("find /var/lib/modelfleet/incoming -type f") == ""
 
 
-def test_a_run_prints_no_secret(play):
+def test_a_run_prints_no_secret(fleet, play):
     """Everything that -vvv and --diff show of a run that changes both keys: neither the old nor the new ones."""
     settings = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/lab.yml").read_text(encoding="utf-8"))
     storage = {"s3": {"bucket": BUCKET, "region": "us-east-1", "access_key": "AKIAPLANTED", "secret_key": "planted-secret-key"}}
@@ -122,6 +122,6 @@ def test_a_run_prints_no_secret(play):
     assert "config.json" in printed and "changed: [gpu-1]" in printed
     for secret in ("planted-secret-key", settings["lab_read_secret_key"], settings["lab_publish_secret_key"]):
         assert secret not in printed
-    keys = json.loads(Host("gpu-1").check_output("cat /var/lib/torchserve/key_file.json"))
+    keys = json.loads(fleet["gpu-1"].check_output("cat /var/lib/torchserve/key_file.json"))
     for key in (entry["key"] for entry in keys.values()):
         assert key not in printed

@@ -8,7 +8,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import GPU_HOSTS, MODELS, wait_until
+from fleet import GPU_HOSTS, MODELS, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -21,19 +21,15 @@ def still_served(fleet, origin, serves):
         assert fleet[name].check_output("find /var/lib/modelfleet/incoming -type f") == ""
 
 
-def stored(host):
-    return set(host.check_output("ls %s", MODELS).split())
-
-
 def test_origin_answers_403(fleet, origin, make_mar):
     key = "faults/forbidden.mar"
     digest = origin.put(key, make_mar("forbidden"))
     origin.fault(key=key, status=403)
-    before = stored(fleet["gpu-1"])
+    before = fleet["gpu-1"].stored()
     status, answer = fleet["gpu-1"].register(key, sha256=digest)
     assert status == 502, answer
     assert "403" in answer["message"] and key in answer["message"]
-    assert stored(fleet["gpu-1"]) == before
+    assert fleet["gpu-1"].stored() == before
 
 
 def test_object_does_not_exist(fleet):
@@ -46,11 +42,11 @@ def test_wrong_sha256(fleet, origin, make_mar):
     key = "faults/wrong-digest.mar"
     digest = origin.put(key, make_mar("wrongdigest"))
     wrong = "1" * 64
-    before = stored(fleet["gpu-1"])
+    before = fleet["gpu-1"].stored()
     status, answer = fleet["gpu-1"].register(key, sha256=wrong)
     assert status == 502, answer
     assert key in answer["message"] and wrong in answer["message"] and digest in answer["message"]
-    assert stored(fleet["gpu-1"]) == before
+    assert fleet["gpu-1"].stored() == before
 
 
 def test_object_overwritten_then_repaired(fleet, origin, make_mar):
@@ -73,11 +69,11 @@ def test_object_overwritten_then_repaired(fleet, origin, make_mar):
 def test_a_mar_that_is_not_a_zip(fleet, origin):
     key = "faults/not-a-zip.mar"
     digest = origin.put(key, b"no zip at all" * (1 << 19))
-    before = stored(fleet["gpu-1"])
+    before = fleet["gpu-1"].stored()
     status, answer = fleet["gpu-1"].register(key, sha256=digest)
     assert status == 400, answer
     assert key in answer["message"]
-    assert stored(fleet["gpu-1"]) == before
+    assert fleet["gpu-1"].stored() == before
 
 
 def test_two_calls_for_one_file_are_one_download(fleet, origin, make_mar):
@@ -120,13 +116,11 @@ def test_dfdaemon_killed_while_peers_are_connected(fleet, origin, make_mar):
     digest = origin.put(key, make_mar("afterkill"))
     for name in ("seed-1", "gpu-1"):
         host = fleet[name]
-        old = host.check_output("systemctl show -p MainPID --value dfdaemon")
+        old = host.main_pid("dfdaemon")
         host.check_output("systemctl kill --signal=KILL dfdaemon")
         wait_until(
             lambda host=host, old=old: (
-                host.check_output("systemctl show -p MainPID --value dfdaemon") not in ("0", old)
-                and host.run("ss -Hltn sport = :4005").stdout
-                and host.active("dfdaemon")
+                host.main_pid("dfdaemon") not in ("0", old) and host.run("ss -Hltn sport = :4005").stdout and host.active("dfdaemon")
             ),
             f"dfdaemon on {name} listening again",
             seconds=30,
@@ -152,9 +146,9 @@ def test_dfdaemon_is_down(fleet, origin, make_mar):
 
 def test_torchserve_killed(fleet, serves):
     host = fleet["gpu-1"]
-    old = host.check_output("systemctl show -p MainPID --value torchserve")
+    old = host.main_pid("torchserve")
     host.check_output("systemctl kill --signal=KILL torchserve")
-    wait_until(lambda: host.check_output("systemctl show -p MainPID --value torchserve") not in ("0", old), "TorchServe starting again")
+    wait_until(lambda: host.main_pid("torchserve") not in ("0", old), "TorchServe starting again")
     wait_until(lambda: serves(host), "TorchServe serving what it served")
 
 
@@ -171,11 +165,11 @@ def test_host_rebooted_without_the_network(fleet, origin, serves):
 def test_scheduler_is_unreachable(fleet, play):
     """A wrong address stops the run before the daemon that works is touched."""
     host = fleet["gpu-3"]
-    old = host.check_output("systemctl show -p MainPID --value dfdaemon")
+    old = host.main_pid("dfdaemon")
     finished = play("playbooks/site.yml", "--limit", "gpu-3", "-e", "dragonfly_scheduler_port=8999")
     assert finished.returncode != 0
     assert ":8999" in finished.stdout
-    assert host.check_output("systemctl show -p MainPID --value dfdaemon") == old
+    assert host.main_pid("dfdaemon") == old
     assert play("playbooks/site.yml", "--limit", "gpu-3").returncode == 0
 
 
@@ -201,7 +195,7 @@ def test_disk_is_full(small_disk, origin, make_mar):
     status, answer = small_disk.register(key, sha256=digest)
     assert status in (500, 502), answer
     assert key in answer["message"] and ("space" in answer["message"] or "disk" in answer["message"])
-    assert stored(small_disk) == set()
+    assert small_disk.stored() == set()
     assert small_disk.check_output("find /var/lib/modelfleet/incoming -type f") == ""
 
 
@@ -215,9 +209,9 @@ def test_a_served_version_is_never_replaced(fleet, models, play):
 def test_a_run_that_died_before_its_restart_is_healed_by_the_next(fleet, play):
     """The file is new, the daemon is old, no handler is pending: the next run must see it."""
     host = fleet["gpu-3"]
-    old = host.check_output("systemctl show -p MainPID --value dfdaemon")
+    old = host.main_pid("dfdaemon")
     record = host.check_output("ls /run/dragonfly/started.sha256")
     host.check_output("sed -i 's/^[0-9a-f]\\{8\\}/00000000/' %s", record)
     finished = play("playbooks/site.yml", "--limit", "gpu-3")
     assert finished.returncode == 0, finished.stdout[-3000:]
-    assert host.check_output("systemctl show -p MainPID --value dfdaemon") != old
+    assert host.main_pid("dfdaemon") != old
