@@ -5,47 +5,85 @@
 
 A store is one file ``_storage_<name>.py`` with one class, listed in ``STORES``. The class has
 
-- ``name``; ``OPTIONS``, its argument spec, and ``CREDENTIALS``, the part of it that identifies a user;
-- ``SECRETS``: the keys of ``to_config()`` that nobody may see;
+- ``name``; ``OPTIONS``, its argument spec, and ``RULES``, what the spec says of several of them (``mutually_exclusive``, ...);
+- ``CREDENTIALS`` and ``CREDENTIAL_RULES``: the same for credentials that take the place of those in ``OPTIONS`` to publish,
+  with the ``endpoint`` (``url``) at which the publishing machine reaches the store, where that differs;
+- ``SECRETS``: the keys of ``to_config()`` that nobody may see, a dict with all its values;
 - ``to_config()``: the block ``object_storage`` of the endpoint plugin's config.json;
+- ``side_file``: None, or ``{key, name, content}`` of a file with secrets beside config.json; ``to_config()`` lacks its path, under ``key``;
 - ``origin_hosts()``: ``[{host, port, tls}]``, the servers that dfdaemon reaches for it;
-- ``presign(method, key, expires_s, now=None)``: a URL that needs no credentials until it expires;
-- ``describe(key)``: the object as a human names it.
+- ``presign(method, key, expires_s, now=None)``: a URL that needs no credentials until it expires; method is GET, HEAD or PUT;
+- ``describe(key)``: the object as a human names it, without secrets.
+
+A client that publishes uses these attributes. All stores: ``endpoint_url`` (scheme, host and port, without bucket) and ``tls``.
+
+- s3, oss, obs: ``bucket``, ``region``, ``access_key``, ``secret_key``, ``session_token`` (or None), ``path_style`` and ``s3_endpoint_url``,
+  where the store speaks the protocol of S3.
+- gcs: ``bucket``, ``service_account`` (dict; a property, which reads ``service_account_file`` if that is given), ``project_id`` (or None).
+- abs: ``account_name``, ``account_key``, ``container``, ``account_url`` (with the account's name if the host has it not).
+- http: ``url`` (the base, without a slash at its end; an object is ``describe(key)``), ``headers`` (dict).
 """
 
 from __future__ import annotations
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_abs import ABSStore
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_gcs import GCSStore
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_http import HTTPStore
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_obs import OBSStore
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_oss import OSSStore
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_s3 import S3Store
 
-STORES = {store.name: store for store in (S3Store,)}
+STORES = {store.name: store for store in (S3Store, OSSStore, GCSStore, ABSStore, OBSStore, HTTPStore)}
 
 
 def storage_argument_spec():
-    """The option ``storage`` of a module: one store with its own keys; ``store_from`` refuses none."""
-    return _one_of({name: store.OPTIONS for name, store in STORES.items()}, required=True)
+    """The option ``storage`` of a module: exactly one store with its own keys."""
+    spec = _choice({name: {"type": "dict", "options": store.OPTIONS, **store.RULES} for name, store in STORES.items()})
+    return {**spec, "required": True, "required_one_of": [list(STORES)]}
 
 
 def credentials_argument_spec():
-    """The option ``credentials`` of a module that publishes: those of the same store, which may write."""
-    return _one_of({name: store.CREDENTIALS for name, store in STORES.items()}, required=False)
+    """The option ``credentials`` of a module that publishes: of the same store, for ``publishing_store``."""
+    return _choice({name: {"type": "dict", "options": store.CREDENTIALS, **store.CREDENTIAL_RULES} for name, store in STORES.items()})
 
 
-def _one_of(options, required):
-    spec = {"type": "dict", "required": required, "options": {name: {"type": "dict", "options": own} for name, own in options.items()}}
-    if len(options) > 1:  # Ansible's schema refuses a choice among one
-        spec["mutually_exclusive"] = [sorted(options)]
-    return spec
+def _choice(options):
+    return {"type": "dict", "options": options, "mutually_exclusive": [list(options)]}
 
 
 def store_from(params):
     """The store that a validated ``storage`` option describes."""
-    for name, store in STORES.items():
-        if params.get(name) is not None:
-            return store(params[name])
+    name = _chosen(params)
+    return STORES[name](params[name])
+
+
+def publishing_store(storage, credentials):
+    """The store of a validated ``storage`` option with the validated ``credentials`` in place of its own; None and {} leave it its own.
+
+    Nothing of the store's own credentials is kept beside new ones. Its endpoint is, unless the credentials have another.
+    """
+    name = _chosen(storage)
+    if not any(value is not None for value in (credentials or {}).values()):
+        return STORES[name](storage[name])
+    given = credentials.get(name)
+    if given is None:
+        raise ModelFleetError(
+            "Failed to publish: credentials has no {}, but that is the store in storage. Give credentials for it.".format(name)
+        )
+    server = "url" if name == "http" else "endpoint"
+    replaced = {key for key in STORES[name].CREDENTIALS if key != server or given.get(key)}
+    options = {**storage[name], **{key: given.get(key) for key in replaced}}
+    return STORES[name](options, from_credentials=replaced)
+
+
+def _chosen(storage):
+    for name in STORES:
+        if storage.get(name) is not None:
+            return name
     raise ModelFleetError(
-        "Failed to choose an object store: storage has none of the keys {}. Describe one store.".format(", ".join(sorted(STORES)))
+        "Failed to choose an object store: storage has none of the keys {}. Describe one store.".format(", ".join(STORES))
     )
 
 
@@ -66,7 +104,7 @@ def check_object_key(key):
         or key.endswith("/")
         or "." in segments
         or ".." in segments
-        or any(ord(c) < 32 or ord(c) == 127 for c in key)
+        or any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in key)
     ):
         raise ModelFleetError(
             "Failed to use the object key {!r}: it must not be empty, begin or end with '/', have '.' or '..' as a path segment or"

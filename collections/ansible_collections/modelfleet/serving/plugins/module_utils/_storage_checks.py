@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the object stores share: naming and checking of options, and the server of a URL. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?\Z")
+_REGION = re.compile(r"[a-z0-9-]+\Z")
+
+
+class BaseStore:
+    """A store with its options read. ``from_credentials`` names those that came from the publishing credentials, for messages."""
+
+    RULES = {}
+    CREDENTIAL_RULES = {}
+    SECRETS = ()
+    side_file = None
+
+    def __init__(self, options, from_credentials=()):
+        self._from_credentials = frozenset(from_credentials)
+
+    def option(self, key):
+        """An option as the user wrote it."""
+        return "{}.{}.{}".format("credentials" if key in self._from_credentials else "storage", self.name, key)
+
+    def refuse(self, key, value, rule):
+        """The error for an option with a value that may be shown."""
+        return ModelFleetError("Failed to use {} {!r}: {}.".format(self.option(key), value, rule))
+
+    def refuse_secret(self, key, rule):
+        """The error for an option whose value nobody may see."""
+        return ModelFleetError("Failed to use {}: {}.".format(self.option(key), rule))
+
+    def _need(self, **values):
+        for key, value in values.items():
+            if not value:
+                block = self.option(key).rpartition(".")[0]
+                variable = "modelfleet_publish_credentials" if key in self._from_credentials else "modelfleet_storage"
+                raise ModelFleetError("Failed to use {}: {} is empty. Set it in {}.".format(block, key, variable))
+
+    def _check_region(self, region, pattern, example):
+        if not (pattern or _REGION).match(region):
+            raise self.refuse("region", region, "a region looks like {}".format(example))
+
+    def _check_endpoint(self, endpoint):
+        if not _is_server_url(endpoint, path=False):
+            raise self.refuse(
+                "endpoint",
+                without_secrets(endpoint),
+                "it must be http:// or https:// with a host and perhaps a port, without user, path and query."
+                " The bucket or container has its own key",
+            )
+
+    def _check_expiry(self, key, expires_s, most):
+        if not 1 <= expires_s <= most:
+            raise ModelFleetError("Failed to sign a URL for {}: {} allows 1 to {} seconds.".format(self.describe(key), self.title, most))
+
+    def _locate(self, url, subdomain=""):
+        """Set what a URL's server is called: in DNS, in a Host header, and as the beginning of every URL."""
+        parts = urlsplit(url)
+        self.tls = parts.scheme == "https"
+        default_port = 443 if self.tls else 80
+        self.port = parts.port or default_port
+        server = "[{}]".format(parts.hostname) if ":" in parts.hostname else parts.hostname
+        port = "" if self.port == default_port else ":{}".format(self.port)
+        scheme = "https" if self.tls else "http"
+        self.endpoint_url = "{}://{}{}".format(scheme, server, port)
+        self.hostname = "{}.{}".format(subdomain, server) if subdomain else server
+        self.authority = self.hostname + port
+        self.base_url = "{}://{}".format(scheme, self.authority)
+
+    def origin_hosts(self):
+        return [{"host": self.hostname, "port": self.port, "tls": self.tls}]
+
+
+def is_address(host):
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def has_address(url):
+    """Whether the server of a URL is an IP address, which takes no subdomain."""
+    return is_address(urlsplit(url).hostname)
+
+
+def is_url(url):
+    """Whether this is an http(s) URL of a server, perhaps with a path, and nothing more."""
+    return _is_server_url(url, path=True)
+
+
+def without_secrets(url):
+    """A URL that a message may show, of one that may hold a password or a signature."""
+    return url.split("?")[0].split("#")[0].rpartition("@")[2]
+
+
+def _is_server_url(text, path):
+    try:
+        url = urlsplit(text)
+        host = url.hostname or ""
+        good = url.scheme in ("http", "https") and (is_address(host) or _HOST.match(host)) and (url.port is None or url.port > 0)
+    except ValueError:
+        return False
+    # An empty query or fragment leaves no trace in the parts.
+    return bool(good and (path or url.path in ("", "/")) and not set("?#@ ") & set(text) and text.isascii() and text.isprintable())
