@@ -12,25 +12,17 @@ import base64
 import hashlib
 import hmac
 import re
-import secrets
-import threading
-import xml.etree.ElementTree as ET
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote, unquote
-from xml.sax.saxutils import escape
 
-from .messages import Part, Request, Response, StoreError
-from .objects import BLOCK, Objects, Upload
-from .reading import byte_range, object_headers
+from .messages import Request, StoreError
+from .objects import BLOCK, Upload
+from .xmlstore import LONGEST, SKEW, Body, Place, Proof, XmlStore, expiry, http_date
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-SKEW = timedelta(minutes=15)
-LONGEST = 7 * 24 * 3600
-SMALLEST_PART = 5 * 1024 * 1024
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-HOST = re.compile(r"^(?:(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.)?s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com$")
 
 
 @dataclass
@@ -50,136 +42,56 @@ class Signature:
         return datetime.strptime(self.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
 
 
-class S3:
-    """config: {region, buckets: [..], endpoints: [host, ..], keys: [{access_key, secret_key, session_token, publish}, ..]}"""
+@dataclass
+class SigV4Proof(Proof):
+    signature: Signature
 
-    def __init__(self, config: dict, objects: Objects, now=lambda: datetime.now(timezone.utc)):
-        self.region = config["region"]
-        self.buckets = set(config["buckets"])
-        self.endpoints = [host.lower() for host in config.get("endpoints", [])]
-        self.keys = {key["access_key"]: key for key in config["keys"]}
-        self.objects = objects
-        self.now = now
-        self._uploads: dict[str, dict] = {}
-        self._lock = threading.Lock()
+    def body(self, request: Request) -> Body:
+        return SigV4Body(request, self.signature, self.key.secret)
 
-    # -- which requests are ours, and how errors look ------------------------------------------------------------------
 
-    def claims(self, hostname: str) -> bool:
-        return bool(HOST.match(hostname)) or any(hostname == end or hostname.endswith("." + end) for end in self.endpoints)
+class SigV4(XmlStore):
+    """A store that takes AWS Signature Version 4."""
 
-    def locate(self, request: Request) -> tuple[str, str, str]:
-        """Return (region, bucket, key) of a request, from a virtual-hosted or a path-style name."""
-        hostname = request.hostname
-        path = unquote(request.path)[1:]
-        bucket, region = "", self.region
-        if match := HOST.match(hostname):
-            bucket, region = match["bucket"] or "", match["region"] or "us-east-1"
-        else:
-            for end in self.endpoints:
-                if hostname.endswith("." + end):
-                    bucket = hostname[: -len(end) - 1]
-        if not bucket:
-            bucket, _, path = path.partition("/")
-        return region, bucket, path
-
-    def render(self, error: StoreError, request: Request) -> Response:
-        fields = {"Code": error.code, "Message": error.message, **error.details, "RequestId": secrets.token_hex(8).upper()}
-        rows = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
-        body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{rows}</Error>'.encode()
-        return Response(error.status, {"Content-Type": "application/xml", **error.headers}, body)
-
-    # -- one request ---------------------------------------------------------------------------------------------------
-
-    def authorize(self, request: Request) -> tuple[str, Signature]:
-        """Verify the request; return the name of the object it is about and its signature."""
-        region, bucket, key = self.locate(request)
-        signature = self.verify(request, region)
-        if request.method not in ("GET", "HEAD") and not self.keys[signature.access_key].get("publish"):
-            raise StoreError(403, "AccessDenied", "Access Denied")
-        if bucket not in self.buckets:
-            raise StoreError(404, "NoSuchBucket", "The specified bucket does not exist", BucketName=bucket)
-        if region != self.region:
-            raise StoreError(
-                301,
-                "PermanentRedirect",
-                "The bucket you are attempting to access must be addressed using the specified endpoint.",
-                {"x-amz-bucket-region": self.region},
-                Bucket=bucket,
-                Endpoint=f"{bucket}.s3.{self.region}.amazonaws.com",
-            )
-        return f"{bucket}/{key}", signature
-
-    def handle(self, request: Request, signature: Signature, no_range: bool = False) -> Response:
-        _, bucket, key = self.locate(request)
-        params = dict(request.params)
-        if not key:
-            if request.method == "HEAD":
-                return Response(200, {"x-amz-bucket-region": self.region})
-            raise StoreError(501, "NotImplemented", "This origin has no bucket operations beyond HEAD.")
-        if request.method in ("GET", "HEAD"):
-            return self._get(request, bucket, key, no_range)
-        if request.method == "PUT" and "uploadId" in params:
-            return self._put_part(request, signature, params)
-        if request.method == "PUT" and "x-amz-copy-source" not in request.headers:
-            return self._put(request, signature, bucket, key)
-        if request.method == "POST" and "uploads" in params:
-            return self._create_multipart(request, signature, bucket, key)
-        if request.method == "POST" and "uploadId" in params:
-            return self._complete_multipart(request, signature, params)
-        if request.method == "DELETE":
-            self._receive(request, signature).discard()
-            if "uploadId" in params:
-                self._forget(params["uploadId"])
-            else:
-                self.objects.delete(bucket, key)
-            return Response(204)
-        raise StoreError(501, "NotImplemented", "A header or query you provided implies functionality that is not implemented.")
+    TOKEN_PARAMS = ("X-Amz-Security-Token",)
 
     # -- signatures ----------------------------------------------------------------------------------------------------
 
-    def verify(self, request: Request, region: str) -> Signature:
+    def verify(self, request: Request, place: Place) -> Proof:
+        return self.verify_sigv4(request, place)
+
+    def verify_sigv4(self, request: Request, place: Place) -> SigV4Proof:
         params = dict(request.params)
         authorization = request.headers.get("Authorization")
         if "X-Amz-Algorithm" in params or "X-Amz-Signature" in params:
             if authorization:
-                raise StoreError(400, "InvalidArgument", "Only one auth mechanism allowed", ArgumentName="Authorization")
+                raise self.refuse("two mechanisms", ArgumentName="Authorization")
             signature = self._from_query(request, params)
             malformed = "AuthorizationQueryParametersError"
         elif authorization:
             signature = self._from_header(request, authorization)
             malformed = "AuthorizationHeaderMalformed"
         else:
-            raise StoreError(403, "AccessDenied", "Access Denied")
-        self._check_scope(signature, region, malformed)
+            raise self.refuse("anonymous")
+        self._check_scope(signature, place.region, malformed)
         self._check_time(signature)
 
-        key = self.keys.get(signature.access_key)
-        if key is None:
-            raise StoreError(
-                403,
-                "InvalidAccessKeyId",
-                "The AWS Access Key Id you provided does not exist in our records.",
-                AWSAccessKeyId=signature.access_key,
-            )
-        token = params.get("X-Amz-Security-Token") or request.headers.get("x-amz-security-token") or ""
-        if token != key.get("session_token", ""):
-            raise StoreError(400, "InvalidToken", "The provided token is malformed or otherwise invalid.")
-
+        tokens = [value for name, value in request.params if name in self.TOKEN_PARAMS and value]
+        tokens += request.headers.get_all("x-amz-security-token", [])
+        key = self.known_key(signature.access_key, tokens, AWSAccessKeyId=signature.access_key)
         self._check_signed_headers(request, signature)
         canonical = canonical_request(request, signature)
         to_sign = "\n".join([ALGORITHM, signature.date, signature.scope, hashlib.sha256(canonical.encode()).hexdigest()])
-        expected = hmac.new(signing_key(key["secret_key"], signature.scope), to_sign.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected, signature.signature):
-            raise StoreError(
-                403,
-                "SignatureDoesNotMatch",
-                "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+        expected = hmac.new(signing_key(key.secret, signature.scope), to_sign.encode(), hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected.encode(), signature.signature.encode()):
+            raise self.refuse(
+                "mismatch",
                 AWSAccessKeyId=signature.access_key,
+                SignatureProvided=signature.signature,
                 StringToSign=to_sign,
                 CanonicalRequest=canonical,
             )
-        return signature
+        return SigV4Proof(key, "x-amz-", signature)
 
     def _from_query(self, request: Request, params: dict[str, str]) -> Signature:
         required = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature")
@@ -212,7 +124,8 @@ class S3:
         fields = dict(part.strip().partition("=")[::2] for part in rest.split(","))
         if algorithm != ALGORITHM or any(not fields.get(name) for name in ("Credential", "SignedHeaders", "Signature")):
             raise StoreError(400, "AuthorizationHeaderMalformed", "The authorization header that you provided is not valid.")
-        if not request.headers.get("x-amz-date"):
+        date = request.headers.get("x-amz-date") or http_date(request.headers.get("Date"), "%Y%m%dT%H%M%SZ")
+        if not date:
             raise StoreError(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
         payload = request.headers.get("x-amz-content-sha256")
         if not payload:
@@ -221,7 +134,7 @@ class S3:
         return Signature(
             access_key=access_key,
             scope=scope,
-            date=request.headers["x-amz-date"],
+            date=date,
             signed_headers=fields["SignedHeaders"].split(";"),
             signature=fields["Signature"],
             payload=payload,
@@ -248,18 +161,11 @@ class S3:
             raise StoreError(403, "AccessDenied", "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"") from None
         now = self.now()
         if signature.expires is None:
-            if abs(now - made) > SKEW:
-                raise StoreError(
-                    403,
-                    "RequestTimeTooSkewed",
-                    "The difference between the request time and the current time is too large.",
-                    RequestTime=signature.date,
-                    ServerTime=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                )
+            self.check_clock(made, signature.date)
         elif made - now > SKEW:
-            raise StoreError(403, "AccessDenied", "Request is not yet valid")
-        elif now > made + timedelta(seconds=signature.expires):
-            raise StoreError(403, "AccessDenied", "Request has expired", {}, **{"X-Amz-Expires": str(signature.expires)})
+            raise self.refuse("too early")
+        elif now > (ends := made + timedelta(seconds=signature.expires)):
+            raise self.refuse("expired", **expiry(ends, now), **{"X-Amz-Expires": str(signature.expires)})
 
     @staticmethod
     def _check_signed_headers(request: Request, signature: Signature) -> None:
@@ -271,144 +177,30 @@ class S3:
             message = "There were headers present in the request which were not signed"
             raise StoreError(403, "AccessDenied", message, HeadersNotSigned=", ".join(unsigned))
 
-    # -- reading -------------------------------------------------------------------------------------------------------
 
-    def _get(self, request: Request, bucket: str, key: str, no_range: bool) -> Response:
-        item = self.objects.get(bucket, key)
-        if item is None:
-            raise StoreError(404, "NoSuchKey", "The specified key does not exist.", Key=key)
-        headers = object_headers(item)
-        if (wanted := request.headers.get("If-Match")) and wanted not in ("*", headers["ETag"]):
-            raise StoreError(
-                412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", Condition="If-Match"
-            )
-        if request.headers.get("If-None-Match") in ("*", headers["ETag"]):
-            return Response(304, headers)
-        wanted = None if no_range else byte_range(request.headers.get("Range"), item.size)
-        if wanted is None:
-            return Response(200, headers, Part(item, 0, item.size))
-        start, end = wanted
-        if start >= end:
-            raise StoreError(
-                416,
-                "InvalidRange",
-                "The requested range is not satisfiable",
-                {"Content-Range": f"bytes */{item.size}"},
-                RangeRequested=request.headers["Range"],
-                ActualObjectSize=str(item.size),
-            )
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{item.size}"
-        return Response(206, headers, Part(item, start, end))
+class S3(SigV4):
+    """config: {region, buckets: [..], endpoints: [host, ..], keys: [{access_key, secret_key, session_token, publish}, ..]}"""
 
-    # -- writing -------------------------------------------------------------------------------------------------------
+    HOST = re.compile(
+        r"^(?:(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.)?s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com$"
+    )
+    DEFAULT_REGION = "us-east-1"
+    KEY_FIELDS = ("access_key", "secret_key", "session_token")
+    SMALLEST_PART = 5 * 1024 * 1024
 
-    def _receive(self, request: Request, signature: Signature) -> Upload:
-        """Read the whole body, checked against whatever the client promised about it."""
-        body = Body(request, signature, self.keys[signature.access_key]["secret_key"])
-        upload = self.objects.upload()
-        try:
-            for block in body:
-                upload.write(block)
-            body.check(upload)
-        except BaseException:
-            upload.discard()
-            raise
-        return upload
-
-    def _put(self, request: Request, signature: Signature, bucket: str, key: str) -> Response:
-        if request.headers.get("If-None-Match") == "*" and self.objects.get(bucket, key):
-            raise StoreError(
-                412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold", Condition="If-None-Match"
-            )
-        upload = self._receive(request, signature)
-        item = self.objects.put(bucket, key, upload, content_type=request.headers.get("Content-Type", ""), metadata=user_metadata(request))
-        return Response(200, {"ETag": f'"{item.etag}"'})
-
-    def _create_multipart(self, request: Request, signature: Signature, bucket: str, key: str) -> Response:
-        self._receive(request, signature).discard()
-        upload_id = secrets.token_urlsafe(24)
-        facts = {"content_type": request.headers.get("Content-Type", ""), "metadata": user_metadata(request)}
-        with self._lock:
-            self._uploads[upload_id] = {"bucket": bucket, "key": key, "parts": {}, "facts": facts}
-        return xml("InitiateMultipartUploadResult", Bucket=bucket, Key=key, UploadId=upload_id)
-
-    def _multipart(self, upload_id: str) -> dict:
-        with self._lock:
-            if upload_id not in self._uploads:
-                raise StoreError(404, "NoSuchUpload", "The specified multipart upload does not exist.", UploadId=upload_id)
-            return self._uploads[upload_id]
-
-    def _put_part(self, request: Request, signature: Signature, params: dict[str, str]) -> Response:
-        number = params.get("partNumber", "")
-        if not number.isdecimal() or not 1 <= int(number) <= 10000:
-            raise StoreError(
-                400, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive", ArgumentName="partNumber"
-            )
-        multipart = self._multipart(params["uploadId"])
-        part = self._receive(request, signature)
-        part.stream.close()
-        with self._lock:
-            replaced = multipart["parts"].get(int(number))
-            multipart["parts"][int(number)] = part
-        if replaced:
-            replaced.discard()
-        return Response(200, {"ETag": f'"{part.md5.hexdigest()}"'})
-
-    def _complete_multipart(self, request: Request, signature: Signature, params: dict[str, str]) -> Response:
-        multipart = self._multipart(params["uploadId"])
-        body = self._receive(request, signature)
-        body.stream.close()
-        try:
-            listed = [
-                {child.tag.rpartition("}")[2]: child.text or "" for child in part}
-                for part in ET.fromstring(body.path.read_bytes())
-                if part.tag.rpartition("}")[2] == "Part"
-            ]
-            numbers = [int(part["PartNumber"]) for part in listed]
-        except (ET.ParseError, KeyError, ValueError):
-            message = "The XML you provided was not well-formed or did not validate against our published schema"
-            raise StoreError(400, "MalformedXML", message) from None
-        finally:
-            body.discard()
-        if not numbers or numbers != sorted(set(numbers)):
-            raise StoreError(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
-        parts = []
-        for number, part in zip(numbers, listed):
-            have = multipart["parts"].get(number)
-            if have is None or part.get("ETag", "").strip('"') != have.md5.hexdigest():
-                raise StoreError(400, "InvalidPart", "One or more of the specified parts could not be found.", PartNumber=str(number))
-            parts.append(have)
-        if any(part.size < SMALLEST_PART for part in parts[:-1]):
-            raise StoreError(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed object size.")
-
-        whole = self.objects.upload()
-        for part in parts:
-            with part.path.open("rb") as stream:
-                while block := stream.read(BLOCK):
-                    whole.write(block)
-        etag = hashlib.md5(b"".join(part.md5.digest() for part in parts), usedforsecurity=False).hexdigest() + f"-{len(parts)}"
-        bucket, key = multipart["bucket"], multipart["key"]
-        self.objects.put(bucket, key, whole, etag=etag, **multipart["facts"])
-        self._forget(params["uploadId"])
-        return xml("CompleteMultipartUploadResult", Bucket=bucket, Key=key, ETag=f'"{etag}"')
-
-    def _forget(self, upload_id: str) -> None:
-        multipart = self._multipart(upload_id)
-        with self._lock:
-            del self._uploads[upload_id]
-        for part in multipart["parts"].values():
-            part.discard()
+    def endpoint(self, place: Place) -> str:
+        return f"{place.bucket}.s3.{self.region}.amazonaws.com"
 
 
-class Body:
-    """A request body: iterate for its bytes, then check() them against every digest that the client gave."""
+class SigV4Body(Body):
+    """Adds the digests of a signed payload, bodies in aws-chunks, and the checksums in headers and trailers."""
 
     SIGNED = ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
     UNSIGNED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
     CHECKSUMS = {"x-amz-checksum-crc32": "crc32", "x-amz-checksum-sha1": "sha1", "x-amz-checksum-sha256": "sha256"}
 
     def __init__(self, request: Request, signature: Signature, secret: str):
-        self.request = request
+        super().__init__(request)
         self.signature = signature
         self.key = signing_key(secret, signature.scope)
         self.previous = signature.signature
@@ -436,9 +228,10 @@ class Body:
         decoded = headers.get("x-amz-decoded-content-length")
         if payload.startswith("STREAMING-") and decoded != str(upload.size):
             raise StoreError(400, "IncompleteBody", "You did not provide the number of bytes specified by x-amz-decoded-content-length")
-        md5 = headers.get("Content-MD5")
-        if md5 and md5 != base64.b64encode(upload.md5.digest()).decode():
-            raise StoreError(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+        if payload.startswith("STREAMING-"):
+            self.check_md5(upload)
+        else:
+            super().check(upload)
         promised = headers.get("x-amz-trailer", "").strip().lower()
         if promised and promised not in self.trailer:
             raise StoreError(400, "MalformedTrailerError", f"The request lacks the trailer {promised} that x-amz-trailer promises.")
@@ -533,14 +326,3 @@ def signing_key(secret: str, scope: str) -> bytes:
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     return key
-
-
-def user_metadata(request: Request) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items() if name.lower().startswith("x-amz-meta-")}
-
-
-def xml(root: str, **fields: str) -> Response:
-    rows = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
-    namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{namespace}">{rows}</{root}>'.encode()
-    return Response(200, {"Content-Type": "application/xml"}, body)

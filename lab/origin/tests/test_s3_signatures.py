@@ -191,7 +191,7 @@ def test_header_signed_put(tmp_path):
     assert name == "models/a b.mar"
     one.handle(put, signature)
     item = one.objects.get("models", "a b.mar")
-    assert (item.path.read_bytes(), item.content_type, item.metadata) == (b"hello", "text/plain", {"x-amz-meta-sha256": "a  b"})
+    assert (item.path.read_bytes(), item.content_type, item.metadata) == (b"hello", "text/plain", {"sha256": "a  b"})
 
 
 def test_header_signed_put_gone_wrong(tmp_path):

@@ -104,7 +104,7 @@ def test_boto3_multipart(origin, make, tmp_path):
     item = origin.objects.get("models", "m.mar")
     assert item.path.read_bytes() == body
     assert item.etag.endswith("-3")
-    assert item.metadata == {"x-amz-meta-sha256": "abc"}
+    assert item.metadata == {"sha256": "abc"}
     assert len(list(origin.objects.root.iterdir())) == 2, "no part is left behind"
 
 
