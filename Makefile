@@ -49,8 +49,10 @@ repository-tests:
 
 scenario-tests:
 	lab/model/make_model.py --out .cache/files
-	molecule test -s default 2>&1 | tee .cache/molecule.log
-	@grep -q 'missing=0' .cache/molecule.log || { echo "A step of the scenario is missing: a green recap would say nothing."; exit 1; }
+	@for scenario in default storage; do \
+		molecule test -s $$scenario 2>&1 | tee .cache/molecule.log; \
+		grep -q 'missing=0' .cache/molecule.log || { echo "A step of the scenario $$scenario is missing: a green recap would say nothing."; exit 1; }; \
+	done
 
 clean: ## Remove the lab: hosts, network, image, Python environment, reports
 	lab/clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from conftest import CONFIG, SCENARIO, play, recap
@@ -28,17 +29,18 @@ def test_a_rotated_key_restarts_nothing(fleet, origin, put):
     # A request that began with the old key, and takes as long as the run.
     slow = "rotation/slow.mar"
     digest = put(slow, name="slow")
-    origin.fault(slow, method="GET", slow=100_000)
+    origin.fault(slow, method="GET", slow=50_000)
     with ThreadPoolExecutor(1) as pool:
-        in_flight = pool.submit(host.register, slow, sha256=digest, initial_workers=0)
-        wait_until(lambda: origin.bytes_sent(slow) > 100_000, "the slow request on its way", seconds=60)
+        in_flight = pool.submit(lambda: (*host.register(slow, sha256=digest, initial_workers=0), time.time()))
+        wait_until(lambda: origin.bytes_sent(slow) > 50_000, "the slow request on its way", seconds=60)
         finished = play("rotation-site", "playbooks/site.yml", "-e", f"@{SCENARIO.directory}/stores/s3.yml")
         assert finished.returncode == 0, finished.stdout[-3000:]
         new = json.loads(host.check_output("cat %s", CONFIG))["object_storage"]["access_key"]
         origin.heal()
-        status, answer = in_flight.result(timeout=300)
+        status, answer, finished_at = in_flight.result(timeout=300)
     assert new != old
     assert status == 200, answer
+    assert float(host.check_output("stat -c %%Y %s", CONFIG)) < finished_at, "the key was to change during the request"
     assert host.unregister("slow")[0] == 200
 
     changed = {name: counts["changed"] for name, counts in recap(finished).items() if name in DAEMON_HOSTS}

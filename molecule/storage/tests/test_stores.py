@@ -6,12 +6,23 @@ import base64
 import json
 
 import pytest
-from conftest import CONFIG, SEEN, SERVICE_ACCOUNT
+import yaml
+from conftest import CONFIG, SCENARIO, SEEN, SERVICE_ACCOUNT
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fleet import GPU_HOSTS, MODELS
 
 WRONG = {"s3": "secret_key", "oss": "access_key_secret", "abs": "account_key", "obs": "secret_access_key"}
+# What a user of the public plugin has: the publisher's keys, because those of the scenario's hosts have session tokens.
+KEYS = yaml.safe_load((SCENARIO.directory / "inventory/group_vars/all/keys.yml").read_text(encoding="utf-8"))["lab_keys"]
+PUBLIC = {
+    "s3": {"bucket_name": "models", "region": "us-east-1", **KEYS["s3"]["publish"]},
+    "oss": {"bucket_name": "models", "endpoint": "oss-cn-hangzhou.aliyuncs.com", **KEYS["oss"]["publish"]},
+    "gcs": {"bucket_name": "models", "project_id": "modelfleet-lab", "service_account_path": SERVICE_ACCOUNT},
+    "abs": {"container_name": "models", "account_name": "modelfleetlab", **KEYS["abs"]["publish"]},
+}
+# In place, so that owner and mode stay.
+WRITE = "python3 -c 'import sys; open(sys.argv[1], \"w\").write(sys.argv[2])' %s %s"
 NAMES = [
     "names/{}/with space.mar",
     "names/{}/plus+and%2Fpercent%.mar",
@@ -45,10 +56,7 @@ def config(fleet):
             self.value = json.loads(self.before)
 
         def write(self):
-            # In place, so that owner and mode stay.
-            self.host.check_output(
-                "python3 -c %s %s %s", "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", self.path, json.dumps(self.value)
-            )
+            self.host.check_output(WRITE, self.path, json.dumps(self.value))
 
         def restore(self):
             self.value = json.loads(self.before)
@@ -138,6 +146,30 @@ def test_names_that_are_refused(store, fleet):
     for key in REFUSED:
         status, answer = fleet["gpu-2"].register(key, sha256="0" * 64)
         assert status == 400, (key, answer)
+
+
+def test_a_configuration_written_for_the_public_plugin(store, fleet, origin, put):
+    """Its keys alone, without a digest: the model still comes from the origin once, although every host signs a URL of its own."""
+    if store.name not in PUBLIC:
+        pytest.skip("the public plugin does not know this store")
+    key = f"public/{store.name}.mar"
+    put(key, name=f"public{store.name}")
+    storage = {"type": store.name, **PUBLIC[store.name]}
+    public = {"addr": "http://127.0.0.1:4001", "header": {}, "filter": ["Expires&Signature&ns"], "object_storage": storage}
+    hosts = [fleet[name] for name in ("gpu-1", "gpu-2")]
+    ours = hosts[0].check_output("cat %s", CONFIG)
+    size = 0
+    try:
+        for host in hosts:
+            host.check_output(WRITE, CONFIG, json.dumps(public))
+            status, answer = host.register(key)
+            assert status == 200, answer
+            size = answer["bytes"]
+    finally:
+        for host in hosts:
+            host.check_output(WRITE, CONFIG, ours)
+            host.unregister(f"public{store.name}")
+    assert size <= origin.bytes_sent(key) <= 1.05 * size
 
 
 def test_wrong_key(store, fleet, config, put):
