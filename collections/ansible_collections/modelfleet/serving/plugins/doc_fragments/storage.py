@@ -47,4 +47,268 @@ options:
           session_token:
             description: Session token of temporary credentials.
             type: str
+      oss:
+        description: A bucket of Alibaba Cloud OSS.
+        type: dict
+        suboptions:
+          bucket:
+            description: Name of the bucket.
+            type: str
+            required: true
+          region:
+            description: Region of the bucket, for example V(cn-hangzhou), without the C(oss-) of its host name.
+            type: str
+            required: true
+          endpoint:
+            description:
+              - URL of the region's servers, for example V(https://oss-cn-hangzhou-internal.aliyuncs.com), without bucket, path and query.
+              - Without it the public one of O(storage.oss.region).
+            type: str
+          access_key_id:
+            description: AccessKey ID.
+            type: str
+            required: true
+          access_key_secret:
+            description: AccessKey secret.
+            type: str
+            required: true
+          security_token:
+            description: Security token of temporary credentials.
+            type: str
+          signature_version:
+            description: Version of the signature. V(v1) is for servers that do not know V(v4).
+            type: str
+            choices: [v4, v1]
+            default: v4
+      gcs:
+        description:
+          - A bucket of Google Cloud Storage.
+          - Needs exactly one of O(storage.gcs.service_account_json) and O(storage.gcs.service_account_file).
+        type: dict
+        suboptions:
+          bucket:
+            description: Name of the bucket.
+            type: str
+            required: true
+          service_account_json:
+            description: The key file of a service account, as text.
+            type: str
+          service_account_file:
+            description:
+              - Absolute path of the key file of a service account, on the machine that uses the key.
+              - For the endpoint plugin that is every GPU host, where the user of TorchServe must be able to read the file.
+            type: path
+          project_id:
+            description: Project of the bucket. Without it the service account's own.
+            type: str
+          endpoint:
+            description: URL of another server than V(https://storage.googleapis.com), without path and query.
+            type: str
+      abs:
+        description: A container of Azure Blob Storage.
+        type: dict
+        suboptions:
+          account_name:
+            description: Name of the storage account.
+            type: str
+            required: true
+          account_key:
+            description: One of the two access keys of the storage account, in base64.
+            type: str
+            required: true
+          container:
+            description: Name of the container.
+            type: str
+            required: true
+          endpoint_suffix:
+            description: Domain of the Azure cloud. Not together with O(storage.abs.endpoint).
+            type: str
+            choices: [core.windows.net, core.usgovcloudapi.net, core.chinacloudapi.cn]
+            default: core.windows.net
+          endpoint:
+            description:
+              - URL of another server, without path and query. It stands for the account, as a custom domain does.
+              - With O(storage.abs.path_style) the name of the account follows in the path.
+            type: str
+          path_style:
+            description:
+              - Put the name of the account in the path after O(storage.abs.endpoint), as emulators need it.
+              - Always so for an endpoint that is an IP address.
+            type: bool
+            default: false
+      obs:
+        description: A bucket of Huawei Cloud OBS.
+        type: dict
+        suboptions:
+          bucket:
+            description: Name of the bucket.
+            type: str
+            required: true
+          region:
+            description: Region of the bucket, for example V(cn-north-4).
+            type: str
+            required: true
+          endpoint:
+            description:
+              - URL of another server than C(https://obs.<region>.myhuaweicloud.com), without path and query.
+            type: str
+          path_style:
+            description:
+              - Put the bucket in the path instead of the host name. Publishing to a bucket with dots in its name needs it.
+              - Always so for an endpoint that is an IP address.
+            type: bool
+            default: false
+          access_key_id:
+            description: Access key id (AK).
+            type: str
+            required: true
+          secret_access_key:
+            description: Secret access key (SK).
+            type: str
+            required: true
+          security_token:
+            description: Security token of temporary credentials.
+            type: str
+          signature:
+            description: Kind of the signature. V(v4) is that of S3, for servers that do not know OBS's own.
+            type: str
+            choices: [obs, v4]
+            default: obs
+      http:
+        description: Files of a web server. An object is at its key below the URL.
+        type: dict
+        suboptions:
+          url:
+            description: URL without user and query, for example V(https://files.example.com/models).
+            type: str
+            required: true
+          headers:
+            description: Headers that let a request in. They are no signature, whoever has them can read everything that they open.
+            type: list
+            elements: dict
+            default: []
+            suboptions:
+              name:
+                description: Name of the header.
+                type: str
+                required: true
+              value:
+                description: Value of the header.
+                type: str
+                required: true
+          headers_reach_daemon_logs:
+            description:
+              - Must be V(true) with O(storage.http.headers), to say that this is accepted.
+              - dfdaemon and the scheduler pass on the headers of a request and write them to their logs at level info.
+            type: bool
+            default: false
+"""
+
+    CREDENTIALS = r"""
+options:
+  credentials:
+    description:
+      - Credentials that may write, keyed by the type of the store in O(storage). Without them those in O(storage).
+      - Nothing of the credentials in O(storage) is kept beside them.
+    type: dict
+    suboptions:
+      s3:
+        description: Credentials for S3.
+        type: dict
+        suboptions:
+          access_key:
+            description: Access key id.
+            type: str
+            required: true
+          secret_key:
+            description: Secret access key.
+            type: str
+            required: true
+          session_token:
+            description: Session token of temporary credentials.
+            type: str
+          endpoint:
+            description: URL at which this machine reaches the store, if not that in O(storage).
+            type: str
+      oss:
+        description: Credentials for OSS.
+        type: dict
+        suboptions:
+          access_key_id:
+            description: AccessKey ID.
+            type: str
+            required: true
+          access_key_secret:
+            description: AccessKey secret.
+            type: str
+            required: true
+          security_token:
+            description: Security token of temporary credentials.
+            type: str
+          endpoint:
+            description: URL at which this machine reaches the store, if not that in O(storage).
+            type: str
+      gcs:
+        description: Credentials for GCS, exactly one of the two.
+        type: dict
+        suboptions:
+          service_account_json:
+            description: The key file of a service account, as text.
+            type: str
+          service_account_file:
+            description: Absolute path of the key file of a service account, on the machine where the module runs.
+            type: path
+          endpoint:
+            description: URL at which this machine reaches the store, if not that in O(storage).
+            type: str
+      abs:
+        description: Credentials for ABS.
+        type: dict
+        suboptions:
+          account_key:
+            description: One of the two access keys of the storage account, in base64.
+            type: str
+            required: true
+          endpoint:
+            description: URL at which this machine reaches the store, if not that in O(storage).
+            type: str
+      obs:
+        description: Credentials for OBS.
+        type: dict
+        suboptions:
+          access_key_id:
+            description: Access key id (AK).
+            type: str
+            required: true
+          secret_access_key:
+            description: Secret access key (SK).
+            type: str
+            required: true
+          security_token:
+            description: Security token of temporary credentials.
+            type: str
+          endpoint:
+            description: URL at which this machine reaches the store, if not that in O(storage).
+            type: str
+      http:
+        description: Headers with which the web server lets one write.
+        type: dict
+        suboptions:
+          url:
+            description: URL at which this machine reaches the server, if not that in O(storage).
+            type: str
+          headers:
+            description: Headers that let a request in. No daemon sees these.
+            type: list
+            elements: dict
+            default: []
+            suboptions:
+              name:
+                description: Name of the header.
+                type: str
+                required: true
+              value:
+                description: Value of the header.
+                type: str
+                required: true
 """
