@@ -22,7 +22,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signin
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}\Z")
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*\Z")
 # The order of what is signed has not changed since 2020-12-06; emulators and Azure Stack lag behind the newest.
-_VERSION = "2022-11-02"
+_VERSION = "2021-12-02"
 _PERMISSIONS = {"GET": "r", "HEAD": "r", "PUT": "cw"}
 
 

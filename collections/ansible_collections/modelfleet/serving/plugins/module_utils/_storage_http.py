@@ -15,8 +15,12 @@ _BASE_PATH = re.compile(r"(/|(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 # Visible ASCII, with spaces and tabs inside only: what every client and server on the way passes on unchanged.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?\Z")
-# What the clients and dfdaemon set themselves.
-_TAKEN = ("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "range", "te", "transfer-encoding", "upgrade")
+# What belongs to the connection, the transfer or Dragonfly; Java's client drops some of them without a word.
+_TAKEN = re.compile(
+    r"(accept-encoding|access-control-request-.*|connection|content-length|content-transfer-encoding|expect|host|keep-alive"
+    r"|origin|proxy-.*|range|te|trailer|transfer-encoding|upgrade|via|x-dragonfly-.*)\Z",
+    re.IGNORECASE,
+)
 
 
 class HTTPStore(BaseStore):
@@ -64,8 +68,8 @@ class HTTPStore(BaseStore):
             name, value = header["name"], header["value"]
             if not _HEADER_NAME.match(name):
                 raise self.refuse_secret("headers", "a name is not one that HTTP allows. Write one like X-Api-Key")
-            if name.lower() in _TAKEN or name.lower().startswith(("x-dragonfly-", "proxy-")):
-                raise self.refuse_secret("headers", "{} is set by the clients themselves. Leave it out".format(name))
+            if _TAKEN.match(name):
+                raise self.refuse_secret("headers", "{} is set by those who carry the request. Leave it out".format(name))
             if name.lower() in map(str.lower, checked):
                 raise self.refuse_secret("headers", "{} is listed more than once. Keep one".format(name))
             if not _HEADER_VALUE.match(value):

@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Writes C(config.json) of the plugin that adds C(POST /dragonfly/models) to TorchServe.
   - The plugin reads the file at every call, so nothing is restarted.
+  - O(storage.gcs.service_account_json) becomes the file C(service-account.json) beside it, with the same owner, group and mode.
+    That name in that directory belongs to the module, which removes the file when the storage no longer needs it.
   - Secrets appear neither in the output nor in a diff, which tells only whether they changed.
 author:
   - ModelFleet developers (@modelfleet)
@@ -70,6 +72,16 @@ EXAMPLES = r"""
     incoming_dir: /var/lib/modelfleet/incoming
     owner: torchserve
     group: torchserve
+
+- name: Take the models from Google Cloud Storage
+  modelfleet.serving.endpoint_config:
+    storage:
+      gcs:
+        bucket: models
+        service_account_json: "{{ vault_read_service_account }}"
+    incoming_dir: /var/lib/modelfleet/incoming
+    owner: torchserve
+    group: torchserve
 """
 
 RETURN = r"""
@@ -81,19 +93,23 @@ path:
 """
 
 import json
+import os
 import re
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
-from ansible_collections.modelfleet.serving.plugins.module_utils._storage import storage_argument_spec, store_from
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import STORES, storage_argument_spec, store_from
 
+_SECRETS = {key for store in STORES.values() for key in store.SECRETS}
+# Of a service account's file; everything else in it is treated as a secret.
+_SHOWN_OF_ACCOUNT = {"type", "project_id", "private_key_id", "client_email", "client_id", "token_uri", "universe_domain"}
+_SIDE_FILE = "service-account.json"
 _PIECE_LENGTH = re.compile(r"(\d+)([kmg]i?b)\Z", re.IGNORECASE)
 
 
-def build_config(params):
-    store = store_from(params["storage"])
+def build_config(params, store):
     config = {
         "addr": _checked_proxy_url(params["proxy_url"]),
         "header": {name: str(value) for name, value in params["header"].items()},
@@ -109,7 +125,7 @@ def build_config(params):
         if not params["incoming_dir"].startswith("/"):
             raise ModelFleetError("Failed to use incoming_dir {!r}: it must be an absolute path.".format(params["incoming_dir"]))
         config["incoming_dir"] = params["incoming_dir"]
-    return config, store.SECRETS
+    return config
 
 
 def _checked_proxy_url(url):
@@ -142,36 +158,83 @@ def _checked_piece_length(text):
     return text
 
 
-def _secrets_of(text, names):
+def _loaded(text):
     try:
-        storage = json.loads(text)["object_storage"]
-        return {name: storage[name] for name in names if name in storage}
-    except (ValueError, TypeError, KeyError):
-        return {}
+        return json.loads(text)
+    except (ValueError, TypeError):
+        return None
 
 
-def _without_secrets(names, before):
-    """What a diff may show of a file: that a secret is there, and whether it is another one than before."""
-    old = _secrets_of(before, names)
+def _masked(value, before):
+    if isinstance(value, dict):
+        before = before if isinstance(before, dict) else {}
+        return {name: _masked(one, before.get(name)) for name, one in value.items()}
+    return "(set)" if value == before else "(set, changed)"
+
+
+def _without_secrets(before, section, is_secret):
+    """What a diff may show of a file: that a secret is there, and whether it is another one than before.
+
+    The secrets are those of every store, whatever the new one is. ``section`` takes the part that holds them out of the loaded file.
+    """
+    old = section(_loaded(before))
+    old = old if isinstance(old, dict) else {}
 
     def shown(text):
-        try:
-            config = json.loads(text)
-            for name, value in _secrets_of(text, names).items():
-                config["object_storage"][name] = "(set)" if old.get(name) == value else "(set, changed)"
-            return json.dumps(config, indent=2) + "\n"
-        except (ValueError, TypeError):
-            return "(not valid JSON)\n"
+        whole = _loaded(text)
+        part = section(whole)
+        if not isinstance(part, dict):
+            return "(not valid JSON)\n" if whole is None else "(not what this module writes)\n"
+        part.update({name: _masked(value, old.get(name)) for name, value in part.items() if is_secret(name)})
+        return json.dumps(whole, indent=2) + "\n"
 
     return shown
 
 
+def _storage_section(config):
+    return config.get("object_storage") if isinstance(config, dict) else None
+
+
+def _put_side_file(module, path, content):
+    shown = _without_secrets(read_text(path), lambda account: account, lambda name: name not in _SHOWN_OF_ACCOUNT)
+    return put_file(module, path, content, shown=shown)
+
+
+def _remove_side_file(module, path):
+    """Remove what an earlier storage left behind; None when there is nothing."""
+    if not os.path.lexists(path):
+        return None
+    if not module.check_mode:
+        try:
+            os.unlink(path)
+        except OSError as exc:
+            raise ModelFleetError("Failed to remove {}: {}. Check its directory.".format(path, exc.strerror)) from exc
+    return {"before_header": path, "after_header": path, "before": "(a service account)\n", "after": ""}
+
+
 def run(module):
-    config, secrets = build_config(module.params)
     path = module.params["path"]
+    side_path = os.path.join(os.path.dirname(os.path.abspath(path)), _SIDE_FILE)
+    store = store_from(module.params["storage"])
+    config = build_config(module.params, store)
+    storage = config["object_storage"]
+    changed, diffs = False, []
+    if store.side_file:
+        storage[store.side_file["key"]] = side_path
+        # First the key, then the file that names it: the plugin may read both at any moment.
+        changed, diff = _put_side_file(module, side_path, store.side_file["content"])
+        diffs.append(diff)
     content = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    changed, diff = put_file(module, path, content, shown=_without_secrets(secrets, read_text(path)))
-    return {"changed": changed, "path": path, "diff": diff}
+    shown = _without_secrets(read_text(path), _storage_section, _SECRETS.__contains__)
+    written, diff = put_file(module, path, content, shown=shown)
+    changed = changed or written
+    diffs.insert(0, diff)
+    if os.path.realpath(storage.get("service_account_path", "")) != os.path.realpath(side_path):
+        diff = _remove_side_file(module, side_path)
+        if diff:
+            changed = True
+            diffs.append(diff)
+    return {"changed": changed, "path": path, "diff": diffs if len(diffs) > 1 else diffs[0]}
 
 
 def main():
