@@ -65,7 +65,8 @@ class Proof:
 
 
 class Abs:
-    """config: {suffix, endpoints: [host | {host, account}, ..], accounts: [{account_name, account_key, read_keys, containers, publish}, ..]}
+    """config: {suffix, endpoints: [host | {host, account}, ..], accounts: [..]}, an account being
+    {account_name, account_key, read_keys: [keys that only read], containers, publish: whether account_key may write}
 
     An endpoint that is only a host name is path-style (/<account>/<container>/<blob>), one with an account is a custom domain.
     """
@@ -90,10 +91,8 @@ class Abs:
 
     def locate(self, request: Request) -> Target:
         path = request.path[1:]
-        if match := self.host.match(request.hostname):
-            account = match["account"]
-        else:
-            account = self.domains[request.hostname]
+        match = self.host.match(request.hostname)
+        account = match["account"] if match else self.domains[request.hostname]
         if not account:
             account, _, path = path.partition("/")
         container, _, blob = path.partition("/")
