@@ -182,7 +182,8 @@ class S3(SigV4):
     """config: {region, buckets: [..], endpoints: [host, ..], keys: [{access_key, secret_key, session_token, publish}, ..]}"""
 
     HOST = re.compile(
-        r"^(?:(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.)?s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com$"
+        r"^(?:(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.)?"
+        r"s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com$"
     )
     DEFAULT_REGION = "us-east-1"
     KEY_FIELDS = ("access_key", "secret_key", "session_token")
@@ -321,8 +322,12 @@ def header_value(request: Request, name: str) -> str:
     return ",".join(" ".join(value.split()) for value in values)
 
 
-def signing_key(secret: str, scope: str) -> bytes:
-    key = ("AWS4" + secret).encode()
+def speaks_sigv4(request: Request) -> bool:
+    return request.headers.get("Authorization", "").startswith(ALGORITHM) or any(name.startswith("X-Amz-") for name, _ in request.params)
+
+
+def signing_key(secret: str, scope: str, prefix: str = "AWS4") -> bytes:
+    key = (prefix + secret).encode()
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     return key

@@ -19,10 +19,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
+from .abs import Abs
 from .messages import Part, Request, Response, StoreError
 from .objects import BLOCK, Counters, Fault, Faults, Objects, StoredObject
+from .obs import Obs
+from .oss import Oss
 from .reading import byte_range
 from .s3 import S3
+from .web import Http
 
 
 class Origin:
@@ -31,7 +35,7 @@ class Origin:
         self.counters = Counters()
         self.faults = Faults()
         # One entry a store. The name in a request's Host header decides which of them it is for.
-        makers = {"s3": S3}
+        makers = {"s3": S3, "oss": Oss, "abs": Abs, "obs": Obs, "http": Http}
         self.stores = [make(config[name], self.objects) for name, make in makers.items() if name in config]
         self.mirror_hosts = config.get("mirror", {}).get("hosts", [])
         self.mirror_root = Path(config.get("mirror", {}).get("root", "/nonexistent"))

@@ -44,6 +44,7 @@ class Place:
     region: str
     bucket: str
     key: str
+    virtual: bool = False  # the bucket is in the host's name
     api: str = ""  # the API that this host name has; empty where the signature decides
 
 
@@ -146,7 +147,8 @@ class XmlStore:
             for end in self.endpoints:
                 if hostname.endswith("." + end):
                     place.bucket = hostname[: -len(end) - 1]
-        if not place.bucket:
+        place.virtual = bool(place.bucket)
+        if not place.virtual:
             place.bucket, _, place.key = place.key.partition("/")
         return place
 

@@ -1,27 +1,80 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A running origin on loopback, with TLS, and the two identities it knows."""
+"""A running origin on loopback, with TLS, the identities it knows, and what the tests of signatures share."""
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 import urllib.request
+from email.message import Message
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from strict_origin import server
+from strict_origin.messages import Request, StoreError
 
 KEYS = [
     {"access_key": "AKIAREADER", "secret_key": "reader-secret", "publish": False},
     {"access_key": "AKIAPUBLISHER", "secret_key": "publisher-secret", "publish": True},
     {"access_key": "ASIATEMPORARY", "secret_key": "temporary-secret", "session_token": "the-token", "publish": False},
 ]
+OSS_KEYS = [
+    {"access_key_id": "LTAIREADER", "access_key_secret": "reader-secret", "publish": False},
+    {"access_key_id": "LTAIPUBLISHER", "access_key_secret": "publisher-secret", "publish": True},
+    {"access_key_id": "STS.TEMPORARY", "access_key_secret": "temporary-secret", "security_token": "the+token/=", "publish": False},
+]
+OBS_KEYS = [
+    {"access_key_id": "HUAWEIREADER", "secret_access_key": "reader-secret", "publish": False},
+    {"access_key_id": "HUAWEIPUBLISHER", "secret_access_key": "publisher-secret", "publish": True},
+    {"access_key_id": "HUAWEITEMPORARY", "secret_access_key": "temporary-secret", "security_token": "the+token/=", "publish": False},
+]
+ODD_KEYS = [
+    "a.mar",
+    "models/resnet50/1.0/x.mar",
+    "with space",
+    "plus+sign",
+    "per%cent",
+    "per%2Fcent",
+    "uml\u00e4ut/\u6a21\u578b.mar",
+    "a&b=c?d#e",
+    "~tilde!*'()",
+    "//double//slash",
+    "a/../b",
+    "@:,;$",
+    '"quotes"',
+]
+
+
+def received(method, url, headers=None, body=b""):
+    """A request as the server would hand it to a store."""
+    parts = urlsplit(url)
+    message = Message()
+    for name, value in (headers or {}).items():
+        if value is not None:
+            message[name] = value if isinstance(value, str) else value.decode()
+    return Request(method, parts.netloc, parts.path, parts.query, message, io.BytesIO(body))
+
+
+def refused(one, request):
+    """The status and code with which a store refuses a request."""
+    with pytest.raises(StoreError) as caught:
+        one.authorize(request)
+    return caught.value.status, caught.value.code
+
+
+def changed(url, **params):
+    """The URL with these parameters changed, or removed where the value is None; underscores stand for hyphens."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query)) | {name.replace("_", "-"): value for name, value in params.items()}
+    return parts._replace(query=urlencode({name: value for name, value in query.items() if value is not None})).geturl()
 
 
 class Running:
@@ -46,7 +99,9 @@ class Running:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    names = "DNS:localhost,DNS:*.s3.us-east-1.amazonaws.com,DNS:s3.us-east-1.amazonaws.com,IP:127.0.0.1"
+    hosts = ["localhost", "*.s3.us-east-1.amazonaws.com", "s3.us-east-1.amazonaws.com", "*.oss-cn-hangzhou.aliyuncs.com"]
+    hosts += ["*.s3.oss-cn-hangzhou.aliyuncs.com", "*.obs.cn-north-4.myhuaweicloud.com", "obs.cn-north-4.myhuaweicloud.com"]
+    names = ",".join(f"DNS:{host}" for host in hosts) + ",IP:127.0.0.1"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=test", "-keyout", str(folder / "key"), "-out", str(folder / "crt"), "-addext", f"subjectAltName={names}"]
     subprocess.run(command, check=True, capture_output=True)
@@ -65,6 +120,8 @@ def origin(tmp_path, certificate):
             "tls": certificate,
             "mirror": {"hosts": ["localhost"], "root": str(mirror)},
             "s3": {"region": "us-east-1", "buckets": ["models"], "endpoints": ["127.0.0.1"], "keys": KEYS},
+            "oss": {"region": "cn-hangzhou", "buckets": ["models"], "keys": OSS_KEYS},
+            "obs": {"region": "cn-north-4", "buckets": ["models"], "keys": OBS_KEYS},
         }
     )
     running.mirror = mirror

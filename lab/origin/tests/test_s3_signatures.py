@@ -5,35 +5,20 @@
 
 from __future__ import annotations
 
-import io
 from datetime import datetime, timedelta, timezone
-from email.message import Message
 from unittest import mock
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote
 
 import pytest
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from conftest import KEYS
-from strict_origin.messages import Request, StoreError
+from conftest import KEYS, ODD_KEYS, changed, received, refused
+from strict_origin.messages import StoreError
 from strict_origin.objects import Objects
 from strict_origin.s3 import S3
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=timezone.utc)
-ODD_KEYS = [
-    "a.mar",
-    "models/resnet50/1.0/x.mar",
-    "with space",
-    "plus+sign",
-    "per%cent",
-    "uml\u00e4ut/\u6a21\u578b.mar",
-    "a&b=c?d#e",
-    "~tilde!*'()",
-    "//double//slash",
-    "a/../b",
-    "@:,;$",
-]
 
 
 def store(tmp_path, **changes):
@@ -60,26 +45,6 @@ def signed(auth, method, url, headers=None, data=b"", at=NOW):
 def presigned(key="a.mar", method="GET", creds=None, region="us-east-1", expires=60, at=NOW, host=None, headers=None):
     url = f"https://{host or 'models.s3.us-east-1.amazonaws.com'}/{quote(key, safe='/~')}"
     return signed(S3SigV4QueryAuth(creds or credentials(), "s3", region, expires=expires), method, url, headers, at=at).url
-
-
-def received(method, url, headers=None, body=b""):
-    parts = urlsplit(url)
-    message = Message()
-    for name, value in (headers or {}).items():
-        message[name] = value if isinstance(value, str) else value.decode()
-    return Request(method, parts.netloc, parts.path, parts.query, message, io.BytesIO(body))
-
-
-def refused(one, request):
-    with pytest.raises(StoreError) as caught:
-        one.authorize(request)
-    return caught.value.status, caught.value.code
-
-
-def changed(url, **params):
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query)) | {name.replace("_", "-"): value for name, value in params.items()}
-    return parts._replace(query=urlencode(query)).geturl()
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
