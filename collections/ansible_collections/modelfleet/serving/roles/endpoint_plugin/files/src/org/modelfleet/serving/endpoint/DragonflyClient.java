@@ -9,10 +9,14 @@ import java.net.URI;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.time.Instant;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
 import java.util.UUID;
 
 /** Takes objects through dfdaemon's HTTP proxy; one call is one attempt. */
 final class DragonflyClient {
+    static final String FILTER_HEADER = "X-Dragonfly-Filtered-Query-Params";
     private static final int CONNECT_TIMEOUT_MS = 10_000;
     /** A signed URL must outlive the queue at the seed and the transfer; every attempt signs anew. */
     private static final long URL_EXPIRY_SECONDS = 6 * 3600;
@@ -47,7 +51,7 @@ final class DragonflyClient {
             connection.setRequestProperty("X-Dragonfly-Force-Hard-Link", "true");
         }
         try {
-            expect(connection, key, 200);
+            expect(connection, key, List.of(200));
             MessageDigest digest = Hex.newSha256();
             long bytes = 0;
             byte[] buffer = new byte[1 << 18];
@@ -84,7 +88,8 @@ final class DragonflyClient {
         HttpURLConnection connection = open(key, "probe:" + UUID.randomUUID());
         connection.setRequestProperty("Range", "bytes=0-0");
         try {
-            expect(connection, key, 206);
+            // 200 from an origin without ranges: the headers are all that is wanted.
+            expect(connection, key, List.of(206, 200));
             String tag = connection.getHeaderField("ETag");
             String generation = tag == null ? connection.getHeaderField("Last-Modified") : tag;
             return generation == null ? "" : generation.replaceAll("^W/|[^A-Za-z0-9-]", "");
@@ -106,6 +111,15 @@ final class DragonflyClient {
             connection.setRequestProperty("Accept", "*/*");
             connection.setRequestProperty("User-Agent", "modelfleet-endpoint");
             config.headers.forEach(connection::setRequestProperty);
+            config.storage.headers().forEach(connection::setRequestProperty);
+            Set<String> filter = new LinkedHashSet<>(config.filter);
+            if (taskName == null) {
+                // The URL names the task then, and every call has another signature. What is sent replaces dfdaemon's own list.
+                filter.addAll(config.storage.signatureParameters());
+            }
+            if (!filter.isEmpty()) {
+                connection.setRequestProperty(FILTER_HEADER, String.join(",", filter));
+            }
             connection.setRequestProperty("X-Dragonfly-Use-P2P", "true");
             if (taskName != null) {
                 connection.setRequestProperty("X-Dragonfly-Content-For-Calculating-Task-ID", taskName);
@@ -119,19 +133,20 @@ final class DragonflyClient {
         }
     }
 
-    private void expect(HttpURLConnection connection, String key, int expected) throws IOException, EndpointException {
+    private void expect(HttpURLConnection connection, String key, List<Integer> expected) throws IOException, EndpointException {
         int code = connection.getResponseCode();
-        if (code == expected) {
+        if (expected.contains(code)) {
             return;
         }
         String object = config.storage.describe(key);
         String blame = connection.getHeaderField("X-Dragonfly-Error-Type");
         if (code == 404) {
-            throw EndpointException.notFound("Failed to get " + object + ": the origin has no such object. Check file_name and the bucket.");
+            throw EndpointException.notFound("Failed to get " + object
+                    + ": the origin has no such object. Check file_name and the bucket or container.");
         }
-        if (code == 403 && !"proxy".equals(blame)) {
-            throw EndpointException.badGateway("Failed to get " + object + ": the origin refused with 403."
-                    + " Check credentials, region and clock; without list permission a missing object looks the same.");
+        if (List.of(400, 401, 403).contains(code) && !"proxy".equals(blame)) {
+            throw EndpointException.badGateway(String.format(
+                    "Failed to get %s: the origin refused with %d. %s", object, code, config.storage.adviceWhenRefused()));
         }
         if (code == 429 || (code >= 500 && !"backend".equals(blame))) {
             throw EndpointException.passingBadGateway(String.format(
@@ -139,8 +154,12 @@ final class DragonflyClient {
                             + " disk may be what is missing.",
                     object, config.proxyName, code));
         }
+        if ("proxy".equals(blame)) {
+            throw EndpointException.badGateway(String.format(
+                    "Failed to get %s: dfdaemon at %s refused with %d. Look at its journal.", object, config.proxyName, code));
+        }
         String message = String.format(
-                "Failed to get %s: the origin answered %d. Check region, endpoint and the state of the store.", object, code);
+                "Failed to get %s: the origin answered %d. Check endpoint, region and the state of the store.", object, code);
         throw code >= 500 ? EndpointException.passingBadGateway(message) : EndpointException.badGateway(message);
     }
 

@@ -3,23 +3,27 @@ package org.modelfleet.serving.endpoint;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.Proxy;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.LinkedHashMap;
-import java.util.List;
+import java.util.LinkedHashSet;
 import java.util.Map;
+import java.util.Set;
 
 /** config.json. It is read at every call: a rotated key needs no restart, and a broken file breaks one call, not a class. */
 final class EndpointConfig {
     private static final int DFDAEMON_PROXY_PORT = 4001;
+    /** Before dfdaemon was rewritten, the header had another name. */
+    private static final String OLD_FILTER_HEADER = "X-Dragonfly-Filter";
 
     final Proxy proxy;
     final String proxyName;
-    final Map<String, String> headers;
+    final Map<String, String> headers = new LinkedHashMap<>();
+    /** Query parameters that do not tell two objects apart, says the user. */
+    final Set<String> filter = new LinkedHashSet<>();
     final ObjectStorage storage;
     final boolean requireSha256;
     /** Where dfdaemon links finished files; null means that this plugin writes the bytes itself. */
@@ -30,19 +34,26 @@ final class EndpointConfig {
 
     private EndpointConfig(Settings settings) throws EndpointException {
         String address = settings.required("addr");
-        URI uri = settings.url("addr", address.contains("://") ? address : "http://" + address);
-        if (!"http".equals(uri.getScheme())) {
+        Location server = Location.parse(address.contains("://") ? address : "http://" + address);
+        if (server == null || server.hasPath()) {
+            throw settings.error("addr", "must be a URL without path and query, for example http://127.0.0.1:4001");
+        }
+        if (server.tls) {
             throw settings.error("addr", "must begin with http://, dfdaemon's proxy speaks no TLS");
         }
-        int port = uri.getPort() == -1 ? DFDAEMON_PROXY_PORT : uri.getPort();
+        int port = server.port == -1 ? DFDAEMON_PROXY_PORT : server.port;
         // Resolved at every call: an address that was not there once must not stay unresolved.
-        proxy = new Proxy(Proxy.Type.HTTP, new InetSocketAddress(uri.getHost(), port));
-        proxyName = uri.getHost() + ":" + port;
-        headers = new LinkedHashMap<>(settings.texts("header"));
-        List<String> filter = settings.list("filter");
-        if (!filter.isEmpty()) {
-            headers.put("X-Dragonfly-Filtered-Query-Params", String.join(",", filter));
+        proxy = new Proxy(Proxy.Type.HTTP, new InetSocketAddress(server.host, port));
+        proxyName = server.host + ":" + port;
+        for (Map.Entry<String, String> header : settings.headers("header").entrySet()) {
+            String name = header.getKey();
+            if (DragonflyClient.FILTER_HEADER.equalsIgnoreCase(name) || OLD_FILTER_HEADER.equalsIgnoreCase(name)) {
+                addNames(header.getValue());
+            } else {
+                headers.put(name, header.getValue());
+            }
         }
+        settings.list("filter").forEach(this::addNames);
         storage = storage(settings.section("object_storage"));
         requireSha256 = settings.flag("require_sha256");
         String directory = settings.optional("incoming_dir", "");
@@ -55,13 +66,33 @@ final class EndpointConfig {
         readTimeoutSeconds = settings.seconds("read_timeout", 300);
     }
 
-    private static ObjectStorage storage(Settings settings) throws EndpointException {
+    /** Files of the public plugin join names with &, in one text or in an entry of a list. */
+    private void addNames(String text) {
+        for (String name : text.split("[&,]")) {
+            if (!name.isBlank()) {
+                filter.add(name.strip());
+            }
+        }
+    }
+
+    static ObjectStorage storage(Settings settings) throws EndpointException {
         String type = settings.required("type");
         switch (type) {
             case "s3":
                 return new S3ObjectStorage(settings);
+            case "oss":
+                return new OssObjectStorage(settings);
+            case "gcs":
+                return new GcsObjectStorage(settings);
+            case "abs":
+                return new AbsObjectStorage(settings);
+            case "obs":
+                return new ObsObjectStorage(settings);
+            case "http":
+                return new HttpObjectStorage(settings);
             default:
-                throw settings.error("type", "names the store " + type + ", which this plugin does not know; it knows s3");
+                throw settings.error(
+                        "type", "names the store " + type + ", which this plugin does not know; it knows s3, oss, gcs, abs, obs and http");
         }
     }
 

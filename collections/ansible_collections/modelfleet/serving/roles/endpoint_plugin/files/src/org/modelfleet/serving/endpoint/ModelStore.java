@@ -6,6 +6,7 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.security.MessageDigest;
@@ -111,7 +112,7 @@ final class ModelStore {
             if (manifest != null) {
                 check.accept(manifest);
             }
-            Path target = directory.resolve(storedName(query, manifest));
+            Path target = resolve(storedName(query, manifest));
             move(verified.file, target);
             return new Entry(target, manifest, verified.bytes, verified.sha256, true);
         } finally {
@@ -129,6 +130,15 @@ final class ModelStore {
             return query.object.substring(query.object.lastIndexOf('/') + 1);
         }
         return manifest.name + "-" + manifest.version + "-" + query.sha256.substring(0, 12) + ".mar";
+    }
+
+    private Path resolve(String name) throws EndpointException {
+        try {
+            return directory.resolve(name);
+        } catch (InvalidPathException e) {
+            throw EndpointException.badRequest("Failed to store " + name
+                    + ": this locale has no such characters in file names. Give the sha256, or start TorchServe with a UTF-8 locale.");
+        }
     }
 
     /** The same content, already here: no need for the network. A file that is not what its name says is left to be replaced. */

@@ -2,6 +2,8 @@ package org.modelfleet.serving.endpoint;
 
 import java.net.URI;
 import java.time.Instant;
+import java.util.List;
+import java.util.Map;
 
 /** One object store. A store signs; the bytes come through Dragonfly. */
 interface ObjectStorage {
@@ -11,6 +13,17 @@ interface ObjectStorage {
      */
     URI presignGet(String key, Instant now, long expirySeconds);
 
+    /** The parts of the query that are another one at every call: to Dragonfly they must not tell two objects apart. */
+    List<String> signatureParameters();
+
+    /** Headers that the origin wants. dfdaemon and every seed see them. */
+    default Map<String, String> headers() {
+        return Map.of();
+    }
+
     /** The object as a human names it, without any secret. */
     String describe(String key);
+
+    /** One sentence: what to check when the origin answers 400, 401 or 403. */
+    String adviceWhenRefused();
 }

@@ -3,16 +3,19 @@ package org.modelfleet.serving.endpoint;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
-import java.net.URI;
-import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 /** One object of config.json with errors that name file and key, and never a value. */
 final class Settings {
+    private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]*");
+    private static final Pattern HEADER_NAME = Pattern.compile("[A-Za-z0-9!#$%&'*+.^_`|~-]+");
+    private static final Pattern HEADER_VALUE = Pattern.compile("[\\t\\x20-\\x7e]*");
+
     private final Path file;
     private final String prefix;
     private final JsonObject values;
@@ -63,20 +66,57 @@ final class Settings {
         throw error(key, "must be a number of seconds");
     }
 
-    /** A URL that names a server and nothing else. */
-    URI url(String key, String text) throws EndpointException {
-        try {
-            URI uri = new URI(text);
-            boolean http = "http".equals(uri.getScheme()) || "https".equals(uri.getScheme());
-            boolean bare = uri.getRawQuery() == null && uri.getRawFragment() == null && uri.getRawUserInfo() == null;
-            String path = uri.getRawPath();
-            if (http && uri.getHost() != null && bare && (path == null || path.isEmpty() || "/".equals(path))) {
-                return uri;
-            }
-        } catch (URISyntaxException e) {
-            // The one message below serves both.
+    /** A name that can be a part of a host name. */
+    String name(String key) throws EndpointException {
+        return checkedName(key, required(key));
+    }
+
+    String name(String key, String fallback) throws EndpointException {
+        String value = optional(key, fallback);
+        return value.isEmpty() ? value : checkedName(key, value);
+    }
+
+    private String checkedName(String key, String value) throws EndpointException {
+        if (!NAME.matcher(value).matches()) {
+            throw error(key, "must be letters, digits, '.', '_' and '-'");
         }
-        throw error(key, "must be a URL without path and query, for example http://127.0.0.1:4001");
+        return value;
+    }
+
+    /** The first of these keys that has a value. */
+    String requiredOneOf(String key, String otherName) throws EndpointException {
+        String value = optional(key, optional(otherName, ""));
+        return value.isEmpty() ? required(key) : value;
+    }
+
+    String choice(String key, String fallback, List<String> choices) throws EndpointException {
+        String value = optional(key, fallback);
+        if (!choices.contains(value)) {
+            throw error(key, "must be one of " + String.join(", ", choices));
+        }
+        return value;
+    }
+
+    /** A server whose scheme may be left out: to a store it matters only when a port is given. */
+    Location server(String key) throws EndpointException {
+        return server(key, required(key));
+    }
+
+    Location server(String key, String fallback) throws EndpointException {
+        String text = optional(key, fallback);
+        Location location = Location.parse(text.contains("://") ? text : "https://" + text);
+        if (location == null || location.hasPath()) {
+            throw error(key, "must be a URL without user, path and query, for example https://store.example.com:9000");
+        }
+        return location;
+    }
+
+    Location url(String key) throws EndpointException {
+        Location location = Location.parse(required(key));
+        if (location == null) {
+            throw error(key, "must be a URL without user and query, for example https://models.example.com/archives");
+        }
+        return location;
     }
 
     Settings section(String key) throws EndpointException {
@@ -87,25 +127,34 @@ final class Settings {
         return new Settings(file, prefix + key + ".", value.getAsJsonObject());
     }
 
-    Map<String, String> texts(String key) throws EndpointException {
-        Map<String, String> texts = new LinkedHashMap<>();
+    /** Names and values that can be sent as HTTP headers. */
+    Map<String, String> headers(String key) throws EndpointException {
+        Map<String, String> headers = new LinkedHashMap<>();
         if (values.has(key) && !values.get(key).isJsonNull()) {
             Settings section = section(key);
             for (String name : section.values.keySet()) {
-                texts.put(name, section.optional(name, ""));
+                String value = section.optional(name, "");
+                if (!HEADER_NAME.matcher(name).matches() || !HEADER_VALUE.matcher(value).matches()) {
+                    throw error(key, "has a name or a value that cannot be sent as an HTTP header");
+                }
+                headers.put(name, value);
             }
         }
-        return texts;
+        return headers;
     }
 
+    /** A list of texts, or one text. */
     List<String> list(String key) throws EndpointException {
         List<String> list = new ArrayList<>();
         JsonElement value = values.get(key);
         if (value == null || value.isJsonNull()) {
             return list;
         }
+        if (value.isJsonPrimitive()) {
+            return List.of(value.getAsString());
+        }
         if (!value.isJsonArray()) {
-            throw error(key, "must be a list");
+            throw error(key, "must be a list of texts");
         }
         for (JsonElement element : value.getAsJsonArray()) {
             if (!element.isJsonPrimitive()) {
