@@ -11,18 +11,26 @@ short_description: Objects in the object store, with their digest
 version_added: 0.1.0
 description:
   - Makes an object present in the store with exactly the content of a file, or absent. Runs where the file is, usually on the controller.
-  - The sha256 is recorded with the object (at S3 as C(x-amz-meta-sha256)), so that a second run compares digests and sends nothing.
-  - An object with other content is never replaced unless O(overwrite=true).
+  - The sha256 is recorded with the object, so that a second run compares digests and sends nothing.
+    It is metadata with the name C(sha256), at a plain HTTP server the file C(<object>.sha256) beside the object.
+  - An object with other content is never replaced unless O(overwrite=true). S3, Google, Azure and HTTP servers that know preconditions
+    see to that themselves even when two publish at the same time.
+  - After an upload the size and the recorded digest are read back from the store.
+  - Needs the library of the store that is used, no other. A plain HTTP server needs none.
 author:
   - ModelFleet developers (@modelfleet)
 requirements:
-  - boto3
+  - boto3 (S3, OSS, OBS)
+  - google-cloud-storage (GCS)
+  - azure-storage-blob (ABS)
 extends_documentation_fragment:
   - modelfleet.serving.attributes
   - modelfleet.serving.storage
 options:
   credentials:
-    description: Credentials that may write, keyed by the store's type. Without them those in O(storage).
+    description:
+      - Credentials that may write, of the same store as O(storage). Without them those in O(storage).
+      - They take the place of all credentials in O(storage).
     type: dict
     suboptions:
       s3:
@@ -40,6 +48,90 @@ options:
           session_token:
             description: Session token of temporary credentials.
             type: str
+          endpoint:
+            description: URL at which this machine reaches the store, where that differs from the one in O(storage).
+            type: str
+      oss:
+        description: Credentials for Alibaba Cloud OSS.
+        type: dict
+        suboptions:
+          access_key_id:
+            description: AccessKey ID.
+            type: str
+            required: true
+          access_key_secret:
+            description: AccessKey secret.
+            type: str
+            required: true
+          security_token:
+            description: Security token of temporary credentials.
+            type: str
+          endpoint:
+            description: URL at which this machine reaches the store, where that differs from the one in O(storage).
+            type: str
+      gcs:
+        description: Credentials for Google Cloud Storage, exactly one of the two.
+        type: dict
+        suboptions:
+          service_account_json:
+            description: The service account's key file as text.
+            type: str
+          service_account_file:
+            description: The service account's key file.
+            type: path
+          endpoint:
+            description: URL at which this machine reaches the store, where that differs from the one in O(storage).
+            type: str
+      abs:
+        description: Credentials for Azure Blob Storage.
+        type: dict
+        suboptions:
+          account_key:
+            description: Account key, in base64.
+            type: str
+            required: true
+          endpoint:
+            description: URL at which this machine reaches the store, where that differs from the one in O(storage).
+            type: str
+      obs:
+        description: Credentials for Huawei Cloud OBS.
+        type: dict
+        suboptions:
+          access_key_id:
+            description: Access key id.
+            type: str
+            required: true
+          secret_access_key:
+            description: Secret access key.
+            type: str
+            required: true
+          security_token:
+            description: Security token of temporary credentials.
+            type: str
+          endpoint:
+            description: URL at which this machine reaches the store, where that differs from the one in O(storage).
+            type: str
+      http:
+        description: How this machine writes to the HTTP server.
+        type: dict
+        suboptions:
+          url:
+            description: URL to write below, where that differs from O(storage.http.url).
+            type: str
+          headers:
+            description: Headers that let one write. Without them none are sent.
+            type: list
+            elements: dict
+            default: []
+            suboptions:
+              name:
+                description: Name of the header.
+                type: str
+                required: true
+              value:
+                description: Its value.
+                type: str
+                required: true
   object:
     description: Key of the object.
     type: str
@@ -56,8 +148,13 @@ options:
       - Hosts that hold the old content keep it, so prefer a new key for a new version.
     type: bool
     default: false
+  progress_path:
+    description:
+      - File to which lines about a running upload are appended, one a second at most. It is for whoever wants to watch.
+      - Where Ansible runs the module on the controller itself, it shows these lines on the terminal without this option.
+    type: path
   ca_path:
-    description: CA bundle to trust instead of the system's.
+    description: CA bundle in PEM to trust instead of the one that the store's library brings along.
     type: path
   validate_certs:
     description: Whether the store's certificate is verified.
@@ -102,84 +199,24 @@ bytes:
 import hashlib
 import os
 import re
-import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
-try:
-    import boto3
-    from boto3.exceptions import Boto3Error
-    from boto3.s3.transfer import TransferConfig
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    BOTO3_ERROR = None
-except ImportError:
-    BOTO3_ERROR = traceback.format_exc()
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._publish import CLIENTS
+from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import (
+    Found,
+    MissingLibrary,
+    Progress,
+    Refusal,
+    Taken,
+    check_ca,
+)
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import (
     check_object_key,
     credentials_argument_spec,
+    publishing_store,
     storage_argument_spec,
-    store_from,
 )
-
-_MULTIPART_FROM = 64 << 20
-
-
-class S3Objects:
-    """The objects of one bucket, as the module needs them."""
-
-    def __init__(self, store, ca_path, validate_certs):
-        self.store = store
-        self.client = boto3.client(
-            "s3",
-            region_name=store.region,
-            endpoint_url=store.endpoint_url,
-            aws_access_key_id=store.access_key,
-            aws_secret_access_key=store.secret_key,
-            aws_session_token=store.session_token,
-            verify=(ca_path or True) if validate_certs else False,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if store.path_style else "virtual"},
-                retries={"max_attempts": 5, "mode": "standard"},
-                connect_timeout=10,
-            ),
-        )
-
-    def head(self, key):
-        """(size, sha256 or "") of an object; None where there is none."""
-        try:
-            found = self.client.head_object(Bucket=self.store.bucket, Key=key)
-        except ClientError as exc:
-            if exc.response["ResponseMetadata"]["HTTPStatusCode"] == 404 and exc.response["Error"]["Code"] != "NoSuchBucket":
-                return None
-            raise
-        return found["ContentLength"], found["Metadata"].get("sha256", "").lower()
-
-    def read_sha256(self, key):
-        digest = hashlib.sha256()
-        for block in self.client.get_object(Bucket=self.store.bucket, Key=key)["Body"].iter_chunks(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
-
-    def put(self, key, src, sha256):
-        self.client.upload_file(
-            src,
-            self.store.bucket,
-            key,
-            ExtraArgs={"Metadata": {"sha256": sha256}},
-            Config=TransferConfig(multipart_threshold=_MULTIPART_FROM, multipart_chunksize=_MULTIPART_FROM),
-        )
-
-    def delete(self, key):
-        self.client.delete_object(Bucket=self.store.bucket, Key=key)
-
-
-# One class a store, as in the module's docs.
-OBJECTS = {"s3": S3Objects}
 
 
 class StorageObject:
@@ -188,9 +225,15 @@ class StorageObject:
         self.params = module.params
         self.key = module.params["object"]
         check_object_key(self.key)
-        self.store = store_from(_publishing(module.params))
-        self.name = self.store.describe(self.key)
-        self.objects = OBJECTS[self.store.name](self.store, module.params["ca_path"], module.params["validate_certs"])
+        store = publishing_store(module.params["storage"], module.params["credentials"])
+        self.name = store.describe(self.key)
+        check_ca(module.params["ca_path"])
+        try:
+            self.objects = CLIENTS[store.name](store, module.params["ca_path"], module.params["validate_certs"])
+        except Refusal as exc:
+            raise ModelFleetError("Failed to use the credentials for {}: {}. {}.".format(self.name, exc.reason, exc.remedy)) from None
+        place = self.objects.place
+        self.where = self.name if self.name.startswith(place) else "{} at {}".format(self.name, place)
 
     def run(self):
         if self.params["state"] == "absent":
@@ -215,64 +258,75 @@ class StorageObject:
                     src, sha256, wanted
                 )
             )
-        before = self._call("look at", self.objects.head)
-        if before and not before[1] and before[0] == size:
-            # Published by something that records no digest: only its bytes can tell.
-            before = (size, self._call("read", self.objects.read_sha256))
-        after = (size, sha256)
-        if before != after:
-            if before and not self.params["overwrite"]:
-                raise ModelFleetError(
-                    "Failed to publish {}: the object has other content already (sha256 {}, {} bytes) than {} (sha256 {}, {} bytes)."
-                    " Publish under another key, or set overwrite=true.".format(
-                        self.name, before[1] or "not recorded", before[0], src, sha256, size
-                    )
-                )
+        before = self._look(size)
+        after = Found(size, sha256)
+        if not _same(before, after):
+            self._may_replace(before, after)
             if not self.module.check_mode:
-                self._call("write", self.objects.put, src, sha256)
+                self._write(before, after)
         return self._result(before, after)
+
+    def _look(self, size):
+        """The object that is there. What was published without a recorded digest is read: only its bytes can tell."""
+        found = self._call("look at", self.objects.head)
+        if found and not found.sha256 and found.size in (size, None):
+            found = Found(size, self._call("read", self.objects.read_sha256), found.generation)
+        return found
+
+    def _may_replace(self, before, after):
+        if before and not self.params["overwrite"]:
+            raise ModelFleetError(
+                "Failed to publish {}: the object has other content already (sha256 {}, {} bytes) than {} (sha256 {}, {} bytes)."
+                " Publish under another key, or set overwrite=true.".format(
+                    self.where, before.sha256 or "not recorded", before.size, self.params["src"], after.sha256, after.size
+                )
+            )
+
+    def _write(self, before, after):
+        progress = Progress(self.params["progress_path"], after.size)
+        try:
+            self._call("write", self.objects.put, self.params["src"], after.size, after.sha256, before, progress)
+        except Taken:
+            # Another publisher, or this one's own upload whose answer got lost.
+            now = self._look(after.size)
+            if not _same(now, after):
+                self._may_replace(now, after)
+                raise ModelFleetError(
+                    "Failed to write {}: another publisher changed it at the same time. Run again.".format(self.where)
+                ) from None
+            return
+        finally:
+            progress.close()
+        stored = self._call("look at", self.objects.head)
+        if not _same(stored, after):
+            raise ModelFleetError(
+                "Failed to write {}: afterwards the store has {} bytes with the sha256 {}, but {} bytes with {} were sent."
+                " Check whether something else writes there; delete the object (state=absent) and publish again.".format(
+                    self.where, stored.size if stored else "no", stored.sha256 or "not recorded" if stored else "none", *after[:2]
+                )
+            )
 
     def _result(self, before, after):
         def shown(state):
-            return "sha256: {}\nbytes: {}\n".format(state[1] or "not recorded", state[0]) if state else ""
+            return "sha256: {}\nbytes: {}\n".format(state.sha256 or "not recorded", state.size) if state else ""
 
-        size, sha256 = after or (0, "")
         return {
-            "changed": before != after,
+            "changed": not _same(before, after),
             "object": self.name,
-            "sha256": sha256,
-            "bytes": size,
+            "sha256": after.sha256 if after else "",
+            "bytes": after.size if after else 0,
             "diff": {"before_header": self.name, "after_header": self.name, "before": shown(before), "after": shown(after)},
         }
 
     def _call(self, verb, method, *args):
         try:
             return method(self.key, *args)
-        except (BotoCoreError, Boto3Error, ClientError, OSError) as exc:
-            # An upload's error comes wrapped, with the store's answer as its context.
-            answer = exc if isinstance(exc, ClientError) else exc.__context__
-            if isinstance(answer, ClientError):
-                reason = "the store answered {} {}".format(
-                    answer.response["ResponseMetadata"].get("HTTPStatusCode", "?"), answer.response["Error"].get("Code", "?")
-                )
-                remedy = "Check bucket, region, endpoint, credentials and their permissions."
-            else:
-                reason = str(exc)
-                remedy = "Check the endpoint, the network, the proxy variables, and ca_path for a CA of your own."
-            raise ModelFleetError("Failed to {} {}: {}. {}".format(verb, self.name, reason.rstrip("."), remedy)) from exc
+        except Refusal as exc:
+            raise ModelFleetError("Failed to {} {}: {}. {}.".format(verb, self.where, exc.reason, exc.remedy)) from None
 
 
-def _publishing(params):
-    """The storage description with the publishing credentials in it."""
-    if not params["credentials"]:
-        return params["storage"]
-    merged = {}
-    for name, options in params["storage"].items():
-        credentials = params["credentials"].get(name)
-        if options is not None and credentials is None:
-            raise ModelFleetError("Failed to publish: credentials has no {}, but that is the store. Give credentials for it.".format(name))
-        merged[name] = {**options, **credentials} if options is not None else None
-    return merged
+def _same(one, other):
+    return (one and one[:2]) == (other and other[:2])
 
 
 def _digest(path):
@@ -297,6 +351,7 @@ def main():
             "src": {"type": "path"},
             "sha256": {"type": "str"},
             "overwrite": {"type": "bool", "default": False},
+            "progress_path": {"type": "path"},
             "ca_path": {"type": "path"},
             "validate_certs": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -304,10 +359,10 @@ def main():
         required_if=[("state", "present", ["src"])],
         supports_check_mode=True,
     )
-    if BOTO3_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("boto3"), exception=BOTO3_ERROR)
     try:
         result = StorageObject(module).run()
+    except MissingLibrary as exc:
+        module.fail_json(msg=missing_required_lib(exc.library), exception=exc.trace)
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(**result)

@@ -1,19 +1,16 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module decides, with a store in memory. Each store's real client is tested in the repository, against stores that verify."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 
 import pytest
-
-pytest.importorskip("boto3")
-
+from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import Found, MissingLibrary, Refusal, Taken
 from ansible_collections.modelfleet.serving.plugins.modules import storage_object
-from botocore.exceptions import ClientError, EndpointConnectionError
 
 SECRET = "PLANTEDSECRETKEY"
 CONTENT = b"model"
@@ -21,58 +18,54 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Bucket:
-    """What a store does, in memory."""
+    """A store and its client in one."""
+
+    place = "https://s3.us-east-1.amazonaws.com"
 
     def __init__(self):
         self.objects = {}
         self.calls = []
-        self.created_with = None
-        self.error = None
+        self.made_with = None
+        self.raises = {}
+        self.meanwhile = None
 
-    def client(self, _service, **options):
-        self.created_with = options
+    def __call__(self, *made_with):
+        self.made_with = made_with
         return self
 
     def _called(self, name):
         self.calls.append(name)
-        if self.error is not None:
-            raise self.error
+        if name in self.raises:
+            raise self.raises[name]
 
-    def head_object(self, Bucket, Key):
+    def head(self, key):
         self._called("head")
-        if Key not in self.objects:
-            raise answer(404, "404")
-        content, metadata = self.objects[Key]
-        return {"ContentLength": len(content), "Metadata": metadata}
+        content, sha256 = self.objects.get(key, (None, ""))
+        return None if content is None else Found(len(content), sha256, "generation")
 
-    def get_object(self, Bucket, Key):
-        self._called("get")
-        content = self.objects[Key][0]
+    def read_sha256(self, key):
+        self._called("read")
+        return hashlib.sha256(self.objects[key][0]).hexdigest()
 
-        class Body(io.BytesIO):
-            def iter_chunks(self, size):
-                return iter(lambda: self.read(size), b"")
-
-        return {"Body": Body(content)}
-
-    def upload_file(self, src, bucket, key, ExtraArgs, Config):
+    def put(self, key, src, size, sha256, found, progress):
         self._called("put")
+        if self.meanwhile is not None:
+            self.objects[key] = self.meanwhile
+        if found is None and key in self.objects:
+            raise Taken()
         with open(src, "rb") as handle:
-            self.objects[key] = (handle.read(), ExtraArgs["Metadata"])
+            self.objects[key] = (handle.read(), sha256)
+        progress.add(size)
 
-    def delete_object(self, Bucket, Key):
+    def delete(self, key):
         self._called("delete")
-        del self.objects[Key]
-
-
-def answer(status, code):
-    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Operation")
+        del self.objects[key]
 
 
 @pytest.fixture
 def bucket(monkeypatch):
     bucket = Bucket()
-    monkeypatch.setattr(storage_object.boto3, "client", bucket.client)
+    monkeypatch.setattr(storage_object, "CLIENTS", {"s3": bucket})
     return bucket
 
 
@@ -95,18 +88,20 @@ def publish(run_module, bucket, tmp_path):
     return run
 
 
-def test_publishes_with_the_digest(publish, bucket):
+def test_publishes_with_the_digest_and_looks_what_arrived(publish, bucket):
     result = publish(sha256=SHA256.upper())
     assert result["changed"] and result["sha256"] == SHA256 and result["bytes"] == len(CONTENT)
     assert result["object"] == "s3://models/models/a.mar"
-    assert bucket.objects["models/a.mar"] == (CONTENT, {"sha256": SHA256})
+    assert bucket.objects["models/a.mar"] == (CONTENT, SHA256)
+    assert bucket.calls == ["head", "put", "head"]
     assert result["diff"]["before"] == "" and SHA256 in result["diff"]["after"]
 
 
 def test_idempotent(publish, bucket):
     publish()
     bucket.calls.clear()
-    assert not publish()["changed"]
+    result = publish()
+    assert not result["changed"] and result["sha256"] == SHA256
     assert bucket.calls == ["head"]
 
 
@@ -117,22 +112,20 @@ def test_check_mode_writes_nothing(publish, bucket):
 
 def test_uses_the_publishing_credentials_alone(publish, bucket):
     publish()
-    assert bucket.created_with["aws_access_key_id"] == "WRITE"
-    assert bucket.created_with["aws_secret_access_key"] == SECRET
-    assert bucket.created_with["aws_session_token"] is None
-    assert bucket.created_with["endpoint_url"] == "https://s3.us-east-1.amazonaws.com"
+    store, ca_path, validate_certs = bucket.made_with
+    assert (store.access_key, store.secret_key, store.session_token) == ("WRITE", SECRET, None)
+    assert ca_path is None and validate_certs is True
 
 
-@pytest.mark.parametrize(
-    ("options", "verify"), [({}, True), ({"ca_path": "/ca.pem"}, "/ca.pem"), ({"validate_certs": False, "ca_path": "/ca.pem"}, False)]
-)
-def test_certificates(publish, bucket, options, verify):
-    publish(**options)
-    assert bucket.created_with["verify"] == verify
+def test_without_publishing_credentials_those_of_the_store(publish, bucket):
+    publish(credentials=None, validate_certs=False)
+    store, _ca_path, validate_certs = bucket.made_with
+    assert (store.access_key, store.session_token) == ("READ", "READTOKEN" + SECRET)
+    assert validate_certs is False
 
 
 def test_other_content_is_never_replaced_unasked(publish, bucket):
-    bucket.objects["models/a.mar"] = (b"other", {"sha256": "0" * 64})
+    bucket.objects["models/a.mar"] = (b"other", "0" * 64)
     result = publish()
     assert result["failed"] and "overwrite=true" in result["msg"] and "0" * 64 in result["msg"] and SHA256 in result["msg"]
     assert bucket.objects["models/a.mar"][0] == b"other"
@@ -142,11 +135,36 @@ def test_other_content_is_never_replaced_unasked(publish, bucket):
 
 
 def test_an_object_without_a_recorded_digest_is_read(publish, bucket):
-    bucket.objects["models/a.mar"] = (CONTENT, {})
+    bucket.objects["models/a.mar"] = (CONTENT, "")
     assert not publish()["changed"]
-    assert "get" in bucket.calls
-    bucket.objects["models/a.mar"] = (CONTENT[::-1], {})
+    assert "read" in bucket.calls
+    bucket.objects["models/a.mar"] = (CONTENT[::-1], "")
     assert publish()["failed"]
+    bucket.calls.clear()
+    bucket.objects["models/a.mar"] = (b"of another size", "")
+    assert publish()["failed"]
+    assert "read" not in bucket.calls
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "said"),
+    [((CONTENT, SHA256), None), ((CONTENT, ""), None), ((b"other", "0" * 64), "other content already")],
+    ids=["the same", "the same without digest", "other"],
+)
+def test_two_publishers_at_once(publish, bucket, meanwhile, said):
+    bucket.meanwhile = meanwhile
+    result = publish()
+    assert bucket.objects["models/a.mar"] == meanwhile
+    if said:
+        assert result["failed"] and said in result["msg"]
+    else:
+        assert result["changed"] and not result.get("failed")
+
+
+def test_an_upload_that_the_store_has_changed(publish, bucket, monkeypatch):
+    monkeypatch.setattr(bucket, "put", lambda key, *_args: bucket.objects.update({key: (b"mode", SHA256)}))
+    result = publish()
+    assert result["failed"] and "afterwards the store has 4 bytes" in result["msg"]
 
 
 def test_absent(publish, bucket):
@@ -167,8 +185,11 @@ def test_absent(publish, bucket):
         ({"src": None}, "src"),
         ({"object": "../a"}, "object key"),
         ({"object": "/a"}, "object key"),
-        ({"storage": {"s3": {"bucket": "NO", "access_key": "a", "secret_key": SECRET}}}, "storage.s3.bucket"),
-        ({"credentials": {"gcs": {}}}, "credentials.gcs"),
+        ({"storage": {"s3": {"bucket": "NO", "access_key": "a", "secret_key": SECRET}}}, "Failed to use storage.s3.bucket"),
+        ({"credentials": {"swift": {}}}, "credentials.swift"),
+        ({"credentials": {"abs": {"account_key": SECRET}}}, "credentials has no s3"),
+        ({"ca_path": "/nonexistent/ca.pem"}, "Failed to use ca_path /nonexistent/ca.pem: No such file or directory"),
+        ({"progress_path": "/nonexistent/progress"}, "Failed to write progress_path /nonexistent/progress"),
     ],
 )
 def test_bad_input(publish, bucket, changes, said):
@@ -178,19 +199,22 @@ def test_bad_input(publish, bucket, changes, said):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (answer(403, "AccessDenied"), "Failed to look at s3://models/models/a.mar: the store answered 403 AccessDenied"),
-        (answer(404, "NoSuchBucket"), "the store answered 404 NoSuchBucket"),
-        (EndpointConnectionError(endpoint_url="https://s3.example.com"), "Check the endpoint, the network"),
-    ],
+    ("step", "options", "verb"),
+    [("head", {}, "look at"), ("put", {}, "write"), ("read", {}, "read"), ("delete", {"state": "absent"}, "delete")],
 )
-def test_what_the_store_says_is_one_sentence(publish, bucket, error, said):
-    bucket.error = error
-    result = publish()
-    assert result["failed"] and said in result["msg"] and "exception" not in result
+def test_what_the_store_says_is_one_sentence(publish, bucket, step, options, verb):
+    if step in ("read", "delete"):
+        bucket.objects["models/a.mar"] = (CONTENT, "")
+    bucket.raises[step] = Refusal("permission is denied (403)", "Allow it")
+    result = publish(**options)
+    place = "s3://models/models/a.mar at https://s3.us-east-1.amazonaws.com"
+    assert result["failed"] and result["msg"] == "Failed to {} {}: permission is denied (403). Allow it.".format(verb, place)
+    assert "exception" not in result
 
 
-def test_boto3_missing_is_said(publish, bucket, monkeypatch):
-    monkeypatch.setattr(storage_object, "BOTO3_ERROR", "Traceback")
-    assert "boto3" in publish()["msg"]
+def test_the_library_that_is_missing_is_said(publish, monkeypatch):
+    def client(*_args):
+        raise MissingLibrary("the-library", "Traceback")
+
+    monkeypatch.setattr(storage_object, "CLIENTS", {"s3": client})
+    assert "the-library" in publish()["msg"]

@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publishing to S3, and to OSS and OBS, which speak its protocol too. PRIVATE to the collection: it can have breaking changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import traceback
+from urllib.parse import urlsplit
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import (
+    Found,
+    MissingLibrary,
+    Taken,
+    network_refusal,
+    refusal,
+)
+
+_MULTIPART_FROM = 64 << 20
+_KINDS = {
+    "InvalidAccessKeyId": "id",
+    "SignatureDoesNotMatch": "secret",
+    "ExpiredToken": "expired",
+    "SecurityTokenExpired": "expired",
+    "InvalidToken": "token",
+    "InvalidSecurityToken": "token",
+    "RequestTimeTooSkewed": "clock",
+    "NoSuchBucket": "bucket",
+    "SlowDown": "busy",
+    "ServiceUnavailable": "busy",
+    "InternalError": "busy",
+    "AccessDenied": "denied",
+    "AllAccessDisabled": "denied",
+    "AccessForbidden": "denied",
+}
+
+
+class S3Objects:
+    """The objects of one bucket."""
+
+    NAMES = {
+        "id": "access_key",
+        "secret": "secret_key",
+        "token": "session_token",
+        "bucket": "bucket",
+        "rights": "list the bucket and to read and write objects (s3:ListBucket, s3:GetObject, s3:PutObject)",
+    }
+    # Whether the store is known to heed If-None-Match when it writes.
+    CREATES_ONLY = True
+
+    def __init__(self, store, ca_path=None, validate_certs=True):
+        try:
+            import boto3
+            from boto3.exceptions import Boto3Error
+            from boto3.s3.transfer import TransferConfig
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError:
+            raise MissingLibrary("boto3", traceback.format_exc()) from None
+        self.store = store
+        self.place = store.s3_endpoint_url
+        self.error = ClientError
+        self.errors = (BotoCoreError, Boto3Error, ClientError, OSError)
+        self.transfer = TransferConfig(multipart_threshold=_MULTIPART_FROM, multipart_chunksize=_MULTIPART_FROM)
+        self.client = boto3.client(
+            "s3",
+            region_name=store.region,
+            endpoint_url=self.place,
+            aws_access_key_id=store.access_key,
+            aws_secret_access_key=store.secret_key,
+            aws_session_token=store.session_token,
+            verify=(ca_path or True) if validate_certs else False,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if store.path_style else "virtual"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                retries={"max_attempts": 5, "mode": "standard"},
+                connect_timeout=10,
+            ),
+        )
+        self._only_create = False
+        events = self.client.meta.events
+        # A bucket in another region is an error: boto3 would find its way, but the hosts' URLs would not.
+        events.register("before-parameter-build.s3", _stay_in_region)
+        for operation in ("PutObject", "CompleteMultipartUpload"):
+            events.register("provide-client-params.s3." + operation, self._with_precondition)
+
+    def _with_precondition(self, params, **_event):
+        return {**params, "IfNoneMatch": "*"} if self._only_create else params
+
+    def head(self, key):
+        with self._answers():
+            try:
+                found = self.client.head_object(Bucket=self.store.bucket, Key=key)
+            except self.error as exc:
+                if exc.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403, 404):
+                    raise
+                # An answer to HEAD has no body to say why.
+                try:
+                    self.client.get_object(Bucket=self.store.bucket, Key=key, Range="bytes=0-0")["Body"].close()
+                except self.error as why:
+                    if why.response["Error"].get("Code") == "NoSuchKey":
+                        return None
+                    raise
+                raise
+        return Found(found["ContentLength"], found["Metadata"].get("sha256", "").lower(), found.get("ETag"))
+
+    def read_sha256(self, key):
+        digest = hashlib.sha256()
+        with self._answers():
+            for block in self.client.get_object(Bucket=self.store.bucket, Key=key)["Body"].iter_chunks(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def put(self, key, src, size, sha256, found, progress):
+        with self._answers():
+            self._only_create = self.CREATES_ONLY and found is None
+            try:
+                self._upload(key, src, sha256, progress)
+            except self.errors as exc:
+                answer = self._answer(exc)
+                if not self._only_create or answer is None or answer["ResponseMetadata"].get("HTTPStatusCode") != 501:
+                    raise
+                # Older self-hosted stores do not know the precondition.
+                self._only_create = False
+                progress.at(0)
+                self._upload(key, src, sha256, progress)
+
+    def _upload(self, key, src, sha256, progress):
+        self.client.upload_file(
+            src, self.store.bucket, key, ExtraArgs={"Metadata": {"sha256": sha256}}, Config=self.transfer, Callback=progress.add
+        )
+
+    def delete(self, key):
+        with self._answers():
+            self.client.delete_object(Bucket=self.store.bucket, Key=key)
+
+    def _answer(self, exc):
+        # An upload's error comes wrapped, with the store's answer as its context.
+        answer = exc if isinstance(exc, self.error) else exc.__context__
+        return answer.response if isinstance(answer, self.error) else None
+
+    @contextlib.contextmanager
+    def _answers(self):
+        try:
+            yield
+        except self.errors as exc:
+            answer = self._answer(exc)
+            if answer is None:
+                raise network_refusal(exc, self.place) from None
+            raise self._refusal(answer) from None
+
+    def _refusal(self, answer):
+        status = answer["ResponseMetadata"].get("HTTPStatusCode")
+        error = answer["Error"]
+        code = error.get("Code", "")
+        if status == 412 or code in ("PreconditionFailed", "ConditionalRequestConflict"):
+            return Taken()
+        said = {"status": status, "code": code if code != str(status) else None}
+        right = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region") or error.get("Region", "")
+        if right != self.store.region and re.match(r"[a-z0-9-]{2,40}\Z", right):
+            return refusal("region", self.NAMES, option="region", right=right, wrong=self.store.region, **said)
+        right = error.get("Endpoint", "")
+        if right and right not in urlsplit(self.place).netloc and re.match(r"[A-Za-z0-9.-]+\Z", right):
+            return refusal("region", self.NAMES, option="region or endpoint", right=right, wrong=urlsplit(self.place).netloc, **said)
+        kind = _KINDS.get(code) or {301: "other", 403: "denied"}.get(status) or ("busy" if (status or 0) >= 500 else "other")
+        return refusal(kind, self.NAMES, **said)
+
+
+class OssObjects(S3Objects):
+    NAMES = {
+        "id": "access_key_id",
+        "secret": "access_key_secret",
+        "token": "security_token",
+        "bucket": "bucket",
+        "rights": "list the bucket and to read and write objects (oss:ListObjects, oss:GetObject, oss:PutObject)",
+    }
+    CREATES_ONLY = False
+
+
+class ObsObjects(S3Objects):
+    NAMES = {
+        "id": "access_key_id",
+        "secret": "secret_access_key",
+        "token": "security_token",
+        "bucket": "bucket",
+        "rights": "list the bucket and to read and write objects (ListBucket, GetObject, PutObject)",
+    }
+    CREATES_ONLY = False
+
+
+def _stay_in_region(context, **_event):
+    """Tell botocore that it has followed a redirect already."""
+    context.get("s3_redirect", {})["redirected"] = True

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+import types
+import urllib.error
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _publish_answers as answers
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._publish import CLIENTS
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import STORES
+
+SECRET = "https://store.example.com/a?X-Amz-Signature=PLANTED"
+
+
+class ProxyError(Exception):
+    """A library's own."""
+
+
+class ReadTimeoutError(Exception):
+    """A library's own."""
+
+
+def wrapped(inner):
+    """As libraries do: the reason in an attribute, in the arguments, as the cause."""
+    try:
+        try:
+            raise urllib.error.URLError(inner)
+        except urllib.error.URLError as exc:
+            raise RuntimeError(SECRET, exc) from None
+    except RuntimeError as exc:
+        return exc
+
+
+def untrusted():
+    error = ssl.SSLCertVerificationError(1, SECRET)
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("inner", "said", "remedy"),
+    [
+        (untrusted(), "its certificate is not trusted (self-signed certificate)", "ca_path"),
+        (ssl.SSLError(1, SECRET), "TLS failed", "endpoint"),
+        (socket.gaierror(-2, SECRET), "its name is not known here", "DNS"),
+        (ConnectionRefusedError(111, SECRET), "nothing listens there", "endpoint"),
+        (ConnectionResetError(104, SECRET), "the connection broke", "log"),
+        (OSError("Tunnel connection failed: 403 Forbidden"), "the proxy does not connect to it", "proxy"),
+        (ProxyError(SECRET), "the proxy does not connect to it", "proxy"),
+        (ReadTimeoutError(SECRET), "it does not answer in time", "network"),
+        (TimeoutError(SECRET), "it does not answer in time", "network"),
+        (OSError(101, SECRET), "Network is unreachable", "network"),
+        (ValueError(SECRET), "the connection failed (RuntimeError)", "network"),
+    ],
+)
+def test_trouble_of_the_network_is_told_apart(inner, said, remedy):
+    refused = answers.network_refusal(wrapped(inner), "https://store.example.com")
+    assert said in refused.reason and remedy in refused.remedy
+    assert "PLANTED" not in refused.reason + refused.remedy
+
+
+@pytest.mark.parametrize("name", sorted(CLIENTS))
+@pytest.mark.parametrize("kind", sorted(answers._REFUSALS))
+def test_every_refusal_has_words_for_every_store(name, kind):
+    refused = answers.refusal(kind, CLIENTS[name].NAMES, 403, "Some.Code", option="region", right="a", wrong="b")
+    assert refused.reason.endswith("(403 Some.Code)") and refused.remedy
+
+
+@pytest.mark.parametrize("code", [SECRET, "a b", "x" * 61, None, ""])
+def test_what_is_no_code_is_not_shown(code):
+    assert answers.refusal("denied", CLIENTS["s3"].NAMES, 403, code).reason == "permission is denied (403)"
+
+
+def test_every_store_has_a_client():
+    assert set(CLIENTS) == set(STORES)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "library"),
+    [
+        ("s3", "boto3", "boto3"),
+        ("oss", "boto3", "boto3"),
+        ("obs", "boto3", "boto3"),
+        ("gcs", "google.cloud", "google-cloud-storage"),
+        ("abs", "azure.storage.blob", "azure-storage-blob"),
+    ],
+)
+def test_the_missing_library_is_named(monkeypatch, name, module, library):
+    for loaded in [one for one in sys.modules if one == module or one.startswith(module + ".")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(answers.MissingLibrary) as raised:
+        CLIENTS[name](types.SimpleNamespace(), None, True)
+    assert raised.value.library == library and raised.value.trace
+
+
+def test_progress_is_one_line_a_second(tmp_path):
+    now = [0.0]
+    progress = answers.Progress(str(tmp_path / "progress"), 300 << 20, clock=lambda: now[0])
+    for _step in range(40):
+        now[0] += 0.1
+        progress.add(1 << 20)
+    progress.close()
+    lines = (tmp_path / "progress").read_text().splitlines()
+    assert 3 <= len(lines) <= 4
+    assert lines[0].endswith(" of 300.0 MiB (3 %), 10.0 MiB/s"), lines
+
+
+def test_progress_without_a_file_is_silent_and_an_empty_file_is_whole(tmp_path):
+    answers.Progress(None, 10).add(5)
+    now = [0.0]
+    progress = answers.Progress(str(tmp_path / "progress"), 0, clock=lambda: now[0])
+    now[0] = 2.0
+    progress.at(0)
+    assert "0 B of 0 B (100 %)" in (tmp_path / "progress").read_text()
+
+
+def test_reading_a_file_is_progress_behind_what_was_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    progress = answers.Progress(None, 10)
+    with open(tmp_path / "file", "rb") as handle:
+        reader = answers.Reader(handle, progress)
+        assert reader.read(4) == b"0123" and progress.done == 0
+        assert reader.read(4) == b"4567" and progress.done == 4
+        reader.seek(0)
+        assert reader.read() == b"0123456789" and progress.done == 0
+        assert reader.tell() == 10
+
+
+def test_a_ca_bundle_that_is_none(tmp_path):
+    answers.check_ca(None)
+    (tmp_path / "ca").write_text("no certificate")
+    with pytest.raises(ModelFleetError, match="it holds no certificate"):
+        answers.check_ca(str(tmp_path / "ca"))

@@ -1,0 +1,316 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Publishing to each store with its own library, against the strict origin, by the stores' real names and with TLS, through a proxy."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "collections"))
+sys.path.insert(0, str(REPOSITORY / "lab/origin"))
+
+from ansible_collections.modelfleet.serving.plugins.modules import storage_object
+from strict_origin import server
+
+CONTENT = b"model " * 1000
+OTHER = b"other " * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+KEYS = ["models/a.mar", "models/ä b+c%2Fd~e/モデル 'x'.mar"]
+SECRET = "cGxhbnRlZC1zZWNyZXQ"  # part of every secret here, so that a leak is found
+READ, WRITE, STRANGE = (base64.b64encode(f"{SECRET}-{use}".encode()).decode() for use in ("read", "write", "strange"))
+NAMES = ["*.s3.us-east-1.amazonaws.com", "s3.us-east-1.amazonaws.com", "*.s3.eu-west-1.amazonaws.com"]
+NAMES += ["*.s3.oss-cn-hangzhou.aliyuncs.com", "*.s3.oss-cn-beijing.aliyuncs.com", "storage.googleapis.com", "oauth2.googleapis.com"]
+NAMES += ["*.blob.core.windows.net", "*.obs.cn-north-4.myhuaweicloud.com", "*.obs.cn-east-3.myhuaweicloud.com", "files.example.com"]
+
+
+def service_account(key, email="publisher@lab.iam.gserviceaccount.com"):
+    account = {"type": "service_account", "client_email": email, "private_key": key, "private_key_id": "1", "project_id": "lab"}
+    return json.dumps({**account, "token_uri": "https://oauth2.googleapis.com/token"})
+
+
+class Store:
+    """How one store is described, to the module and to the origin."""
+
+    def __init__(self, name, storage, credentials, origin, bucket_key="bucket", wrong=None, region=None):
+        self.name = name
+        self.storage = {name: storage}
+        self.credentials = {name: credentials}
+        self.origin = {name: origin}
+        self.bucket_key = bucket_key
+        # Each: what to change in the credentials, and what the message must say then.
+        self.wrong = wrong or []
+        self.region = region
+
+
+def pairs(id_key, secret_key, token_key):
+    """Those of the stores that have pairs of keys: the origin's, what reads, what writes, what goes wrong."""
+
+    def pair(name, secret, **more):
+        return {id_key: name, secret_key: secret, **more}
+
+    keys = [
+        pair("READER", READ, publish=False),
+        pair("PUBLISHER", WRITE, publish=True),
+        pair("TEMPORARY", WRITE, **{token_key: SECRET, "publish": True}),
+    ]
+    wrong = [
+        ({id_key: "NOBODY"}, f"does not know the {id_key}"),
+        ({secret_key: STRANGE}, f"does not accept the signature (403 SignatureDoesNotMatch). Check {secret_key}"),
+        (pair("READER", READ), "permission is denied"),
+    ]
+    return {"keys": keys}, pair("READER", READ), pair("PUBLISHER", WRITE), wrong
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    def rsa():
+        made = subprocess.run(
+            ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], capture_output=True, check=True
+        )
+        public = subprocess.run(["openssl", "pkey", "-pubout"], input=made.stdout, capture_output=True, check=True)
+        return made.stdout.decode(), public.stdout.decode()
+
+    s3, s3_read, s3_write, s3_wrong = pairs("access_key", "secret_key", "session_token")
+    oss, oss_read, oss_write, oss_wrong = pairs("access_key_id", "access_key_secret", "security_token")
+    obs, obs_read, obs_write, obs_wrong = pairs("access_key_id", "secret_access_key", "security_token")
+    (reader, reader_public), (writer, writer_public), (stranger, _) = rsa(), rsa(), rsa()
+    reader_email = "reader@lab.iam.gserviceaccount.com"
+    token = {"name": "X-Token", "value": WRITE}
+    found = [
+        Store(
+            "s3",
+            {"bucket": "models", "region": "us-east-1", **s3_read},
+            s3_write,
+            {"region": "us-east-1", "buckets": ["models"], **s3},
+            wrong=[*s3_wrong, ({"session_token": SECRET}, "the session_token does not fit the credentials")],
+            region=("eu-west-1", "the bucket belongs to us-east-1, not to eu-west-1", "Set region to us-east-1"),
+        ),
+        Store(
+            "oss",
+            {"bucket": "models", "region": "cn-hangzhou", **oss_read},
+            oss_write,
+            {"region": "cn-hangzhou", "buckets": ["models"], **oss},
+            wrong=oss_wrong,
+            region=("cn-beijing", "the bucket belongs to ", "cn-hangzhou"),
+        ),
+        Store(
+            "gcs",
+            {"bucket": "models", "service_account_json": service_account(reader, reader_email)},
+            {"service_account_json": service_account(writer)},
+            {
+                "buckets": ["models"],
+                "accounts": [
+                    {"client_email": reader_email, "public_key": reader_public, "publish": False},
+                    {"client_email": "publisher@lab.iam.gserviceaccount.com", "public_key": writer_public, "publish": True},
+                ],
+            },
+            wrong=[
+                (
+                    {"service_account_json": service_account(stranger)},
+                    "the token server does not accept the key of the service account (invalid_grant)",
+                ),
+                ({"service_account_json": service_account(reader, reader_email)}, "permission is denied (403"),
+            ],
+        ),
+        Store(
+            "abs",
+            {"account_name": "lab", "account_key": READ, "container": "models"},
+            {"account_key": WRITE},
+            {"accounts": [{"account_name": "lab", "account_key": WRITE, "read_keys": [READ], "containers": ["models"], "publish": True}]},
+            bucket_key="container",
+            wrong=[({"account_key": STRANGE}, "does not accept the signature (403 AuthenticationFailed). Check account_key")],
+        ),
+        Store(
+            "obs",
+            {"bucket": "models", "region": "cn-north-4", **obs_read},
+            obs_write,
+            {"region": "cn-north-4", "buckets": ["models"], **obs},
+            wrong=obs_wrong,
+        ),
+        Store(
+            "http",
+            {"url": "https://files.example.com"},
+            {"headers": [token]},
+            {"hosts": ["files.example.com"], "bucket": "models", "publish_headers": [token]},
+            bucket_key=None,
+            wrong=[
+                ({"headers": [{"name": "X-Token", "value": STRANGE}]}, "the server asks for other credentials (401)"),
+                ({"headers": []}, "the server asks for other credentials (401)"),
+            ],
+        ),
+    ]
+    return {store.name: store for store in found}
+
+
+@pytest.fixture(params=["s3", "oss", "gcs", "abs", "obs", "http"])
+def store(request, stores):
+    return stores[request.param]
+
+
+class Origin:
+    def __init__(self, config):
+        self.servers = server.start(config)
+        self.ports = {name: one.server_address[1] for name, one in self.servers.items()}
+        self.objects = self.servers["http"].origin.objects
+
+    def holds(self, key):
+        found = self.objects.get("models", key)
+        return found and found.path.read_bytes()
+
+    def store(self, key, content):
+        upload = self.objects.upload()
+        upload.write(content)
+        self.objects.put("models", key, upload)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=test", "-keyout", str(folder / "key"), "-out", str(folder / "crt")]
+    command += ["-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in NAMES)]
+    subprocess.run(command, check=True, capture_output=True)
+    return {"certificate": str(folder / "crt"), "key": str(folder / "key")}
+
+
+@pytest.fixture
+def origin(tmp_path, certificate, stores, monkeypatch):
+    running = Origin(
+        {
+            "data": str(tmp_path / "data"),
+            "address": "127.0.0.1",
+            "listen": {"http": 0, "https": 0, "control": 0, "proxy": 0},
+            "tls": certificate,
+            **{name: section for store in stores.values() for name, section in store.origin.items()},
+        }
+    )
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{running.ports['proxy']}")
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    yield running
+    server.stop(running.servers)
+
+
+@pytest.fixture
+def publish(store, origin, tmp_path, certificate, capfd):
+    """Run the module as Ansible does; returns what it printed."""
+    (tmp_path / "model.mar").write_bytes(CONTENT)
+    (tmp_path / "other.mar").write_bytes(OTHER)
+
+    def run(check=False, src="model.mar", credentials=None, **changes):
+        credentials = {store.name: {**store.credentials[store.name], **credentials}} if credentials else store.credentials
+        args = {"storage": store.storage, "credentials": credentials, "object": KEYS[0], "ca_path": certificate["certificate"]}
+        args.update(src=src and str(tmp_path / src), **changes)
+        args = {name: value for name, value in args.items() if value is not None}
+        capfd.readouterr()
+        with patch_module_args({**args, "_ansible_check_mode": check, "_ansible_diff": True}), pytest.raises(SystemExit):
+            storage_object.main()
+        out = capfd.readouterr().out
+        results = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        assert len(results) == 1, out
+        assert SECRET not in out
+        for secret in (READ, WRITE, STRANGE, "Signature=", "sig=", "Bearer"):
+            assert secret not in out.replace("no_log", "")
+        assert "Traceback" not in out
+        return results[0]
+
+    return run
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_publishes_once(publish, origin, key):
+    predicted = publish(object=key, check=True)
+    assert predicted["changed"] and not origin.holds(key)
+    done = publish(object=key, sha256=SHA256)
+    assert "msg" not in done, done
+    assert done["changed"] and done["sha256"] == SHA256 and done["bytes"] == len(CONTENT)
+    assert origin.holds(key) == CONTENT
+    again = publish(object=key)
+    assert not again["changed"] and again["sha256"] == SHA256 and again["diff"]["before"] == again["diff"]["after"]
+
+
+def test_other_content_is_replaced_only_when_told(publish, origin):
+    publish()
+    refused = publish(src="other.mar")
+    assert refused["failed"] and "has other content already" in refused["msg"] and SHA256 in refused["msg"]
+    assert publish(src="other.mar", check=True)["failed"]
+    assert origin.holds(KEYS[0]) == CONTENT
+    assert publish(src="other.mar", overwrite=True)["changed"]
+    assert origin.holds(KEYS[0]) == OTHER
+    assert not publish(src="other.mar")["changed"]
+
+
+def test_what_has_no_recorded_digest_is_read(publish, origin):
+    origin.store(KEYS[0], CONTENT)
+    assert not publish()["changed"]
+    origin.store(KEYS[0], OTHER)
+    assert publish()["failed"]
+    assert publish(overwrite=True)["changed"]
+    assert origin.holds(KEYS[0]) == CONTENT
+
+
+def test_absent(publish, origin):
+    publish()
+    assert publish(state="absent", src=None, check=True)["changed"]
+    assert origin.holds(KEYS[0]) == CONTENT
+    assert publish(state="absent", src=None)["changed"]
+    assert origin.holds(KEYS[0]) is None
+    assert not publish(state="absent", src=None)["changed"]
+
+
+def test_empty_file(publish, origin, tmp_path):
+    (tmp_path / "empty").touch()
+    assert publish(src="empty")["changed"]
+    assert not publish(src="empty")["changed"]
+
+
+def test_wrong_credentials(publish, store, origin):
+    for change, said in store.wrong:
+        result = publish(credentials=change)
+        assert result["failed"] and said in result["msg"], (change, result["msg"])
+    assert origin.holds(KEYS[0]) is None
+
+
+def test_missing_bucket(publish, store):
+    if store.bucket_key is None:
+        pytest.skip("an HTTP server has no buckets")
+    storage = copy.deepcopy(store.storage)
+    storage[store.name][store.bucket_key] = "elsewhere"
+    for check in (True, False):
+        result = publish(storage=storage, check=check)
+        assert result["failed"] and f"there is no {store.bucket_key} of this name (404" in result["msg"], result
+
+
+def test_wrong_region(publish, store):
+    if store.region is None:
+        pytest.skip("this store has no such answer")
+    region, *said = store.region
+    storage = copy.deepcopy(store.storage)
+    storage[store.name]["region"] = region
+    result = publish(storage=storage)
+    assert result["failed"] and all(part in result["msg"] for part in said), result["msg"]
+
+
+def test_untrusted_certificate(publish):
+    result = publish(ca_path=None)
+    assert result["failed"] and "its certificate is not trusted (" in result["msg"] and "ca_path" in result["msg"], result["msg"]
+    assert publish(ca_path=None, validate_certs=False)["changed"]
+
+
+def test_no_way_to_the_store(publish, monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    result = publish()
+    assert result["failed"] and "Failed to look at " in result["msg"] and "proxy" in result["msg"], result["msg"]
