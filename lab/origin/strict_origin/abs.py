@@ -468,6 +468,7 @@ def header_order(name: str) -> tuple:
 
 
 def sas_time(text: str) -> datetime | None:
+    text = re.sub(r"(\.\d{6})\dZ$", r"\1Z", text)
     for form in SAS_TIMES:
         try:
             return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
