@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -206,3 +207,50 @@ def test_yaml_reports_nothing_as_ignored():
     """Every task's outcome counts: a failure is handled or it stops the play."""
     ignoring = [path for path in tracked() if path.suffix == ".yml" and "ignore" + "_errors" in path.read_text(encoding="utf-8")]
     assert ignoring == []
+
+
+def test_a_store_is_the_same_everywhere():
+    """In Python, in the documentation of the modules, in the role that checks the variables, and in Java."""
+    sys.path.insert(0, str(COLLECTION.parents[2]))
+    from ansible_collections.modelfleet.serving.plugins.doc_fragments.storage import ModuleDocFragment
+    from ansible_collections.modelfleet.serving.plugins.module_utils import _storage
+
+    def leaves(options, children, place=""):
+        """Each option by its place, with all that must be equal."""
+        for name, option in options.items():
+            kept = {key: option[key] for key in ("type", "elements", "choices", "default") if key in option}
+            yield place + name, {**kept, "required": bool(option.get("required"))}
+            yield from leaves(option.get(children, {}), children, f"{place}{name}.")
+
+    def rules_and_secrets(options, place=""):
+        """What the documentation of a module does not have: rules for several options, and who must not be logged."""
+        for name, option in options.items():
+            rules = {key: [list(rule) for rule in option[key]] for key in ("mutually_exclusive", "required_one_of") if key in option}
+            yield place + name, {**rules, "no_log": bool(option.get("no_log"))}
+            yield from rules_and_secrets(option.get("options", {}), f"{place}{name}.")
+
+    role = load(COLLECTION / "roles/modelfleet/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    for spec, documented, variable in (
+        (_storage.storage_argument_spec(), ModuleDocFragment.DOCUMENTATION, "modelfleet_storage"),
+        (_storage.credentials_argument_spec(), ModuleDocFragment.CREDENTIALS, "modelfleet_publish_credentials"),
+    ):
+        ((_name, option),) = yaml.safe_load(documented)["options"].items()
+        stores, role_stores = spec["options"], role[variable]["options"]
+        assert list(stores) == list(_storage.STORES)
+        assert dict(leaves(stores, "options")) == dict(leaves(option["suboptions"], "suboptions"))
+        assert dict(leaves(stores, "options")) == dict(leaves(role_stores, "options"))
+        # The option itself is compared with its rules, but a variable has a default where an option is required.
+        assert dict(rules_and_secrets({"": spec})) == dict(rules_and_secrets({"": role[variable]}))
+        assert spec.get("required", False) == option.get("required", False)
+        secrets = {place for place, option in rules_and_secrets(stores) if option["no_log"]}
+        # The other half of a pair, an id or a name, is no secret, and neither is the path of a file.
+        secret = re.compile(r"secret|token|_json$|account_key$|headers\.value$")
+        named = {place for place, _option in leaves(stores, "options") if secret.search(place)}
+        assert secrets == named
+        for place, option in leaves(stores, "options"):
+            assert place not in secrets or option["type"] == "str"
+
+    java = COLLECTION / "roles/endpoint_plugin/files/src/org/modelfleet/serving/endpoint"
+    cases = re.findall(r'case "(\w+)":\s*return new (\w+)\(', (java / "EndpointConfig.java").read_text(encoding="utf-8"))
+    assert sorted(name for name, _class in cases) == sorted(_storage.STORES)
+    assert [class_ for _name, class_ in cases if not (java / f"{class_}.java").exists()] == []
