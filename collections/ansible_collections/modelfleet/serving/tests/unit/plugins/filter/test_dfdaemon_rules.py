@@ -25,6 +25,34 @@ def test_dfdaemon_rules(changes, rule):
     assert FILTERS["dfdaemon_rules"]({"s3": {**STORAGE, **changes}}) == [rule]
 
 
+@pytest.mark.parametrize(
+    ("storage", "regex", "tls"),
+    [
+        (
+            {"oss": {"bucket": "models", "region": "cn-hangzhou", "access_key_id": "AK", "access_key_secret": "PLANTED"}},
+            r"^http://models\.oss-cn-hangzhou\.aliyuncs\.com/",
+            True,
+        ),
+        # The file is on the hosts, not here.
+        ({"gcs": {"bucket": "models", "service_account_file": "/nonexistent/reader.json"}}, r"^http://storage\.googleapis\.com/", True),
+        (
+            {"abs": {"account_name": "example", "account_key": "eHg=", "container": "models"}},
+            r"^http://example\.blob\.core\.windows\.net/",
+            True,
+        ),
+        (
+            {"obs": {"bucket": "models", "region": "cn-north-4", "access_key_id": "AK", "secret_access_key": "PLANTED"}},
+            r"^http://models\.obs\.cn-north-4\.myhuaweicloud\.com/",
+            True,
+        ),
+        ({"http": {"url": "http://files.example.com:8080/models"}}, r"^http://files\.example\.com:8080/", False),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_rules_of_every_store(storage, regex, tls):
+    assert FILTERS["dfdaemon_rules"](storage) == [{"regex": regex, "useTLS": tls}]
+
+
 def test_origin_hosts():
     assert FILTERS["origin_hosts"]({"s3": STORAGE}) == [{"host": "models.s3.us-east-1.amazonaws.com", "port": 443, "tls": True}]
 

@@ -12,6 +12,28 @@ import pytest
 from ansible_collections.modelfleet.serving.plugins.modules import endpoint_config
 
 SECRET = "PLANTEDSECRETKEY"
+ACCOUNT = {
+    "type": "service_account",
+    "project_id": "example",
+    "client_email": "reader@example.iam.gserviceaccount.com",
+    "private_key": "-----BEGIN {0}-----\n{1}\n-----END {0}-----\n".format("PRIVATE KEY", SECRET),
+}
+GCS = {"gcs": {"bucket": "models", "service_account_json": json.dumps(ACCOUNT)}}
+HTTP = {
+    "http": {
+        "url": "https://files.example.com",
+        "headers": [{"name": "X-Key", "value": SECRET}],
+        "headers_reach_daemon_logs": True,
+    }
+}
+STORES = [
+    GCS,
+    HTTP,
+    {"oss": {"bucket": "models", "region": "cn-hangzhou", "access_key_id": "a", "access_key_secret": SECRET, "security_token": SECRET}},
+    {"obs": {"bucket": "models", "region": "cn-north-4", "access_key_id": "a", "secret_access_key": SECRET, "security_token": SECRET}},
+    {"abs": {"account_name": "example", "container": "models", "account_key": SECRET}},
+    {"s3": {"bucket": "models", "access_key": "a", "secret_key": SECRET, "session_token": SECRET}},
+]
 
 
 @pytest.fixture
@@ -82,6 +104,134 @@ def test_the_diff_says_that_a_secret_changed_and_not_what(configure):
     assert '"secret_key": "(set, changed)"' in result["diff"]["after"]
 
 
+@pytest.fixture
+def side(tmp_path):
+    return tmp_path / "service-account.json"
+
+
+@pytest.fixture
+def account_file(tmp_path):
+    """The user's own file."""
+    path = tmp_path / "elsewhere.json"
+    path.write_text(json.dumps(ACCOUNT), encoding="utf-8")
+    return path
+
+
+def from_file(path):
+    return {"gcs": {"bucket": "models", "service_account_file": str(path)}}
+
+
+@pytest.mark.parametrize("before", STORES, ids=lambda storage: next(iter(storage)))
+@pytest.mark.parametrize("after", STORES, ids=lambda storage: next(iter(storage)))
+def test_from_any_store_to_any_other(configure, args, side, before, after):
+    """Every step of the fixture looks for the secret in the output: the one of the file on disk is of another store."""
+    configure(storage=before)
+    expected = configure(storage=after, check=True)
+    result = configure(storage=after)
+    assert (result["changed"], result["diff"]) == (expected["changed"], expected["diff"]), "check mode tells the truth"
+    assert result["changed"] == (before != after)
+    with open(args["path"], encoding="utf-8") as handle:
+        assert json.load(handle)["object_storage"]["type"] == next(iter(after))
+    assert side.exists() == (after == GCS)
+    assert not configure(storage=after)["changed"]
+
+
+def test_the_key_of_a_service_account_is_a_file_beside_the_configuration(configure, args, side):
+    result = configure(storage=GCS)
+    with open(args["path"], encoding="utf-8") as handle:
+        assert json.load(handle)["object_storage"] == {
+            "type": "gcs",
+            "bucket_name": "models",
+            "project_id": "example",
+            "service_account_path": str(side),
+        }
+    assert json.loads(side.read_text(encoding="utf-8")) == ACCOUNT
+    assert stat.S_IMODE(side.stat().st_mode) == 0o600
+    assert [diff["before_header"] for diff in result["diff"]] == [args["path"], str(side)]
+    assert '"private_key": "(set, changed)"' in result["diff"][1]["after"]
+    assert '"client_email": "reader@example.iam.gserviceaccount.com"' in result["diff"][1]["after"]
+
+
+def test_a_rotated_service_account_changes_its_file_only(configure, side):
+    configure(storage=GCS)
+    rotated = json.dumps({**ACCOUNT, "private_key_id": "2", "private_key": ACCOUNT["private_key"].replace(SECRET, SECRET[::-1])})
+    result = configure(storage={"gcs": {"bucket": "models", "service_account_json": rotated}})
+    assert result["changed"] and SECRET[::-1] not in json.dumps(result)
+    config, account = result["diff"]
+    assert config["before"] == config["after"]
+    assert '"private_key": "(set)"' in account["before"] and '"private_key": "(set, changed)"' in account["after"]
+    assert json.loads(side.read_text(encoding="utf-8"))["private_key_id"] == "2"
+
+
+def test_permissions_of_the_key_are_repaired(configure, side):
+    configure(storage=GCS)
+    side.chmod(0o644)
+    assert configure(storage=GCS)["changed"]
+    assert stat.S_IMODE(side.stat().st_mode) == 0o600
+
+
+def test_check_mode_writes_and_removes_no_key(configure, side):
+    assert configure(storage=GCS, check=True)["changed"]
+    assert not side.exists()
+    configure(storage=GCS)
+    result = configure(check=True)
+    assert result["changed"] and result["diff"][1]["after"] == ""
+    assert side.exists()
+
+
+def test_a_key_that_a_dead_run_left_is_removed(configure, side):
+    configure()
+    side.write_text(SECRET, encoding="utf-8")
+    result = configure()
+    assert result["changed"] and not side.exists()
+    assert not configure()["changed"]
+
+
+def test_check_mode_on_an_empty_host_with_a_key(configure, tmp_path):
+    assert configure(storage=GCS, check=True, path=str(tmp_path / "not/there/config.json"))["changed"]
+
+
+def test_the_users_own_key_file_is_used_where_it_is(configure, args, side, account_file):
+    configure(storage=GCS)
+    assert configure(storage=from_file(account_file))["changed"]
+    with open(args["path"], encoding="utf-8") as handle:
+        assert json.load(handle)["object_storage"]["service_account_path"] == str(account_file)
+    assert account_file.exists() and not side.exists()
+    assert not configure(storage=from_file(account_file))["changed"]
+
+
+def test_the_users_own_key_file_of_our_name_stays(configure, side, account_file):
+    account_file.rename(side)
+    configure(storage=from_file("{}/./{}".format(side.parent, side.name)))
+    assert side.exists()
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file"), ("{}", "its type is not service_account")])
+def test_the_users_own_key_file_is_checked_on_the_host(configure, args, account_file, check, content, said):
+    account_file.unlink()
+    if content:
+        account_file.write_text(content, encoding="utf-8")
+    result = configure(storage=from_file(account_file), check=check)
+    assert result["failed"] and str(account_file) in result["msg"] and said in result["msg"]
+    assert not os.path.exists(args["path"])
+
+
+def test_the_value_of_a_header_is_masked_and_its_name_is_not(configure):
+    configure(storage=HTTP)
+    changed = {"http": {**HTTP["http"], "headers": [{"name": "X-Key", "value": SECRET[::-1]}, {"name": "X-More", "value": SECRET}]}}
+    result = configure(storage=changed)
+    assert SECRET[::-1] not in json.dumps(result)
+    assert json.loads(result["diff"]["before"])["object_storage"]["headers"] == {"X-Key": "(set)"}
+    assert json.loads(result["diff"]["after"])["object_storage"]["headers"] == {"X-Key": "(set, changed)", "X-More": "(set, changed)"}
+
+
+def test_a_file_of_something_else_is_replaced_and_not_shown(configure, args):
+    with open(args["path"], "w", encoding="utf-8") as handle:
+        json.dump({"password": SECRET}, handle)
+    assert configure()["diff"]["before"] == "(not what this module writes)\n"
+
+
 def test_a_broken_file_is_replaced_and_not_shown(configure, args):
     with open(args["path"], "w", encoding="utf-8") as handle:
         handle.write('{"object_storage": {"secret_key": "PLANTEDSECRETKEY"')
@@ -108,7 +258,15 @@ def test_permissions_are_repaired(configure, args):
         ({"incoming_dir": "relative/dir"}, "incoming_dir"),
         ({"storage": {"s3": {"bucket": "NO", "access_key": "a", "secret_key": SECRET}}}, "storage.s3.bucket"),
         ({"storage": {"s3": {"access_key": "a", "secret_key": SECRET}}}, "missing required arguments: bucket found in storage -> s3"),
-        ({"storage": {}}, "storage has none of the keys s3"),
+        ({"storage": {}}, "one of the following is required: s3, oss, gcs, abs, obs, http found in storage"),
+        ({"storage": {**GCS, **HTTP}}, "mutually exclusive: s3|oss|gcs|abs|obs|http found in storage"),
+        ({"storage": {"gcs": {"bucket": "models"}}}, "required: service_account_json, service_account_file found in storage -> gcs"),
+        (
+            {"storage": {"gcs": {**GCS["gcs"], "service_account_file": "/a"}}},
+            "mutually exclusive: service_account_json|service_account_file found in storage -> gcs",
+        ),
+        ({"storage": {"gcs": {"bucket": "models", "service_account_file": "reader.json"}}}, "must be an absolute path"),
+        ({"storage": {"http": {**HTTP["http"], "headers_reach_daemon_logs": False}}}, "headers_reach_daemon_logs to true"),
         ({"storage": {"s3": {"bucket": "models", "access_key": "a", "secret_key": SECRET, "container": "x"}}}, "storage.s3.container"),
     ],
 )
