@@ -11,18 +11,19 @@ import hashlib
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "collections"))
-sys.path.insert(0, str(REPOSITORY / "lab/origin"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "collections"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab/origin"))
 
-from ansible_collections.modelfleet.serving.plugins.modules import storage_object
+from ansible_collections.modelfleet.serving.plugins.modules import model_archive, storage_object
 from strict_origin import server
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 CONTENT = b"model " * 1000
 OTHER = b"other " * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -314,3 +315,38 @@ def test_no_way_to_the_store(publish, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     result = publish()
     assert result["failed"] and "Failed to look at " in result["msg"] and "proxy" in result["msg"], result["msg"]
+
+
+def test_archive_is_that_of_torch_model_archiver(run, tmp_path, capfd):
+    """The same names, contents and manifest, but for the moment; built twice, the same bytes."""
+    model = tmp_path / "model"
+    (model / "extra/deep").mkdir(parents=True)
+    for name in (
+        "handler.py",
+        "model.py",
+        "weights.pt",
+        "labels.json",
+        "extra/a.txt",
+        "extra/deep/b.txt",
+        "model-config.yaml",
+        "requirements.txt",
+    ):
+        (model / name).write_text(name)
+    options = {"model_name": "demo", "version": "1.0", "handler": "handler.py", "model_file": "model.py", "serialized_file": "weights.pt"}
+    options |= {"config_file": "model-config.yaml", "requirements_file": "requirements.txt"}
+    dest = tmp_path / "ours.mar"
+    args = {"directory": str(model), "dest": str(dest), "extra_files": ["labels.json", "extra"], **options}
+    with patch_module_args(args), pytest.raises(SystemExit):
+        model_archive.main()
+    assert json.loads(capfd.readouterr().out)["changed"]
+    named = [part for key, value in options.items() for part in ("--" + key.replace("_", "-"), value)]
+    theirs = run("torch-model-archiver", *named, "--extra-files", "labels.json,extra", "--export-path", tmp_path, cwd=model)
+    assert theirs.returncode == 0, theirs.stdout
+
+    def content(path):
+        with zipfile.ZipFile(path) as archive:
+            found = {name: archive.read(name) for name in archive.namelist()}
+        manifest = json.loads(found.pop("MAR-INF/MANIFEST.json"))
+        return found, {**manifest, "createdOn": ""}
+
+    assert content(dest) == content(tmp_path / "demo.mar")
