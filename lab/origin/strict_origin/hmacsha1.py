@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
@@ -20,7 +21,7 @@ class HmacSha1(XmlStore):
     ID: str  # parameter of the access key
     TOKEN: str  # parameter of the security token
     PREFIX: str  # of the store's headers
-    SUBRESOURCES: frozenset[str]  # parameters that are signed, in lower case, for objects; response-* and the store's own are, too
+    SUBRESOURCES: re.Pattern  # parameters of requests for objects that are signed, in lower case
 
     def resource(self, place: Place) -> str:
         """The object in the form that is signed."""
@@ -86,7 +87,7 @@ class HmacSha1(XmlStore):
 
     def _string_to_sign(self, request: Request, place: Place, date: str) -> str:
         own = sorted((name.lower(), value.strip()) for name, value in request.headers.items() if name.lower().startswith(self.PREFIX))
-        signed = sorted((name, value) for name, value in request.params if self._is_subresource(name.lower()))
+        signed = sorted((name, value) for name, value in request.params if self.SUBRESOURCES.fullmatch(name.lower()))
         query = "&".join(f"{name}={value}" if value else name for name, value in signed)
         return "\n".join(
             [
@@ -98,6 +99,3 @@ class HmacSha1(XmlStore):
                 self.resource(place) + ("?" + query if query else ""),
             ]
         )
-
-    def _is_subresource(self, name: str) -> bool:
-        return name in self.SUBRESOURCES or name.startswith(("response-", self.PREFIX))

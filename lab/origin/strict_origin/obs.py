@@ -30,9 +30,9 @@ class Obs(SigV4, HmacSha1):
     ID = "AccessKeyId"
     TOKEN = "x-obs-security-token"
     PREFIX = "x-obs-"
-    SUBRESOURCES = frozenset(
-        ("acl", "append", "delete", "encryption", "length", "metadata", "modify", "name", "object-lock", "partnumber", "position")
-        + ("rename", "restore", "retention", "tagging", "truncate", "uploadid", "uploads", "versionid", "x-image-process")
+    SUBRESOURCES = re.compile(
+        "acl|append|delete|encryption|length|metadata|modify|name|object-lock|partnumber|position|rename|restore|retention|tagging|truncate"
+        "|uploadid|uploads|versionid|x-image-process|x-obs-.+|response-.+"
     )
     REFUSALS = {
         **XmlStore.REFUSALS,

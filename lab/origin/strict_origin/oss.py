@@ -43,9 +43,9 @@ class Oss(SigV4, HmacSha1):
     ID = "OSSAccessKeyId"
     TOKEN = "security-token"
     PREFIX = "x-oss-"
-    SUBRESOURCES = frozenset(
-        ("acl", "append", "callback", "callback-var", "delete", "encryption", "objectmeta", "partnumber", "position", "restore")
-        + ("security-token", "symlink", "tagging", "uploadid", "uploads", "versionid")
+    SUBRESOURCES = re.compile(
+        "acl|append|callback|callback-var|delete|encryption|objectmeta|partnumber|position|restore|security-token|symlink|tagging|uploadid"
+        "|uploads|versionid|x-oss-.+|response-.+"
     )
     REFUSALS = {
         **XmlStore.REFUSALS,

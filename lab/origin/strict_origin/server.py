@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from .abs import Abs
+from .gcs import Gcs
 from .messages import Part, Request, Response, StoreError
 from .objects import BLOCK, Counters, Fault, Faults, Objects, StoredObject
 from .obs import Obs
@@ -35,7 +36,7 @@ class Origin:
         self.counters = Counters()
         self.faults = Faults()
         # One entry a store. The name in a request's Host header decides which of them it is for.
-        makers = {"s3": S3, "oss": Oss, "abs": Abs, "obs": Obs, "http": Http}
+        makers = {"s3": S3, "oss": Oss, "gcs": Gcs, "abs": Abs, "obs": Obs, "http": Http}
         self.stores = [make(config[name], self.objects) for name, make in makers.items() if name in config]
         self.mirror_hosts = config.get("mirror", {}).get("hosts", [])
         self.mirror_root = Path(config.get("mirror", {}).get("root", "/nonexistent"))

@@ -220,6 +220,8 @@ class XmlStore:
             if request.method == "HEAD":
                 return Response(200, {"x-amz-bucket-region": self.region})
             raise StoreError(501, "NotImplemented", "This origin has no bucket operations beyond HEAD.")
+        if request.method == "GET" and "uploadId" in params:
+            return self._list_parts(proof, params)
         if request.method in ("GET", "HEAD"):
             return self._get(request, proof, place, no_range)
         if request.method == "PUT" and "uploadId" in params:
@@ -316,6 +318,20 @@ class XmlStore:
             replaced.discard()
         return Response(200, {"ETag": f'"{part.md5.hexdigest()}"'})
 
+    def _list_parts(self, proof: Proof, params: dict[str, str]) -> Response:
+        multipart = self._multipart(params["uploadId"])
+        marker = params.get("part-number-marker", "")
+        marker = int(marker) if marker.isdecimal() else 0
+        last = parts = ""
+        for number, part in sorted(multipart["parts"].items()):
+            if number > marker:
+                made = datetime.fromtimestamp(part.path.stat().st_mtime, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+                last = str(number)
+                facts = {"PartNumber": last, "LastModified": made, "ETag": f'"{part.md5.hexdigest()}"', "Size": str(part.size)}
+                parts += f"<Part>{rows(facts)}</Part>"
+        names = {"Bucket": multipart["bucket"], "Key": multipart["key"], "UploadId": params["uploadId"]}
+        return xml("ListPartsResult", proof, parts, **names, NextPartNumberMarker=last or "0", IsTruncated="false")
+
     def _complete_multipart(self, request: Request, proof: Proof, params: dict[str, str]) -> Response:
         multipart = self._multipart(params["uploadId"])
         body = self._receive(request, proof)
@@ -391,7 +407,7 @@ def rows(fields: dict[str, str]) -> str:
     return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
 
 
-def xml(root: str, proof: Proof, **fields: str) -> Response:
+def xml(root: str, proof: Proof, more: str = "", **fields: str) -> Response:
     namespace = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"' if proof.prefix == "x-amz-" else ""
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}{namespace}>{rows(fields)}</{root}>'.encode()
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}{namespace}>{rows(fields)}{more}</{root}>'.encode()
     return Response(200, {"Content-Type": "application/xml"}, body)
