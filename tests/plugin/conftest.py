@@ -21,10 +21,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles/endpoint_plugin/files/src"
 VERSIONS = ["0.11.1", "0.12.0"]
+KEYS = [
+    "a.mar", "models/resnet50/1.0/resnet50.mar", "with space.mar", "plus+sign", "percent%2Fslash", "100%", "ünïcödé/模型.mar", "emoji🙂",
+    "tilde~dash-dot.under_score", "a=b&c?d#e", "quote'\"`", "(brackets)[]{}<>", "semi;colon:at@bang!star*comma,dollar$",
+    "pipe|caret^back\\slash",
+    "e\u0301combining", "\u00a0nbsp", "a//b", "...", "a/..b/c..", "trailing space ",
+]  # fmt: skip
+
+
+def service_account(number=0):
+    """What is in the file of a Google service account, with an RSA key of its own."""
+    key = rsa.generate_private_key(65537, 2048)
+    return {
+        "type": "service_account",
+        "project_id": "fleet",
+        "private_key_id": f"{number:040x}",
+        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        "client_email": f"reader-{number}@fleet.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +103,7 @@ class FakeDfdaemon:
     failures: list = field(default_factory=list)  # (status, error type) of the next answers
     link: str = "right"  # what is linked: right, wrong or nothing
     truncate: int = 0  # how many of the next bodies end early
+    ranges: bool = True
     body_delay: float = 0.0
 
     def start(self):
@@ -101,17 +123,17 @@ class FakeDfdaemon:
 
     def reset(self):
         self.objects, self.tasks, self.requests, self.failures = {}, {}, [], []
-        self.link, self.truncate, self.body_delay = "right", 0, 0.0
+        self.link, self.truncate, self.ranges, self.body_delay = "right", 0, True, 0.0
 
     def answer(self, request):
         url = urllib.parse.urlsplit(request.path)
-        self.requests.append({"url": url, "headers": dict(request.headers)})
+        self.requests.append({"target": request.path, "url": url, "headers": dict(request.headers)})
         if self.failures:
             self.refuse(request, *self.failures.pop(0))
             return
         key = urllib.parse.unquote(url.path)[1:]
         name = request.headers.get("X-Dragonfly-Content-For-Calculating-Task-ID") or url.path
-        if "Range" in request.headers:
+        if "Range" in request.headers and self.ranges:
             self.send(request, 206, self.objects[key][:1], self.objects[key])
             return
         content = self.tasks.get(name, self.objects.get(key))
@@ -141,6 +163,8 @@ class FakeDfdaemon:
     def refuse(request, status, blame):
         request.send_response(status)
         request.send_header("X-Dragonfly-Error-Type", blame)
+        if status == 401:
+            request.send_header("WWW-Authenticate", 'Basic realm="models"')
         request.send_header("Content-Length", "0")
         request.end_headers()
 
@@ -182,7 +206,8 @@ class TorchServe:
         self.process = subprocess.Popen(
             ["java", "-Xmx192m", f"-Djava.io.tmpdir={home}/tmp", f"-Dmodel_server_home={jar.parents[2]}", "-cp", f"{jar}:{plugin}",
              "org.pytorch.serve.ModelServer", "--python", sys.executable, "-f", "config.properties", "-s", str(self.store), "-ncs"],
-            cwd=home, env={**os.environ, "TEMP": f"{home}/tmp", "DRAGONFLY_ENDPOINT_CONFIG": str(self.config)},
+            # No locale, as under systemd.
+            cwd=home, env={**os.environ, "LC_ALL": "C", "TEMP": f"{home}/tmp", "DRAGONFLY_ENDPOINT_CONFIG": str(self.config)},
             stdout=self.log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.wait()

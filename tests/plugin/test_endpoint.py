@@ -9,9 +9,11 @@ import hashlib
 import json
 import os
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from conftest import KEYS, service_account
 
 KEY = "models/tiny/1.0/tiny ü+%2F~.mar"
 
@@ -112,7 +114,12 @@ def test_calls_at_one_time_are_one_download(torchserve, dfdaemon, published):
     [
         ({"file_name": ""}, "Parameter file_name is required"),
         ({"file_name": "../secret.mar"}, "Parameter file_name must not have"),
+        ({"file_name": ".."}, "Parameter file_name must not have"),
+        ({"file_name": "a/../b.mar"}, "Parameter file_name must not have"),
+        ({"file_name": "a/./b.mar"}, "Parameter file_name must not have"),
         ({"file_name": "/rooted.mar"}, "Parameter file_name must be a key"),
+        ({"file_name": "//rooted.mar"}, "Parameter file_name must be a key"),
+        ({"file_name": "directory/"}, "Parameter file_name must be a key"),
         ({"file_name": "line\nfeed.mar"}, "Parameter file_name must be a key"),
         ({"sha256": ""}, "Parameter sha256 is required"),
         ({"sha256": "123"}, "Parameter sha256 must be 64 hexadecimal digits"),
@@ -155,10 +162,21 @@ def test_a_missing_object_is_404_at_once(torchserve, dfdaemon):
     assert len(dfdaemon.requests) == 1
 
 
-def test_refused_by_the_origin_is_502_at_once(torchserve, dfdaemon, published):
-    dfdaemon.failures = [(403, "backend")]
+@pytest.mark.parametrize("code", [400, 401, 403])
+def test_refused_by_the_origin_is_502_at_once(torchserve, dfdaemon, published, code):
+    dfdaemon.failures = [(code, "backend")]
     status, answer = torchserve.register(**published)
-    assert status == 502 and "the origin refused with 403" in answer["message"]
+    assert status == 502 and f"the origin refused with {code}. Check credentials, region and clock" in answer["message"]
+    assert len(dfdaemon.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"), [((416, "backend"), "the origin answered 416"), ((403, "proxy"), "refused with 403. Look at its journal")]
+)
+def test_another_refusal_is_502_at_once(torchserve, dfdaemon, published, failure, said):
+    dfdaemon.failures = [failure]
+    status, answer = torchserve.register(**published)
+    assert status == 502 and said in answer["message"] and f"s3://models/{KEY}" in answer["message"]
     assert len(dfdaemon.requests) == 1
 
 
@@ -206,6 +224,14 @@ def test_a_wrong_object_is_refused_and_a_repaired_one_heals(torchserve, dfdaemon
     assert names[2] == f"{names[0]};generation={hashlib.md5(bad).hexdigest()}", "hosts agree on it: it is the origin's ETag"
     assert names[1] != names[4], "a probe must not be answered from dfdaemon's cache"
 
+    dfdaemon.objects[KEY] = good
+    assert torchserve.register(**published)[0] == 200
+
+
+def test_a_repaired_object_heals_from_an_origin_without_ranges(torchserve, dfdaemon, mar, published):
+    dfdaemon.ranges = False
+    good, dfdaemon.objects[KEY] = dfdaemon.objects[KEY], mar(filler=b"other")[0]
+    assert torchserve.register(**published)[0] == 502
     dfdaemon.objects[KEY] = good
     assert torchserve.register(**published)[0] == 200
 
@@ -261,7 +287,7 @@ def test_a_broken_configuration_is_an_answer_and_heals_without_a_restart(torchse
     assert torchserve.register(**published)[0] == 200
 
 
-def test_a_configuration_of_the_public_plugin_works_unchanged(torchserve, dfdaemon, mar, config):
+def test_without_a_digest_the_file_keeps_its_name(torchserve, dfdaemon, mar, config):
     config(require_sha256=None, incoming_dir=None, retry_seconds=None)
     dfdaemon.objects["some/where/plain.mar"] = mar("plain", "3")[0]
     status, answer = torchserve.register(file_name="some/where/plain.mar")
@@ -270,6 +296,160 @@ def test_a_configuration_of_the_public_plugin_works_unchanged(torchserve, dfdaem
     assert torchserve.register(file_name="some/where/plain.mar")[0] == 409
     status, answer = torchserve.register(file_name="some/where/plain.mar", model_name="renamed")
     assert (status, answer["model_name"]) == (200, "renamed")
+
+
+def test_a_name_that_the_locale_cannot_write_needs_a_digest(torchserve, dfdaemon, mar, config):
+    config(require_sha256=None, incoming_dir=None)
+    dfdaemon.objects["plain ü.mar"], sha256 = mar()
+    status, answer = torchserve.register(file_name="plain ü.mar")
+    assert status == 400 and "Give the sha256" in answer["message"]
+    assert torchserve.files() == []
+    assert torchserve.register(file_name="plain ü.mar", sha256=sha256)[0] == 200
+
+
+# Where each store's objects are, and as what an error names them.
+STORAGES = {
+    "s3": (
+        {"bucket_name": "models", "region": "eu-west-1", "access_key": "PLANTED", "secret_key": "PLANTED"},
+        "http://models.s3.eu-west-1.amazonaws.com/", "s3://models/a.mar",
+    ),
+    "oss": (
+        {"bucket_name": "models", "endpoint": "oss-cn-hangzhou.aliyuncs.com", "access_key_id": "PLANTED", "access_key_secret": "PLANTED"},
+        "http://models.oss-cn-hangzhou.aliyuncs.com/", "oss://models/a.mar",
+    ),
+    "gcs": (
+        {"bucket_name": "models", "project_id": "fleet"},
+        "http://storage.googleapis.com/models/", "gs://models/a.mar",
+    ),
+    "abs": (
+        {"account_name": "fleet", "account_key": "UExBTlRFRA==", "container_name": "models"},
+        "http://fleet.blob.core.windows.net/models/", "https://fleet.blob.core.windows.net/models/a.mar",
+    ),
+    "obs": (
+        {"bucket_name": "models", "region": "cn-north-4", "access_key_id": "PLANTED", "secret_access_key": "PLANTED"},
+        "http://models.obs.cn-north-4.myhuaweicloud.com/", "obs://models/a.mar",
+    ),
+    "http": (
+        {"url": "https://under_score.example.com:8443/archives", "headers": {"X-Key": "PLANTED"}, "headers_reach_daemon_logs": True},
+        "http://under_score.example.com:8443/archives/", "https://under_score.example.com:8443/archives/a.mar",
+    ),
+}  # fmt: skip
+PUBLIC = ("s3", "oss", "gcs", "abs")
+
+
+@pytest.fixture(scope="module")
+def account_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("account") / "service-account.json"
+    path.write_text(json.dumps(service_account()))
+    return path
+
+
+@pytest.fixture
+def storage(request, account_path):
+    """The block object_storage of the test's type of store."""
+    block = {"type": request.param, **STORAGES[request.param][0]}
+    return {**block, "service_account_path": str(account_path)} if request.param == "gcs" else block
+
+
+@pytest.mark.parametrize("storage", STORAGES, indirect=True)
+def test_the_request_line_has_the_signed_path_to_the_letter(torchserve, dfdaemon, config, storage):
+    config(object_storage=storage)
+    place = STORAGES[storage["type"]][1]
+    for key in KEYS:
+        assert torchserve.register(file_name=key, sha256="0" * 64)[0] == 404
+        assert dfdaemon.requests[-1]["target"].split("?")[0] == place + urllib.parse.quote(key, safe="/~")
+
+
+@pytest.mark.parametrize("storage", STORAGES, indirect=True)
+def test_an_error_names_the_object_and_no_secret(torchserve, dfdaemon, config, storage):
+    config(object_storage=storage)
+    for code in (401, 403, 404, 416):
+        dfdaemon.failures = [(code, "backend")]
+        status, answer = torchserve.register(file_name="a.mar", sha256="0" * 64)
+        assert status == (404 if code == 404 else 502)
+        assert f"Failed to get {STORAGES[storage['type']][2]}: the origin" in answer["message"] and "PLANTED" not in answer["message"]
+    status, _headers, body = torchserve.call("GET", "/dragonfly/models")
+    assert status == 200 and json.loads(body)["storage"] == STORAGES[storage["type"]][2].removesuffix("a.mar")
+
+
+@pytest.mark.parametrize("storage", PUBLIC, indirect=True)
+def test_a_configuration_of_the_public_plugin_works_unchanged(torchserve, dfdaemon, mar, storage):
+    content, _sha256 = mar("plain", "3")
+    place = STORAGES[storage["type"]][1]
+    dfdaemon.objects[urllib.parse.urlsplit(place).path[1:] + "some/where/plain.mar"] = content
+    torchserve.config.write_text(json.dumps({
+        "addr": dfdaemon.url,
+        "header": {"X-Dragonfly-Tag": "fleet"},
+        "filter": ["X-Amz-Algorithm", "X-Amz-Credential&X-Amz-Date", "se"],
+        "object_storage": storage,
+    }))  # fmt: skip
+    status, answer = torchserve.register(file_name="some/where/plain.mar")
+    assert (status, answer["file"], answer["model_version"]) == (200, "plain.mar", "3")
+    (request,) = dfdaemon.requests
+    assert request["target"].startswith(place)
+    filtered = header(request, "X-Dragonfly-Filtered-Query-Params").split(",")
+    assert len(filtered) == len(set(filtered)), "a parameter of both lists is there once"
+    assert {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "se"} < set(filtered)
+    assert set(urllib.parse.parse_qs(request["url"].query)) <= set(filtered), "two signatures must be one task"
+
+
+@pytest.mark.parametrize(
+    ("changes", "users"),
+    [
+        ({"filter": ["a", "b"]}, {"a", "b"}),
+        ({"filter": "a&b"}, {"a", "b"}),
+        ({"filter": []}, set()),
+        ({"filter": None, "header": {"X-Dragonfly-Filter": "a&b"}}, {"a", "b"}),
+        ({"filter": ["a"], "header": {"x-dragonfly-filter": "b", "X-Dragonfly-Filtered-Query-Params": "a,c"}}, {"a", "b", "c"}),
+    ],
+)
+def test_what_the_user_and_the_store_filter(torchserve, dfdaemon, config, changes, users):
+    def filtered(**query):
+        torchserve.register(file_name="none.mar", **query)
+        request = dfdaemon.requests[-1]
+        assert header(request, "X-Dragonfly-Filter") is None, "dfdaemon knows no such header"
+        value = header(request, "X-Dragonfly-Filtered-Query-Params")
+        return value and set(value.split(","))
+
+    config(require_sha256=False, **changes)
+    signature = {f"X-Amz-{name}" for name in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token")}
+    assert filtered() == users | signature
+    assert filtered(sha256="0" * 64) == (users or None)
+    config(require_sha256=False, object_storage={"type": "http", "url": "http://models.example.com"}, **changes)
+    assert filtered() == (users or None), "without a word dfdaemon keeps its own list"
+
+
+@pytest.mark.parametrize("storage", ["http"], indirect=True)
+def test_headers_of_a_web_server_are_sent_when_their_way_into_logs_is_accepted(torchserve, dfdaemon, config, storage):
+    storage["headers"] = {"Authorization": "Bearer PLANTED", "X-Key": "PLANTED two"}
+    config(object_storage=storage, header={"X-Key": "of all requests"})
+    torchserve.register(file_name="none.mar", sha256="0" * 64)
+    assert header(dfdaemon.requests[0], "Authorization") == "Bearer PLANTED"
+    assert header(dfdaemon.requests[0], "X-Key") == "PLANTED two"
+
+    del storage["headers_reach_daemon_logs"]
+    config(object_storage=storage)
+    status, answer = torchserve.register(file_name="none.mar", sha256="0" * 64)
+    assert status == 500 and "daemons forward these headers and write them to their logs" in answer["message"]
+    assert "PLANTED" not in answer["message"] and len(dfdaemon.requests) == 1
+
+
+@pytest.mark.parametrize("storage", ["gcs"], indirect=True)
+def test_a_service_account_is_read_at_every_call(torchserve, dfdaemon, config, storage, tmp_path):
+    def signer():
+        assert torchserve.register(file_name="none.mar", sha256="0" * 64)[0] == 404
+        return urllib.parse.parse_qs(dfdaemon.requests[-1]["url"].query)["X-Goog-Credential"][0].split("@")[0]
+
+    path = tmp_path / "rotated.json"
+    path.write_text(json.dumps(service_account(1)))
+    config(object_storage={**storage, "service_account_path": str(path)})
+    assert signer() == "reader-1"
+    path.write_text(json.dumps(service_account(2)))
+    assert signer() == "reader-2"
+    path.unlink()
+    for method, query in (("POST", f"?file_name=none.mar&sha256={'0' * 64}"), ("GET", "")):
+        status, _headers, body = torchserve.call(method, "/dragonfly/models" + query)
+        assert status == 500 and f"service_account_path names {path}, which does not exist" in json.loads(body)["message"]
 
 
 def test_get_says_whether_the_configuration_is_good(torchserve, config):
