@@ -52,6 +52,7 @@ class Identity:
         self.key = rsa.generate_private_key(65537, 2048)
         self.email = f"{name}@lab-project.iam.gserviceaccount.com"
         self.publish = publish
+        self.signer = self.credentials()
 
     def info(self, **changes):
         pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -79,9 +80,7 @@ def signed(key="a.mar", method="GET", who=READER, bucket="models", expires=60, a
     blob = storage.Client("lab-project", AnonymousCredentials()).bucket(bucket).blob(key)
     stamps = at.strftime("%Y%m%dT%H%M%SZ"), at.strftime("%Y%m%d")
     with mock.patch("google.cloud.storage._signing.get_v4_now_dtstamps", return_value=stamps):
-        return blob.generate_signed_url(
-            version="v4", expiration=timedelta(seconds=expires), method=method, credentials=who.credentials(), **more
-        )
+        return blob.generate_signed_url(version="v4", expiration=timedelta(seconds=expires), method=method, credentials=who.signer, **more)
 
 
 def received(method, url, headers=None, body=b""):
@@ -163,7 +162,7 @@ def test_names_of_the_parameters_in_lower_case_and_a_region(tmp_path):
     canonical = f"GET\n/models/a.mar\n{query}\nhost:storage.googleapis.com\n\nhost\nUNSIGNED-PAYLOAD"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     to_sign = f"GOOG4-RSA-SHA256\n20260304T120000Z\n20260304/us-east1/storage/goog4_request\n{digest}"
-    signature = READER.credentials().sign_bytes(to_sign).hex()
+    signature = READER.signer.sign_bytes(to_sign).hex()
     url = f"https://storage.googleapis.com/models/a.mar?{query}&x-goog-signature={signature}"
     assert store(tmp_path).authorize(received("GET", url))[0] == "models/a.mar"
 
@@ -350,7 +349,7 @@ def test_client_publishes_and_reads(google, key, tmp_path):
     assert again.crc32c == base64.b64encode(google_crc32c.value(body).to_bytes(4, "big")).decode()
     assert again.download_as_bytes(retry=None) == body
     url = again.generate_signed_url(
-        timedelta(minutes=1), version="v4", credentials=READER.credentials(), api_access_endpoint=f"http://127.0.0.1:{google.ports['http']}"
+        timedelta(minutes=1), version="v4", credentials=READER.signer, api_access_endpoint=f"http://127.0.0.1:{google.ports['http']}"
     )
     status, headers, content = get(url)
     assert (status, content, headers["x-goog-meta-sha256"]) == (200, body, "abc")
@@ -508,7 +507,7 @@ def test_resumable_upload_gone_wrong(google):
 def link(origin, key="m.mar", **more):
     blob = storage.Client("lab-project", AnonymousCredentials()).bucket("models").blob(key)
     base = f"http://127.0.0.1:{origin.ports['http']}"
-    return blob.generate_signed_url(timedelta(minutes=1), version="v4", credentials=READER.credentials(), api_access_endpoint=base, **more)
+    return blob.generate_signed_url(timedelta(minutes=1), version="v4", credentials=READER.signer, api_access_endpoint=base, **more)
 
 
 @pytest.mark.parametrize(
