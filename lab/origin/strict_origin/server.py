@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -35,11 +36,16 @@ class Origin:
         self.objects = Objects(Path(config["data"]))
         self.counters = Counters()
         self.faults = Faults()
+        self.clock_ahead = 0  # seconds
         # One entry a store. The name in a request's Host header decides which of them it is for.
         makers = {"s3": S3, "oss": Oss, "gcs": Gcs, "abs": Abs, "obs": Obs, "http": Http}
-        self.stores = [make(config[name], self.objects) for name, make in makers.items() if name in config]
+        self.stores = [make(config[name], self.objects, now=self.now) for name, make in makers.items() if name in config]
         self.mirror_hosts = config.get("mirror", {}).get("hosts", [])
         self.mirror_root = Path(config.get("mirror", {}).get("root", "/nonexistent"))
+
+    def now(self) -> datetime:
+        """The time by which signatures are judged."""
+        return datetime.now(timezone.utc) + timedelta(seconds=self.clock_ahead)
 
     def store_for(self, hostname: str):
         return next((store for store in self.stores if store.claims(hostname)), None)
@@ -234,7 +240,7 @@ class StoreHandler(Handler):
 
 
 class ControlHandler(Handler):
-    """GET|DELETE /counters, GET|PUT|DELETE /faults, PUT|DELETE /objects/<bucket>/<key>, GET /health. No authentication: lab only."""
+    """/counters, /faults, /clock, /objects/<bucket>/<key>, /health; see README.md of the lab. No authentication: lab only."""
 
     def handle_one(self) -> None:
         request = self.read_request()
@@ -242,7 +248,7 @@ class ControlHandler(Handler):
             return
         try:
             answer = self.answer(request)
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, KeyError) as exc:
             self.send_json(400, {"message": str(exc)})
             return
         if answer is None:
@@ -271,6 +277,13 @@ class ControlHandler(Handler):
             return []
         if wanted == ("GET", "/faults"):
             return origin.faults.snapshot()
+        if wanted == ("PUT", "/clock"):
+            ahead = json.loads(request.body.read(1 << 10))["ahead"]
+            if not isinstance(ahead, int):
+                raise ValueError("ahead must be a number of seconds")
+            origin.clock_ahead = ahead
+        if request.path == "/clock" and request.method in ("GET", "PUT"):
+            return {"ahead": origin.clock_ahead}
         if request.path.startswith("/objects/"):
             bucket, _, key = unquote(request.path)[len("/objects/") :].partition("/")
             if request.method == "PUT" and key:

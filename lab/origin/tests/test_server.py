@@ -293,6 +293,17 @@ def test_bad_fault_is_refused(origin, fault):
     assert caught.value.code == 400
 
 
+def test_a_clock_that_goes_ahead_makes_signatures_expire(origin, content):
+    url = presigned(origin)
+    origin.control("PUT", "/clock", {"ahead": 8 * 24 * 3600})
+    try:
+        status, _, body = get(url)
+        assert (status, b"Request has expired" in body) == (403, True)
+    finally:
+        origin.control("PUT", "/clock", {"ahead": 0})
+    assert get(url)[0] == 200
+
+
 def test_object_replaced_behind_everybodys_back(origin, content):
     url = presigned(origin)
     origin.control("PUT", "/objects/models/m.mar", b"something else")
