@@ -184,6 +184,11 @@ object:
   returned: success
   type: str
   sample: s3://models/models/resnet50/1.0/resnet50.mar
+key:
+  description: The key of the object.
+  returned: success
+  type: str
+  sample: models/resnet50/1.0/resnet50.mar
 sha256:
   description: The sha256 of the object's content, empty when it is absent or unknown.
   returned: success
@@ -313,6 +318,7 @@ class StorageObject:
         return {
             "changed": not _same(before, after),
             "object": self.name,
+            "key": self.key,
             "sha256": after.sha256 if after else "",
             "bytes": after.size if after else 0,
             "diff": {"before_header": self.name, "after_header": self.name, "before": shown(before), "after": shown(after)},
