@@ -21,7 +21,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signin
 
 _BUCKET = re.compile(r"(?!goog)(?!.*google)(?!.*\.\.)(?=[a-z0-9])[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*(?<=[a-z0-9])\Z")
 # Its content is checked where it is used: the library that can do so is not on the hosts.
-_PRIVATE_KEY = re.compile(r"\s*-----BEGIN (?:RSA )?PRIVATE KEY-----\s[A-Za-z0-9+/=\s]+-----END (?:RSA )?PRIVATE KEY-----\s*\Z")
+_PRIVATE_KEY = re.compile(r"\s*-----BEGIN PRIVATE\sKEY-----\s[A-Za-z0-9+/=\s]+-----END PRIVATE\sKEY-----\s*\Z")
 _EMAIL = re.compile(r"[!-~]+@[!-~]+\Z")
 
 
