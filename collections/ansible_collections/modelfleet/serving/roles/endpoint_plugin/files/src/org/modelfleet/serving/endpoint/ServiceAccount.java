@@ -15,11 +15,12 @@ import java.security.PrivateKey;
 import java.security.Signature;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.Base64;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** A Google service account's key file. */
 final class ServiceAccount {
-    private static final String BEGIN = "-----BEGIN PRIVATE KEY-----";
-    private static final String END = "-----END PRIVATE KEY-----";
+    private static final Pattern PEM = Pattern.compile("-----BEGIN PRIVATE\\sKEY-----(.+)-----END PRIVATE\\sKEY-----", Pattern.DOTALL);
 
     final String email;
     private final PrivateKey key;
@@ -68,12 +69,11 @@ final class ServiceAccount {
     }
 
     private static PrivateKey parse(String pem) throws GeneralSecurityException {
-        int begin = pem.indexOf(BEGIN);
-        int end = pem.indexOf(END);
-        if (begin < 0 || end < begin) {
+        Matcher matcher = PEM.matcher(pem);
+        if (!matcher.find()) {
             throw new IllegalArgumentException();
         }
-        byte[] der = Base64.getMimeDecoder().decode(pem.substring(begin + BEGIN.length(), end));
+        byte[] der = Base64.getMimeDecoder().decode(matcher.group(1));
         return KeyFactory.getInstance("RSA").generatePrivate(new PKCS8EncodedKeySpec(der));
     }
 }
