@@ -10,6 +10,7 @@ import hashlib
 import io
 import itertools
 import os
+import ssl
 import urllib.error
 import urllib.request
 import xml.etree.ElementTree as ET
@@ -20,10 +21,13 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.pipeline import PipelineContext, PipelineRequest
+from azure.core.rest import HttpRequest
 from azure.storage.blob import BlobBlock, BlobServiceClient, ContentSettings, generate_blob_sas, generate_container_sas
+from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
 from conftest import Running
 from strict_origin import server
-from strict_origin.abs import Abs
+from strict_origin.abs import Abs, Target, sas_string
 from strict_origin.messages import Request, StoreError
 from strict_origin.objects import Objects
 
@@ -150,8 +154,6 @@ def test_expiry(tmp_path, seconds, good):
 
 
 def test_versions_before_the_encryption_scope_sign_without_it(tmp_path):
-    from strict_origin.abs import Target, sas_string
-
     old = {"sv": "2020-10-02", "sr": "b", "sp": "r"}
     assert sas_string(Target("modelfleet", "models", "a"), old).count("\n") == 14
     assert sas_string(Target("modelfleet", "models", "a"), old | {"sv": "2020-12-06"}).count("\n") == 15
@@ -326,8 +328,6 @@ def test_who_may_do_what(azure):
 
 @pytest.mark.parametrize("minutes, good", [(-16, False), (-14, True), (14, True), (16, False)])
 def test_clock_of_a_shared_key(azure, minutes, good):
-    from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
-
     when = (datetime.now(timezone.utc) + timedelta(minutes=minutes)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     signed = shared_key_headers(SharedKeyCredentialPolicy("modelfleet", KEY), azure, {"x-ms-date": when})
     status, headers, _ = get(f"http://127.0.0.1:{azure.ports['http']}/modelfleet/models/a", **signed)
@@ -335,9 +335,6 @@ def test_clock_of_a_shared_key(azure, minutes, good):
 
 
 def shared_key_headers(policy, origin, changes):
-    from azure.core.pipeline import PipelineContext, PipelineRequest
-    from azure.core.rest import HttpRequest
-
     headers = {"x-ms-version": "2025-05-05", "x-ms-client-request-id": "1", **changes}
     request = HttpRequest("GET", f"http://127.0.0.1:{origin.ports['http']}/modelfleet/models/a", headers=headers)
     policy.on_request(PipelineRequest(request, PipelineContext(None)))
@@ -345,8 +342,6 @@ def shared_key_headers(policy, origin, changes):
 
 
 def test_every_signed_header_counts(azure):
-    from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
-
     date = datetime.now(timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")
     signed = shared_key_headers(SharedKeyCredentialPolicy("modelfleet", KEY), azure, {"x-ms-date": date, "x-ms-range": "bytes=0-1"})
     url = f"http://127.0.0.1:{azure.ports['http']}/modelfleet/models/a"
@@ -411,11 +406,22 @@ def test_errors_are_xml_with_a_code_in_the_header_too(azure):
 def test_plain_http_is_refused_where_the_signature_wants_tls(azure):
     azure.store("m.mar", b"x")
     assert get(sas(azure, protocol="https"))[1]["x-ms-error-code"] == "AuthorizationProtocolMismatch"
-    import ssl
-
     context = ssl.create_default_context(cafile=azure.ca)
     with urllib.request.urlopen(sas(azure, scheme="https", protocol="https"), timeout=10, context=context) as response:
         assert response.read() == b"x"
+
+
+def test_by_its_own_name_through_the_proxy(azure):
+    """As a user has it: Azure's own names and TLS, here through the CONNECT proxy."""
+    one = BlobServiceClient(
+        f"https://{HOST}",
+        credential={"account_name": "modelfleet", "account_key": KEY},
+        connection_verify=azure.ca,
+        proxies={"https": f"http://127.0.0.1:{azure.ports['proxy']}"},
+        retry_total=0,
+    )
+    one.get_blob_client("models", "a b+c").upload_blob(b"12345")
+    assert one.get_blob_client("models", "a b+c").download_blob().readall() == b"12345"
 
 
 def test_counters_name_the_object(azure):

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import google_crc32c
 import pytest
+import requests
 from conftest import Running
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -445,6 +446,24 @@ def test_a_token_is_asked_for(google):
     credentials.refresh(AuthRequest())
     assert b"NoSuchKey" in get(f"{base}/models/a", Authorization=f"Bearer {credentials.token}")[2]
     assert get(f"{base}/models/a", "PUT", b"x", Authorization=f"Bearer {credentials.token}")[0] == 403
+
+
+def test_by_their_own_names_through_the_proxy(tmp_path, certificate, monkeypatch):
+    """As a user has it: Google's own names and TLS, here through the CONNECT proxy."""
+    listen = {"http": 0, "https": 0, "control": 0, "proxy": 0}
+    config = {"data": str(tmp_path / "data"), "address": "127.0.0.1", "listen": listen, "tls": certificate}
+    running = Running(config | {"gcs": {"buckets": ["models"], "accounts": ACCOUNTS}})
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{running.ports['proxy']}")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", running.ca)
+    try:
+        blob = storage.Client("lab-project", PUBLISHER.credentials()).bucket("models").blob("a b+c", chunk_size=1 << 18)
+        blob.upload_from_string(bytes(300_000), if_generation_match=0, retry=None)
+        assert blob.download_as_bytes(retry=None) == bytes(300_000)
+        for style in (True, False):
+            url = blob.generate_signed_url(timedelta(minutes=1), version="v4", credentials=READER.signer, virtual_hosted_style=style)
+            assert requests.get(url, timeout=10).content == bytes(300_000)
+    finally:
+        server.stop(running.servers)
 
 
 # -- resumable uploads by hand -------------------------------------------------------------------------------------------
