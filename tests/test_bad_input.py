@@ -16,6 +16,13 @@ GOOD = {
     "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "reader", "secret_key": SECRET}},
     "modelfleet_models": [{"name": "resnet50", "version": "1.0", "object": "models/resnet50.mar", "sha256": DIGEST}],
 }
+STORES = {
+    "oss": {"bucket": "models", "region": "cn-hangzhou", "access_key_id": "reader", "access_key_secret": SECRET},
+    "gcs": {"bucket": "models", "service_account_file": "/etc/modelfleet/reader.json"},
+    "abs": {"account_name": "example", "account_key": SECRET + "=", "container": "models"},
+    "obs": {"bucket": "models", "region": "cn-north-4", "access_key_id": "reader", "secret_access_key": SECRET},
+    "http": {"url": "https://files.example.com", "headers": [{"name": "X-Key", "value": SECRET}], "headers_reach_daemon_logs": True},
+}
 HOSTS = {
     "dragonfly_schedulers": {"scheduler-1": "10.0.0.1"},
     "dragonfly_seed_peers": {"seed-1": "10.0.0.2"},
@@ -31,8 +38,22 @@ def model(variables, **options):
     variables["modelfleet_models"][0].update(options)
 
 
-def second_store(variables):
+def unknown_store(variables):
     variables["modelfleet_storage"]["swift"] = {"container": "models", "secret_key": SECRET}
+
+
+def second_store(variables):
+    variables["modelfleet_storage"]["oss"] = STORES["oss"]
+
+
+def other_store(name, **changes):
+    """Another store than the S3 of the good inventory, with its options changed; None takes one away."""
+
+    def change(variables):
+        options = {**STORES[name], **changes}
+        variables["modelfleet_storage"] = {name: {key: value for key, value in options.items() if value is not None}}
+
+    return change
 
 
 def no_bucket(variables):
@@ -53,13 +74,69 @@ def another_model(variables, **options):
 
 # Each case: what is done to a good inventory, and the parts of the sentence that the user must see.
 VARIABLES = {
-    "a store that does not exist": (second_store, ["modelfleet_storage.swift", "Supported parameters include: ", "s3"]),
+    "a store that does not exist": (
+        unknown_store,
+        ["modelfleet_storage.swift", "Supported parameters include: abs, gcs, http, obs, oss, s3"],
+    ),
+    "two stores": (second_store, ["parameters are mutually exclusive: s3|oss|gcs|abs|obs|http found in modelfleet_storage"]),
     "no store": (lambda variables: variables["modelfleet_storage"].clear(), ["one of the following is required: ", "modelfleet_storage"]),
     "a key of another store": (
         lambda variables: storage(variables, account_name="x"),
         ["modelfleet_storage.s3.account_name", "access_key, bucket"],
     ),
     "a secret key that is misspelt": (misspelt_secret, ["modelfleet_storage.s3.secretkey", "access_key, bucket"]),
+    "OSS without a region": (
+        other_store("oss", region=None),
+        ["missing required arguments: region found in modelfleet_storage -> oss"],
+    ),
+    "a region of OSS as its host name has it": (
+        other_store("oss", region="oss-cn-hangzhou"),
+        ["storage.oss.region 'oss-cn-hangzhou': write the region without the oss- of its host name, cn-hangzhou."],
+    ),
+    "GCS without a key": (
+        other_store("gcs", service_account_file=None),
+        ["required: service_account_json, service_account_file found in modelfleet_storage -> gcs"],
+    ),
+    "GCS with two keys": (
+        other_store("gcs", service_account_json=SECRET),
+        ["mutually exclusive: service_account_json|service_account_file found in modelfleet_storage -> gcs"],
+    ),
+    "a service account that is none": (
+        other_store("gcs", service_account_file=None, service_account_json=SECRET),
+        ["storage.gcs.service_account_json: it is not a JSON object. Give the key file of a service account, unchanged"],
+    ),
+    "an account key that was cut": (
+        other_store("abs", account_key=SECRET),
+        ["storage.abs.account_key: it is not base64. Give one of the account's two access keys, unchanged."],
+    ),
+    "Azure with the keys of S3": (
+        other_store("abs", secret_key=SECRET),
+        ["modelfleet_storage.abs.secret_key", "account_key, account_name, container"],
+    ),
+    "a region of OBS that is none": (
+        other_store("obs", region="cn-north"),
+        ["storage.obs.region 'cn-north': a region looks like cn-north-4."],
+    ),
+    "a secret of OBS that is misspelt": (
+        other_store("obs", secret_acces_key=SECRET),
+        ["modelfleet_storage.obs.secret_acces_key", "secret_access_key"],
+    ),
+    "headers that nobody accepted": (
+        other_store("http", headers_reach_daemon_logs=None),
+        ["storage.http.headers: dfdaemon and the scheduler pass on", "Set headers_reach_daemon_logs to true to accept that"],
+    ),
+    "a header without its value": (
+        other_store("http", headers=[{"name": "X-Key", "valeu": SECRET}]),
+        ["modelfleet_storage.http.headers.valeu", "name, value"],
+    ),
+    "a password in a URL": (
+        other_store("http", url=f"https://user:{SECRET}@files.example.com"),
+        ["storage.http.url 'files.example.com': it must be http:// or https:// with a host"],
+    ),
+    "credentials to publish with a foreign key": (
+        lambda variables: variables.update(modelfleet_publish_credentials={"oss": {"secret_key": SECRET}}),
+        ["modelfleet_publish_credentials.oss.secret_key", "access_key_id, access_key_secret"],
+    ),
     "no bucket": (no_bucket, ["missing required arguments: bucket found in modelfleet_storage -> s3"]),
     "an unknown key in a model": (lambda variables: model(variables, wokers=2), ["modelfleet_models.wokers", "workers"]),
     "a model without sha256": (no_sha256, ["missing required arguments: sha256 found in modelfleet_models"]),
@@ -174,9 +251,11 @@ def test_all_mistakes_are_named_at_once(preflight):
         assert sentence in output
 
 
-def test_good_variables_reach_the_hosts(preflight):
+@pytest.mark.parametrize("store", ["s3", *STORES])
+def test_good_variables_reach_the_hosts(preflight, store):
     """So that the other tests fail for their own reason: with a good inventory the first module is tried, which has no Python here."""
-    code, output = preflight(GOOD)
+    variables = GOOD if store == "s3" else {**GOOD, "modelfleet_storage": {store: STORES[store]}}
+    code, output = preflight(variables)
     assert code != 0
     assert "/nonexistent/python" in output
     assert SECRET not in output

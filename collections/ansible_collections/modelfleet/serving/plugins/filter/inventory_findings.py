@@ -29,6 +29,9 @@ options:
     description: The C(modelfleet_address) of every host of the fleet, by host.
     type: dict
     default: {}
+  storage:
+    description: The storage description, keyed by the store's type, as in O(modelfleet.serving.endpoint_config#module:storage).
+    type: dict
 author:
   - ModelFleet developers (@modelfleet)
 """
@@ -49,6 +52,9 @@ _value:
 import ipaddress
 import os
 import re
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -129,6 +135,13 @@ def address_findings(addresses):
             yield f"The hosts {', '.join(hosts)} have one modelfleet_address ({address}); give each host its own."
 
 
+def storage_findings(storage):
+    try:
+        store_from_unchecked(storage)
+    except ModelFleetError as exc:
+        yield str(exc)
+
+
 def _label(model):
     name = model.get("name")
     return f"model {name} {model.get('version')}" if name else f"model without a name (object {model.get('object')})"
@@ -141,8 +154,10 @@ def _repeated(values):
     return [value for value, count in seen.items() if count > 1]
 
 
-def inventory_findings(models, files_dir=None, groups=None, addresses=None):
+def inventory_findings(models, files_dir=None, groups=None, addresses=None, storage=None):
     findings = [*group_findings(groups or {}), *address_findings(addresses or {})]
+    if storage is not None:
+        findings.extend(storage_findings(storage))
     for model in models:
         findings.extend(model_findings(model, files_dir))
     findings.extend(list_findings(models))

@@ -90,6 +90,13 @@ def test_addresses(address, words):
     assert words in finding
 
 
+def test_a_store_that_no_argument_spec_refuses():
+    good = {"bucket": "models", "region": "cn-hangzhou", "access_key_id": "AK", "access_key_secret": "PLANTED"}
+    assert inventory_findings([], storage={"oss": good}) == []
+    (finding,) = inventory_findings([], storage={"oss": {**good, "region": "oss-cn-hangzhou"}})
+    assert "storage.oss.region 'oss-cn-hangzhou'" in finding and "PLANTED" not in finding
+
+
 def test_fleet():
     findings = inventory_findings([], groups={"gpu_hosts": []}, addresses={"a": "10.0.0.1", "b": "10.0.0.1"})
     assert findings == [
