@@ -205,9 +205,9 @@ class Abs:
         return Proof(target, publish, params)
 
     def _sas(self, request: Request, target: Target, params: dict[str, str]) -> Proof:
+        if "si" in params:
+            raise unauthenticated("SAS identifier cannot be found for specified signed identifier")
         for name in ("sv", "sr", "sp", "se"):
-            if "si" in params:
-                raise unauthenticated("SAS identifier cannot be found for specified signed identifier")
             if not params.get(name):
                 raise unauthenticated(f"{name} is mandatory. Cannot be empty")
         version, resource, permissions = params["sv"], params["sr"], params["sp"]

@@ -18,6 +18,7 @@ import secrets
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from email import message_from_bytes
 from urllib.parse import parse_qs, quote, unquote
 from xml.sax.saxutils import escape
 
@@ -235,16 +236,17 @@ class Gcs:
             signed, _, signature = form["assertion"][0].rpartition(".")
             header, claims = (json.loads(unbase64(part)) for part in signed.split("."))
             signature = unbase64(signature)
+            algorithm, key_name = header["alg"], header.get("kid")
             email, scopes = claims["iss"], set(claims.get("scope", "").split())
             issued, expires = int(claims["iat"]), int(claims["exp"])
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
             raise StoreError(400, "invalid_request", "Bad Request") from None
         account = self.accounts.get(email) if isinstance(email, str) else None
         if account is None:
             raise StoreError(400, "invalid_grant", "Invalid grant: account not found")
         key_id = account.get("private_key_id")
-        known = not key_id or header.get("kid") in (None, key_id)
-        if header.get("alg") != "RS256" or not known or not self._signed(email, signature, signed.encode()):
+        known = not key_id or key_name in (None, key_id)
+        if algorithm != "RS256" or not known or not self._signed(email, signature, signed.encode()):
             raise StoreError(400, "invalid_grant", "Invalid JWT Signature.")
         if claims.get("aud") not in AUDIENCES:
             raise StoreError(400, "invalid_grant", f"Invalid JWT: Failed audience check. The right audience is {AUDIENCES[0]}")
@@ -427,7 +429,8 @@ class Gcs:
         try:
             proof.facts = json.loads(facts or b"{}")
             metadata = proof.facts.get("metadata") or {}
-            if not all(isinstance(value, str) for value in metadata.values()):
+            texts = [*metadata.values(), *(proof.facts.get(name, "") for name in ("name", "contentType", "md5Hash", "crc32c"))]
+            if not all(isinstance(text, str) for text in texts):
                 raise ValueError
         except (ValueError, AttributeError):
             raise StoreError(400, "parseError", "Parse Error") from None
@@ -450,9 +453,7 @@ class Gcs:
         if len(parts) != 4 or parts[0] or not parts[3].startswith(b"--"):
             raise StoreError(400, "badRequest", "Malformed multipart body.")
         (_, _, facts), (heads, _, content) = (part.partition(b"\r\n\r\n") for part in parts[1:3])
-        kinds = [value.strip().decode("latin-1") for name, _, value in (line.partition(b":") for line in heads.split(b"\r\n"))
-                 if name.strip().lower() == b"content-type"]  # fmt: skip
-        return facts, kinds[0] if kinds else "", content
+        return facts, message_from_bytes(heads.lstrip() + b"\r\n\r\n").get("Content-Type", ""), content
 
     def _handle_json(self, request: Request, proof: Proof, no_range: bool) -> Response:
         if proof.kind == "upload":

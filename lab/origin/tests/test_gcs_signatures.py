@@ -284,6 +284,11 @@ def test_good_and_tampered_assertions(tmp_path):
     assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3599)
     head, claims, signature = assertion().split(".")
     other = base64.urlsafe_b64encode(base64.urlsafe_b64decode(claims + "==").replace(b"reader", b"publisher")).decode().rstrip("=")
+    listed = base64.urlsafe_b64encode(b"[]").decode()
+    endless = base64.urlsafe_b64encode(b'{"iss": "x", "iat": Infinity, "exp": 1}').decode().rstrip("=")
+    for text in (f"{listed}.{claims}.{signature}", f"{head}.{listed}.{signature}", f"{head}.{endless}.{signature}"):
+        with pytest.raises(StoreError, match="Bad Request"):
+            sell(one, text)
     for text in ("", "a.b", f"{head}.{claims}.", f"{head}.{other}.{signature}", f"{head}.{claims}.{'A' * len(signature)}"):
         with pytest.raises(StoreError) as caught:
             sell(one, text)
