@@ -113,7 +113,9 @@ options:
             type: str
             required: true
           account_key:
-            description: One of the two access keys of the storage account, in base64.
+            description:
+              - One of the two access keys of the storage account, in base64.
+              - Either of them may write as well; Azure has no account key that may only read.
             type: str
             required: true
           container:
