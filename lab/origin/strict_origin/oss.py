@@ -45,7 +45,7 @@ class Oss(SigV4, HmacSha1):
     PREFIX = "x-oss-"
     SUBRESOURCES = re.compile(
         "acl|append|callback|callback-var|delete|encryption|objectmeta|partnumber|position|restore|security-token|symlink|tagging|uploadid"
-        "|uploads|versionid|x-oss-.+|response-.+"
+        "|uploads|versionid|x-oss-(?:ac-.+|async-process|process|request-payer|traffic-limit)|response-.+"
     )
     REFUSALS = {
         **XmlStore.REFUSALS,

@@ -389,7 +389,7 @@ def http_date(text: str | None, form: str) -> str:
     """An HTTP date in another form, empty if it is none."""
     try:
         return parsedate_to_datetime(text or "").astimezone(timezone.utc).strftime(form)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ""
 
 

@@ -26,9 +26,9 @@ REGION = "cn-north-4"
 EXPIRES = 600
 
 
-def store(tmp_path, seconds=0, **changes):
+def store(tmp_path, seconds=0):
     """OBS whose clock is ahead of the signing client's."""
-    config = {"region": REGION, "buckets": ["models", "other"], "keys": OBS_KEYS} | changes
+    config = {"region": REGION, "buckets": ["models", "other"], "keys": OBS_KEYS}
     return Obs(config, Objects(tmp_path), now=lambda: datetime.now(timezone.utc) + timedelta(seconds=seconds))
 
 

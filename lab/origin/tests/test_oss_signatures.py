@@ -27,9 +27,9 @@ REGION = "cn-hangzhou"
 EXPIRES = 600
 
 
-def store(tmp_path, seconds=0, **changes):
+def store(tmp_path, seconds=0):
     """OSS whose clock is ahead of the signing client's."""
-    config = {"region": REGION, "buckets": ["models", "other"], "keys": OSS_KEYS} | changes
+    config = {"region": REGION, "buckets": ["models", "other"], "endpoints": ["127.0.0.1", "oss.example"], "keys": OSS_KEYS}
     return Oss(config, Objects(tmp_path), now=lambda: datetime.now(timezone.utc) + timedelta(seconds=seconds))
 
 
@@ -127,6 +127,8 @@ for version_ in ("v1", "v4"):
     for name_, options_ in {
         "token": TOKEN,
         "internal": INTERNAL,
+        "address": {"host": "127.0.0.1:8080"},
+        "own name": {"host": "oss.example:8443"},
         "slashes encoded": {"slash_safe": False, "key": "b/c"},
         "response header": {"params": {"response-content-type": "text/plain; a=b"}},
         "version": {"params": {"versionId": "1"}},
@@ -134,7 +136,7 @@ for version_ in ("v1", "v4"):
     }.items():
         key_ = options_.get("key", "a.mar")
         POSITIVE[f"url {version_} {name_}"] = (key_, lambda v=version_, o=options_: received("GET", url(v, **o)))
-    for name_, options_ in {"token": TOKEN, "internal": INTERNAL}.items():
+    for name_, options_ in {"token": TOKEN, "internal": INTERNAL, "address": {"host": "127.0.0.1:8080"}}.items():
         POSITIVE[f"header {version_} {name_}"] = ("a.mar", lambda v=version_, o=options_: by_header(v, "GET", **o))
 EXTRA = {"x-oss-meta-a": "1", "Content-Type": "a/b"}
 SIGNED = {"headers": {"Range": "bytes=0-9", "x-oss-meta-a": "1"}, "signed_headers": ["range"]}
@@ -150,12 +152,13 @@ POSITIVE |= {
     "url v4 plain range": ("a.mar", lambda: received("GET", url("v4"), {"Range": "bytes=0-9"})),
     "url s3 token": ("a.mar", lambda: received("GET", s3_url(**TOKEN))),
     "url s3 internal": ("a.mar", lambda: received("GET", s3_url(endpoint="https://s3.oss-cn-hangzhou-internal.aliyuncs.com"))),
+    "url s3 address": ("a.mar", lambda: received("GET", s3_url(endpoint="https://127.0.0.1:8080"))),
     "header s3 token": ("a.mar", lambda: s3_by_header("HEAD", **TOKEN)),
 }
 
 
 def test_number_of_vectors():
-    assert len(POSITIVE) == 244
+    assert len(POSITIVE) == 251
     assert len(NEGATIVE) == 120
     assert len({kind for _, kind in NEGATIVE}) == 48
 
