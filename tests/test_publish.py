@@ -9,12 +9,14 @@ import base64
 import copy
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.module_utils.testing import patch_module_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "collections"))
@@ -350,3 +352,52 @@ def test_archive_is_that_of_torch_model_archiver(run, tmp_path, capfd):
         return found, {**manifest, "createdOn": ""}
 
     assert content(dest) == content(tmp_path / "demo.mar")
+
+
+@pytest.fixture
+def fleet(run, origin, stores, certificate, tmp_path):
+    """Run the publish play once for each of some stores, in one go."""
+    (tmp_path / "files/model").mkdir(parents=True)
+    (tmp_path / "files/model/handler.py").write_text("class Handler: pass\n")
+    archive = {"directory": "model", "model_name": "demo", "version": "1.10", "handler": "handler.py"}
+    (tmp_path / "files/notes.txt").write_text("notes\n")
+    common = {"modelfleet_files_dir": str(tmp_path / "files"), "modelfleet_publish_ca_path": certificate["certificate"]}
+
+    def play(store):
+        # The origin has one set of objects, so each store gets its own keys.
+        artifacts = [{"archive": archive, "object": f"{store.name}/demo.mar"}, {"src": "notes.txt", "object": f"{store.name}/notes.txt"}]
+        variables = {"modelfleet_storage": store.storage, "modelfleet_publish_credentials": store.credentials}
+        variables = {**common, **variables, "modelfleet_artifacts": artifacts}
+        return {"ansible.builtin.import_playbook": "modelfleet.serving.publish", "vars": variables}
+
+    def run_plays(names, *options):
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([play(stores[name]) for name in names]), encoding="utf-8")
+        done = run("ansible-playbook", "-i", "localhost,", *options, tmp_path / "play.yml")
+        assert done.returncode == 0, done.stdout
+        recap = re.search(r"localhost +: ok=\d+ +changed=(\d+) ", done.stdout)
+        return int(recap.group(1)), done.stdout
+
+    return run_plays
+
+
+def test_no_play_prints_a_secret(fleet, stores, origin):
+    keys = [json.loads(block["gcs"]["service_account_json"])["private_key"] for block in (stores["gcs"].storage, stores["gcs"].credentials)]
+    secrets = [SECRET, READ, WRITE, *(line for key in keys for line in key.splitlines()[1:-1])]
+    # A task counts once a play. In check mode each play would build the archive, then the first one does.
+    for mode, wanted in (["--check"], 12), ([], 7):
+        changed, output = fleet(stores, "-vvv", "--diff", *mode)
+        assert [secret for secret in secrets if secret in output] == []
+        assert changed == wanted, output
+    assert all(origin.holds(f"{name}/{file}") for name in stores for file in ("demo.mar", "notes.txt"))
+
+
+def test_second_run_changes_nothing_and_shows_the_same(fleet):
+    first, shown = fleet(["s3"])
+    second, again = fleet(["s3"])
+    assert (first, second) == (2, 0)
+    entries = shown[shown.index("    modelfleet_models:\n") :].split("\n\n")[0]
+    assert entries in again
+    (entry,) = yaml.safe_load(entries)["modelfleet_models"]
+    assert entry.pop("sha256")
+    # A file that is no archive has no entry.
+    assert entry == {"name": "demo", "version": "1.10", "object": "s3/demo.mar", "size": "1MiB", "workers": 1}
