@@ -9,6 +9,7 @@ import base64
 import copy
 import hashlib
 import json
+import random
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from ansible.module_utils.testing import patch_module_args
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "collections"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab/origin"))
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import Progress
 from ansible_collections.modelfleet.serving.plugins.modules import model_archive, storage_object
 from strict_origin import server
 
@@ -277,6 +279,44 @@ def test_empty_file(publish, origin, tmp_path):
     (tmp_path / "empty").touch()
     assert publish(src="empty")["changed"]
     assert not publish(src="empty")["changed"]
+
+
+def test_large_file_goes_in_parts(publish, origin, store, tmp_path, monkeypatch):
+    for place, size in ("_publish_s3._MULTIPART_FROM", 5 << 20), ("_publish_gcs._CHUNK", 4 << 20), ("_publish_abs._BLOCK", 1 << 20):
+        monkeypatch.setattr(f"ansible_collections.modelfleet.serving.plugins.module_utils.{place}", size)
+    made = []
+    monkeypatch.setattr(storage_object, "Progress", lambda *options: made.append(Progress(*options)) or made[-1])
+    content = random.Random(1).randbytes(12 << 20)
+    (tmp_path / "large.mar").write_bytes(content)
+    assert publish(src="large.mar")["changed"]
+    assert origin.holds(KEYS[0]) == content
+    # What a file object was read for last may be counted only at its end.
+    assert made[0].done == len(content) or (store.name in ("gcs", "http") and made[0].done >= 8 << 20)
+    assert not publish(src="large.mar")["changed"]
+
+
+@pytest.mark.parametrize("store", ["s3", "gcs", "abs", "http"], indirect=True)
+def test_two_publishers_at_once(publish, origin, monkeypatch):
+    """Both have seen that there is nothing; the store's own precondition decides."""
+    origin.store(KEYS[0], OTHER)
+    client = storage_object.CLIENTS
+    monkeypatch.setattr(storage_object, "CLIENTS", {name: late(one) for name, one in client.items()})
+    result = publish()
+    assert result["failed"] and "has other content already" in result["msg"], result
+    assert origin.holds(KEYS[0]) == OTHER
+
+
+def late(client):
+    class Late(client):
+        looked = False
+
+        def head(self, key):
+            if not self.looked:
+                self.looked = True
+                return None
+            return super().head(key)
+
+    return Late
 
 
 def test_wrong_credentials(publish, store, origin):
