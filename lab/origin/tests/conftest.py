@@ -123,6 +123,9 @@ def origin(tmp_path, certificate):
             "s3": {"region": "us-east-1", "buckets": ["models"], "endpoints": ["127.0.0.1"], "keys": KEYS},
             "oss": {"region": "cn-hangzhou", "buckets": ["models"], "keys": OSS_KEYS},
             "obs": {"region": "cn-north-4", "buckets": ["models"], "keys": OBS_KEYS},
+            "gcs": {"buckets": [], "accounts": []},
+            "abs": {"accounts": []},
+            "http": {"hosts": ["files.example.org"], "bucket": "files"},
         }
     )
     running.mirror = mirror

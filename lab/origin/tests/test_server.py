@@ -216,6 +216,26 @@ def test_conditional_get(origin, content):
     assert get(presigned(origin), If_Match='"other"')[0] == 412
 
 
+STORES = {
+    "models.s3.us-east-1.amazonaws.com": "S3",
+    "models.oss-cn-hangzhou.aliyuncs.com": "Oss",
+    "models.s3.oss-cn-hangzhou-internal.aliyuncs.com": "Oss",
+    "storage.googleapis.com": "Gcs",
+    "account.blob.core.windows.net": "Abs",
+    "models.obs.cn-north-4.myhuaweicloud.com": "Obs",
+    "files.example.org": "Http",
+}
+
+
+@pytest.mark.parametrize("host", STORES)
+def test_every_store_has_its_names(origin, host):
+    one = origin.servers["http"].origin
+    assert [type(store).__name__ for store in one.stores if store.claims(host)] == [STORES[host]]
+    assert one.plays(host)
+    assert not one.plays(host + ".example.com")
+    assert get(f"http://127.0.0.1:{origin.ports['http']}/models/a", Host=host)[0] in (400, 403, 404)
+
+
 def test_unknown_host_is_refused(origin):
     assert get(f"http://127.0.0.1:{origin.ports['http']}/", Host="example.org")[0] == 421
 
