@@ -26,7 +26,7 @@ class StoredObject:
     etag: str
     modified: float
     content_type: str = "binary/octet-stream"
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)  # of the user, without the prefix that the API of a store gives it
 
 
 class Objects:
@@ -174,6 +174,8 @@ class Faults:
     def set(self, faults: list[dict]) -> None:
         parsed = [Fault(**fault) for fault in faults]
         with self._lock:
+            for fault in self._faults:
+                fault.slow = None
             self._faults = parsed
 
     def snapshot(self) -> list[dict]:

@@ -163,11 +163,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if fault and fault.reset_at is not None:
             left = min(left, fault.reset_at)
-        slow = fault.slow if fault else None
         client = self.client_address[0]
         with part.item.path.open("rb") as stream:
             stream.seek(part.start)
             while left:
+                slow = fault.slow if fault else None  # until the fault is taken back, also from an answer on its way
                 block = stream.read(min(left, BLOCK if not slow else max(1, min(BLOCK, slow // 10))))
                 if not block:
                     break

@@ -287,6 +287,14 @@ def test_fault_slow(origin, content):
     assert time.monotonic() - started > 0.4
 
 
+def test_a_slow_answer_goes_on_at_full_speed_when_the_fault_is_taken_back(origin, content):
+    origin.control("PUT", "/faults", {"slow": 10})
+    with urllib.request.urlopen(presigned(origin), timeout=60) as response:
+        start = response.read(1)
+        origin.control("DELETE", "/faults")
+        assert start + response.read() == content
+
+
 def test_fault_changed_object_and_no_range(origin, content):
     etag = get(presigned(origin))[1]["ETag"]
     origin.control("PUT", "/faults", [{"change": True, "method": "GET"}])

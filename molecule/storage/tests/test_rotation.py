@@ -29,10 +29,10 @@ def test_a_rotated_key_restarts_nothing(fleet, origin, put):
     # A request that began with the old key, and takes as long as the run.
     slow = "rotation/slow.mar"
     digest = put(slow, name="slow")
-    origin.fault(slow, method="GET", slow=50_000)
+    origin.fault(slow, method="GET", slow=15_000)
     with ThreadPoolExecutor(1) as pool:
         in_flight = pool.submit(lambda: (*host.register(slow, sha256=digest, initial_workers=0), time.time()))
-        wait_until(lambda: origin.bytes_sent(slow) > 50_000, "the slow request on its way", seconds=60)
+        wait_until(lambda: origin.bytes_sent(slow) > 15_000, "the slow request on its way", seconds=60)
         finished = play("rotation-site", "playbooks/site.yml", "-e", f"@{SCENARIO.directory}/stores/s3.yml")
         assert finished.returncode == 0, finished.stdout[-3000:]
         new = json.loads(host.check_output("cat %s", CONFIG))["object_storage"]["access_key"]
