@@ -319,6 +319,24 @@ def late(client):
     return Late
 
 
+@pytest.mark.parametrize("store", ["s3", "oss", "abs", "http"], indirect=True)
+def test_publishing_machine_may_have_another_endpoint(publish, store, tmp_path, monkeypatch):
+    """The block for the hosts stays as it is; an address takes the bucket into the path."""
+    host = {"hosts": ["127.0.0.1"]} if store.name == "http" else {"endpoints": ["127.0.0.1"]}
+    config = {"data": str(tmp_path / "near"), "address": "127.0.0.1", "listen": {"http": 0, "control": 0, "proxy": 0}}
+    near = Origin({**config, store.name: {**store.origin[store.name], **host}})
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name)
+    try:
+        url = {"url" if store.name == "http" else "endpoint": f"http://127.0.0.1:{near.ports['http']}"}
+        for key in KEYS:
+            assert publish(object=key, credentials=url)["changed"]
+            assert near.holds(key) == CONTENT
+            assert not publish(object=key, credentials=url)["changed"]
+    finally:
+        server.stop(near.servers)
+
+
 def test_wrong_credentials(publish, store, origin):
     for change, said in store.wrong:
         result = publish(credentials=change)

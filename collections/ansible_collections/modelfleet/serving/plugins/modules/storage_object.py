@@ -274,8 +274,10 @@ class StorageObject:
     def _look(self, size):
         """The object that is there. What was published without a recorded digest is read: only its bytes can tell."""
         found = self._call("look at", self.objects.head)
-        if found and not found.sha256 and found.size in (size, None):
-            found = Found(size, self._call("read", self.objects.read_sha256), found.generation)
+        if found and found.size is None:  # some web servers do not say
+            found = found._replace(size=size)
+        if found and not found.sha256 and found.size == size:
+            found = found._replace(sha256=self._call("read", self.objects.read_sha256))
         return found
 
     def _may_replace(self, before, after):
@@ -302,7 +304,7 @@ class StorageObject:
             return
         finally:
             progress.close()
-        stored = self._call("look at", self.objects.head)
+        stored = self._look(after.size)
         if not _same(stored, after):
             raise ModelFleetError(
                 "Failed to write {}: afterwards the store has {} bytes with the sha256 {}, but {} bytes with {} were sent."

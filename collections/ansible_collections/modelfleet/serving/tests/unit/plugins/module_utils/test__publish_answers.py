@@ -101,6 +101,27 @@ def test_the_missing_library_is_named(monkeypatch, name, module, library):
     assert raised.value.library == library and raised.value.trace
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "headers", "said"),
+    [
+        (403, {"Code": "ExpiredToken"}, {}, "the session_token has expired (403 ExpiredToken)"),
+        (403, {"Code": "RequestTimeTooSkewed"}, {}, "the clock of this machine is wrong, says the store (403 RequestTimeTooSkewed)"),
+        (301, {"Code": "301"}, {"x-amz-bucket-region": "eu-west-1"}, "the bucket belongs to eu-west-1, not to us-east-1 (301)"),
+        (400, {"Code": "AuthorizationHeaderMalformed", "Region": "eu-west-1"}, {}, "the bucket belongs to eu-west-1, not to us-east-1"),
+        (400, {"Code": "Other", "Region": SECRET}, {}, "the store refuses (400 Other)"),
+        (403, {"Code": "AccessDenied", "Endpoint": "b.example.com"}, {}, "the bucket belongs to b.example.com, not to s3.example.com"),
+        (503, {"Code": "SlowDown"}, {}, "the store is overloaded or out of order (503 SlowDown)"),
+        (418, {"Code": SECRET}, {}, "the store refuses (418)"),
+    ],
+)
+def test_what_s3_says(status, error, headers, said):
+    client = CLIENTS["s3"].__new__(CLIENTS["s3"])
+    client.store, client.place = types.SimpleNamespace(region="us-east-1"), "https://s3.example.com"
+    refused = client._refusal({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers}})
+    assert refused.reason.startswith(said)
+    assert "PLANTED" not in refused.reason + refused.remedy
+
+
 def test_progress_is_one_line_a_second(tmp_path):
     now = [0.0]
     progress = answers.Progress(str(tmp_path / "progress"), 300 << 20, clock=lambda: now[0])

@@ -146,6 +146,15 @@ def test_an_object_without_a_recorded_digest_is_read(publish, bucket):
     assert "read" not in bucket.calls
 
 
+def test_a_server_that_does_not_tell_the_size(publish, bucket, monkeypatch):
+    head = bucket.head
+    monkeypatch.setattr(bucket, "head", lambda key: (found := head(key)) and found._replace(size=None))
+    assert publish()["changed"]
+    assert not publish()["changed"]
+    bucket.objects["models/a.mar"] = (b"other", "")
+    assert publish()["failed"]
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "said"),
     [((CONTENT, SHA256), None), ((CONTENT, ""), None), ((b"other", "0" * 64), "other content already")],
