@@ -142,6 +142,7 @@ def stores(tmp_path_factory):
             obs_write,
             {"region": "cn-north-4", "buckets": ["models"], **obs},
             wrong=obs_wrong,
+            region=("cn-east-3", "the bucket belongs to ", "cn-north-4"),
         ),
         Store(
             "http",
