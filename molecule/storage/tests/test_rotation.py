@@ -28,7 +28,7 @@ def test_a_rotated_key_restarts_nothing(fleet, origin, put):
 
     # A request that began with the old key, and takes as long as the run.
     slow = "rotation/slow.mar"
-    digest = put(slow, name="slow")
+    digest = put(slow, name="slow", version=str(time.time()))  # content that no peer holds from a run before
     origin.fault(slow, method="GET", slow=15_000)
     with ThreadPoolExecutor(1) as pool:
         in_flight = pool.submit(lambda: (*host.register(slow, sha256=digest, initial_workers=0), time.time()))
@@ -51,7 +51,7 @@ def test_a_rotated_key_restarts_nothing(fleet, origin, put):
     store.check_output("python3 -c %s %s", RETIRE, old)
     store.check_output("systemctl restart modelfleet-origin")
     wait_until(lambda: origin.call("GET", "/health"), "the origin without the old key")
-    digest = put("rotation/next.mar", name="next")
+    digest = put("rotation/next.mar", name="next", version=str(time.time()))
     status, answer = host.register("rotation/next.mar", sha256=digest, initial_workers=0)
     assert status == 200, answer
     assert host.unregister("next")[0] == 200
