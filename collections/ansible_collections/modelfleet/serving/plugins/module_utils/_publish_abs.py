@@ -17,6 +17,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answer
     network_refusal,
     refusal,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_abs import VERSION
 
 _BLOCK = 16 << 20  # a blob has 50000 blocks at most
 _KINDS = {
@@ -53,6 +54,8 @@ class AbsObjects:
         client = BlobServiceClient(
             store.account_url,
             credential={"account_name": store.account_name, "account_key": store.account_key},
+            # The version that the hosts' URLs are signed with; emulators and Azure Stack lag behind the library's own.
+            api_version=VERSION,
             max_single_put_size=_BLOCK,
             max_block_size=_BLOCK,
             connection_verify=(ca_path or True) if validate_certs else False,

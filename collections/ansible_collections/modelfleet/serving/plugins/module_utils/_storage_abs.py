@@ -22,7 +22,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signin
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}\Z")
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*\Z")
 # The order of what is signed has not changed since 2020-12-06; emulators and Azure Stack lag behind the newest.
-_VERSION = "2021-12-02"
+VERSION = "2021-12-02"
 _PERMISSIONS = {"GET": "r", "HEAD": "r", "PUT": "cw"}
 
 
@@ -99,11 +99,11 @@ class ABSStore(BaseStore):
         """A service SAS for one blob. A PUT needs the header ``x-ms-blob-type: BlockBlob``, which it does not cover."""
         self._check_expiry(key, expires_s, TWENTY_YEARS)
         expires = (utc(now) + datetime.timedelta(seconds=expires_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        query = {"sv": _VERSION, "sr": "b", "sp": _PERMISSIONS[method], "se": expires}
+        query = {"sv": VERSION, "sr": "b", "sp": _PERMISSIONS[method], "se": expires}
         if self.tls:
             query["spr"] = "https"
         blob = "/blob/{}/{}/{}".format(self.account_name, self.container, key)
         # start, identifier, address, snapshot, encryption scope and five response headers are left empty
-        signed = (query["sp"], "", expires, blob, "", "", query.get("spr", ""), _VERSION, "b", "", "", "", "", "", "", "")
+        signed = (query["sp"], "", expires, blob, "", "", query.get("spr", ""), VERSION, "b", "", "", "", "", "", "", "")
         query["sig"] = hmac_base64(self._key, "\n".join(signed), hashlib.sha256)
         return "{}?{}".format(self.describe(key), encode_query(query))
