@@ -54,11 +54,12 @@ class Scenario:
         return {name: Host(self.lab_name, name) for name in DAEMON_HOSTS}
 
     def play(self, playbook, *args, program="ansible-playbook"):
-        """Run a play, return the finished process with its output."""
+        """Run a play, return the finished process with its output, without colours."""
+        environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_FORCE_COLOR"}
         return subprocess.run(
             [program, "-i", "inventory/lab", "-i", str(self.directory / "inventory"), playbook, *args],
             cwd=REPOSITORY,
-            env={**os.environ, "MOLECULE_PROJECT_DIRECTORY": str(REPOSITORY)},
+            env={**environment, "MOLECULE_PROJECT_DIRECTORY": str(REPOSITORY)},
             capture_output=True,
             text=True,
             check=False,
