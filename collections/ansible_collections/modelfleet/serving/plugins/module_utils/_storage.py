@@ -89,10 +89,17 @@ def _chosen(storage):
 
 def store_from_unchecked(storage):
     """The store that a variable describes, for plugins on the controller, which have no argument spec of their own."""
-    result = ArgumentSpecValidator({"storage": storage_argument_spec()}).validate({"storage": storage})
+    result = ArgumentSpecValidator({"storage": storage_argument_spec()}).validate({"storage": _plain(storage)})
     if result.error_messages:
         raise ModelFleetError("Failed to read the storage description: {}.".format("; ".join(result.error_messages)))
     return store_from(result.validated_parameters["storage"])
+
+
+def _plain(value):
+    """A copy with every value read: templates in a variable are resolved when it is read, and inside the validator they cannot be."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def check_object_key(key):

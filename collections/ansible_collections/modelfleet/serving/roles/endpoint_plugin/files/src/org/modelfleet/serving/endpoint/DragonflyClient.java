@@ -150,8 +150,8 @@ final class DragonflyClient {
         }
         if (code == 429 || (code >= 500 && !"backend".equals(blame))) {
             throw EndpointException.passingBadGateway(String.format(
-                    "Failed to get %s: dfdaemon at %s answered %d. Look at its journal: a seed peer, the scheduler, the origin's name or the"
-                            + " disk may be what is missing.",
+                    "Failed to get %s: dfdaemon at %s answered %d. Look at its journal: a seed peer, the scheduler, the origin's name,"
+                            + " an origin that answers Range requests or the disk may be what is missing.",
                     object, config.proxyName, code));
         }
         if ("proxy".equals(blame)) {
