@@ -154,8 +154,8 @@ def pytest_terminal_summary(terminalreporter):
     line = "{:5}  {:>9}  {:>10}  {:>8}  {:>12}  {:>5}"
     out.write_line(line.format("store", "published", "registered", "answered", "origin/model", "again"))
     for name, row in SEEN.items():
-        if "ratio" in row:
-            shown = f"{row['registered']}/3", f"{row['answered']}/3", f"{row['ratio']:.6f}", f"{row.get('again', '-')} B"
+        if {"registered", "answered", "ratio", "again"} <= row.keys():
+            shown = f"{row['registered']}/3", f"{row['answered']}/3", f"{row['ratio']:.6f}", f"{row['again']} B"
             out.write_line(line.format(name, "yes", *shown))
     for name, row in SEEN.items():
         for fault, message in row.get("faults", {}).items():
