@@ -189,6 +189,20 @@ def test_what_may_pass_is_tried_again(torchserve, dfdaemon, published, failure):
     assert len(outputs) == 2, "dfdaemon refuses a path that exists"
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://files.example.invalid", "no address is known on this host for the origin files.example.invalid"),
+        ("http://127.0.0.1", "or cannot be reached"),
+    ],
+)
+def test_an_origin_without_an_answer(torchserve, dfdaemon, config, url, said):
+    config(object_storage={"type": "http", "url": url}, retry_seconds=0)
+    dfdaemon.failures = [(500, "backend")]
+    status, answer = torchserve.register(file_name="a.mar", sha256="0" * 64)
+    assert status == 502 and said in answer["message"] and f"{url}/a.mar" in answer["message"]
+
+
 def test_a_body_that_ends_early_is_tried_again(torchserve, dfdaemon, published):
     dfdaemon.truncate = 1
     assert torchserve.register(**published)[0] == 200

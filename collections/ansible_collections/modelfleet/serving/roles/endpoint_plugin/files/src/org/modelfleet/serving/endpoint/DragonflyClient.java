@@ -4,8 +4,10 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.HttpURLConnection;
+import java.net.InetAddress;
 import java.net.SocketTimeoutException;
 import java.net.URI;
+import java.net.UnknownHostException;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.time.Instant;
@@ -158,9 +160,26 @@ final class DragonflyClient {
             throw EndpointException.badGateway(String.format(
                     "Failed to get %s: dfdaemon at %s refused with %d. Look at its journal.", object, config.proxyName, code));
         }
-        String message = String.format(
-                "Failed to get %s: the origin answered %d. Check endpoint, region and the state of the store.", object, code);
-        throw code >= 500 ? EndpointException.passingBadGateway(message) : EndpointException.badGateway(message);
+        if (code < 500) {
+            throw EndpointException.badGateway(String.format(
+                    "Failed to get %s: the origin answered %d. Check endpoint, region and the state of the store.", object, code));
+        }
+        // dfdaemon says 500, too, when there was no answer at all.
+        String server = connection.getURL().getHost();
+        throw EndpointException.passingBadGateway(String.format(
+                isKnown(server)
+                        ? "Failed to get %s: the origin %s answered %d or cannot be reached. Check network, firewall and the state of the store."
+                        : "Failed to get %s: no address is known on this host for the origin %s (%d). Check region, endpoint and the host's DNS.",
+                object, server, code));
+    }
+
+    private static boolean isKnown(String server) {
+        try {
+            InetAddress.getByName(server);
+            return true;
+        } catch (UnknownHostException e) {
+            return false;
+        }
     }
 
     private EndpointException failure(String key, IOException e) {
