@@ -294,7 +294,7 @@ class Archive:
             raise self._error("{} and {} would both be {} in the archive".format(other, path, name), "Rename one of them")
 
     def _path(self, value):
-        return os.path.join(self.directory, os.path.expanduser(value))
+        return os.path.join(self.directory, value)
 
     def _digest(self, path):
         try:
