@@ -83,5 +83,7 @@ def test_comes_back_after_a_kill(rendered, name):
 def test_is_understood_by_systemd(rendered, name):
     result = subprocess.run(["systemd-analyze", "verify", str(rendered[name])], capture_output=True, text=True, check=False)
     # The programs, users and other units are not there on a development machine.
-    complaints = [line for line in result.stderr.splitlines() if "is not executable" not in line and "not found" not in line]
+    # Before systemd 253 there is no LogFilterPatterns, and its line is ignored.
+    known = ("is not executable", "not found", "Unknown key 'LogFilterPatterns'", "Unknown key name 'LogFilterPatterns'")
+    complaints = [line for line in result.stderr.splitlines() if not any(part in line for part in known)]
     assert [line for line in complaints if "Unknown" in line or "Failed to parse" in line or "ignoring" in line.lower()] == []

@@ -30,6 +30,8 @@ from .reading import byte_range
 from .s3 import S3
 from .web import Http
 
+LINGER = 8 * 1024 * 1024  # bytes
+
 
 class Origin:
     def __init__(self, config: dict):
@@ -155,6 +157,18 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.wfile.write(body)
         self.wfile.flush()
+        if self.close_connection and getattr(self, "body", None):
+            self._linger()
+
+    def _linger(self) -> None:
+        """Take what the client still sends, for a moment: a connection closed before that is reset, and the answer with it."""
+        self.connection.settimeout(1)
+        taken = 0
+        try:
+            while self.body.left and taken < LINGER and (block := self.body.read(BLOCK)):
+                taken += len(block)
+        except OSError:
+            pass
 
     def _send_part(self, part: Part, fault: Fault | None) -> None:
         left = part.end - part.start
