@@ -252,6 +252,8 @@ def main():
             "mode": {"type": "raw", "default": "0600"},
         },
         add_file_common_args=True,
+        # Ansible notes each call in this machine's journal, where a secret with quotes or backslashes would not be masked.
+        no_log=True,
         supports_check_mode=True,
     )
     try:

@@ -261,6 +261,8 @@ def main():
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ["src"])],
+        # Ansible notes each call in this machine's journal, where a secret with quotes or backslashes would not be masked.
+        no_log=True,
         supports_check_mode=True,
     )
     try:
