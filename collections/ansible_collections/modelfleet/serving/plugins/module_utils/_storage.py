@@ -26,6 +26,7 @@ A client that publishes uses these attributes. All stores: ``endpoint_url`` (sch
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_abs import ABSStore
@@ -36,6 +37,14 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_oss im
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_s3 import S3Store
 
 STORES = {store.name: store for store in (S3Store, OSSStore, GCSStore, ABSStore, OBSStore, HTTPStore)}
+
+
+class StorageModule(AnsibleModule):
+    """A module whose options hold a store's secrets."""
+
+    def _log_invocation(self):
+        """Note nothing in this machine's journal: the options stand there as Python shows them, and a secret with quotes, backslashes
+        or line ends, as in a service account's key, is then another text than the one that Ansible masks."""
 
 
 def storage_argument_spec():

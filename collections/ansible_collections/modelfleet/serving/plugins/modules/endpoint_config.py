@@ -97,10 +97,14 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
-from ansible_collections.modelfleet.serving.plugins.module_utils._storage import STORES, storage_argument_spec, store_from
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import (
+    STORES,
+    StorageModule,
+    storage_argument_spec,
+    store_from,
+)
 
 _SECRETS = {key for store in STORES.values() for key in store.SECRETS}
 # Of a service account's file; everything else in it is treated as a secret.
@@ -238,7 +242,7 @@ def run(module):
 
 
 def main():
-    module = AnsibleModule(
+    module = StorageModule(
         argument_spec={
             "storage": storage_argument_spec(),
             "path": {"type": "path", "default": "/etc/dragonfly-endpoint/config.json"},
@@ -252,8 +256,6 @@ def main():
             "mode": {"type": "raw", "default": "0600"},
         },
         add_file_common_args=True,
-        # Ansible notes each call in this machine's journal, where a secret with quotes or backslashes would not be masked.
-        no_log=True,
         supports_check_mode=True,
     )
     try:

@@ -101,7 +101,7 @@ import hashlib
 import os
 import re
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._publish import CLIENTS
 from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import (
@@ -113,6 +113,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answer
     check_ca,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import (
+    StorageModule,
     check_object_key,
     credentials_argument_spec,
     publishing_store,
@@ -247,7 +248,7 @@ def _digest(path):
 
 
 def main():
-    module = AnsibleModule(
+    module = StorageModule(
         argument_spec={
             "storage": storage_argument_spec(),
             "credentials": credentials_argument_spec(),
@@ -261,8 +262,6 @@ def main():
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ["src"])],
-        # Ansible notes each call in this machine's journal, where a secret with quotes or backslashes would not be masked.
-        no_log=True,
         supports_check_mode=True,
     )
     try:
