@@ -189,6 +189,13 @@ def test_what_may_pass_is_tried_again(torchserve, dfdaemon, published, failure):
     assert len(outputs) == 2, "dfdaemon refuses a path that exists"
 
 
+@pytest.mark.parametrize(("changes", "seconds"), [({}, "3600"), ({"url_expiry": 7200}, "7200")])
+def test_a_signed_url_expires(torchserve, dfdaemon, published, config, changes, seconds):
+    config(**changes)
+    assert torchserve.register(**published)[0] == 200
+    assert urllib.parse.parse_qs(dfdaemon.requests[0]["url"].query)["X-Amz-Expires"] == [seconds]
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -284,6 +291,10 @@ def test_abandoned_files_are_swept(torchserve, published):
         ('{"addr": "http://127.0.0.1:4001"}', "object_storage is missing"),
         ('{"addr": "127.0.0.1", "object_storage": {"type": "floppy"}}', "object_storage.type names the store floppy"),
         ('{"addr": "127.0.0.1", "object_storage": {"type": "s3"}}', "object_storage.bucket_name is missing"),
+        (
+            '{"addr": "127.0.0.1", "url_expiry": 1e6, "object_storage": {"type": "http", "url": "http://o"}}',
+            "url_expiry must be a number of seconds from 60 to 604800",
+        ),
         (
             '{"addr": "127.0.0.1", "object_storage": {"type": "s3", "bucket_name": "b", "access_key": "a", "secret_key": ["PLANTED"]}}',
             "object_storage.secret_key must be a single value",

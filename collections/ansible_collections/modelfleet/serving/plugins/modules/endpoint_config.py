@@ -56,6 +56,12 @@ options:
     description: How long a failure that may pass is retried, for example while a seed peer restarts.
     type: int
     default: 120
+  url_expiry:
+    description:
+      - How long a URL that the plugin signs opens its object, in seconds, from V(60) to V(604800), which is as long as the stores allow.
+      - It must outlive the queue at the seed peer and the transfer. Every attempt signs anew.
+    type: int
+    default: 3600
   mode:
     default: "0600"
 """
@@ -122,9 +128,12 @@ def build_config(params, store):
         "require_sha256": params["require_sha256"],
         "piece_length": _checked_piece_length(params["piece_length"]),
         "retry_seconds": params["retry_seconds"],
+        "url_expiry": params["url_expiry"],
     }
     if params["retry_seconds"] < 0:
         raise ModelFleetError("Failed to use retry_seconds {}: it must not be negative.".format(params["retry_seconds"]))
+    if not 60 <= params["url_expiry"] <= 7 * 24 * 3600:
+        raise ModelFleetError("Failed to use url_expiry {}: it must be from 60 to 604800 seconds.".format(params["url_expiry"]))
     if params["incoming_dir"]:
         if not params["incoming_dir"].startswith("/"):
             raise ModelFleetError("Failed to use incoming_dir {!r}: it must be an absolute path.".format(params["incoming_dir"]))
@@ -253,6 +262,7 @@ def main():
             "incoming_dir": {"type": "path"},
             "piece_length": {"type": "str", "default": "auto"},
             "retry_seconds": {"type": "int", "default": 120},
+            "url_expiry": {"type": "int", "default": 3600},
             "mode": {"type": "raw", "default": "0600"},
         },
         add_file_common_args=True,

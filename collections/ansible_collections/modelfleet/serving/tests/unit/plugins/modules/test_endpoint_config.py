@@ -74,6 +74,7 @@ def test_writes_what_the_plugin_reads(configure, args):
             "incoming_dir": "/var/lib/modelfleet/incoming",
             "piece_length": "auto",
             "retry_seconds": 120,
+            "url_expiry": 3600,
         }
     assert stat.S_IMODE(os.stat(args["path"]).st_mode) == 0o600
 
@@ -255,6 +256,8 @@ def test_permissions_are_repaired(configure, args):
         ({"piece_length": "1MiB"}, "piece_length '1MiB'"),
         ({"piece_length": "big"}, "piece_length 'big'"),
         ({"retry_seconds": -1}, "retry_seconds -1"),
+        ({"url_expiry": 59}, "url_expiry 59"),
+        ({"url_expiry": 604801}, "url_expiry 604801"),
         ({"incoming_dir": "relative/dir"}, "incoming_dir"),
         ({"storage": {"s3": {"bucket": "NO", "access_key": "a", "secret_key": SECRET}}}, "storage.s3.bucket"),
         ({"storage": {"s3": {"access_key": "a", "secret_key": SECRET}}}, "missing required arguments: bucket found in storage -> s3"),

@@ -20,8 +20,6 @@ import java.util.UUID;
 final class DragonflyClient {
     static final String FILTER_HEADER = "X-Dragonfly-Filtered-Query-Params";
     private static final int CONNECT_TIMEOUT_MS = 10_000;
-    /** A signed URL must outlive the queue at the seed and the transfer; every attempt signs anew. */
-    private static final long URL_EXPIRY_SECONDS = 6 * 3600;
 
     private final EndpointConfig config;
 
@@ -103,7 +101,7 @@ final class DragonflyClient {
     }
 
     private HttpURLConnection open(String key, String taskName) throws EndpointException {
-        URI url = config.storage.presignGet(key, Instant.now(), URL_EXPIRY_SECONDS);
+        URI url = config.storage.presignGet(key, Instant.now(), config.urlExpirySeconds);
         try {
             HttpURLConnection connection = (HttpURLConnection) url.toURL().openConnection(config.proxy);
             connection.setConnectTimeout(CONNECT_TIMEOUT_MS);

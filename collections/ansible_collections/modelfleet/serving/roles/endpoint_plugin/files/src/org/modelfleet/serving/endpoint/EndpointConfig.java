@@ -31,6 +31,8 @@ final class EndpointConfig {
     final String pieceLength;
     final int retrySeconds;
     final int readTimeoutSeconds;
+    /** A signed URL must outlive the queue at the seed peer and the transfer; every attempt signs anew. */
+    final int urlExpirySeconds;
 
     private EndpointConfig(Settings settings) throws EndpointException {
         String address = settings.required("addr");
@@ -64,6 +66,8 @@ final class EndpointConfig {
         pieceLength = settings.optional("piece_length", "auto");
         retrySeconds = settings.seconds("retry_seconds", 120);
         readTimeoutSeconds = settings.seconds("read_timeout", 300);
+        // No store's signature of version 4 lives longer than a week.
+        urlExpirySeconds = settings.seconds("url_expiry", 3600, 60, 7 * 24 * 3600);
     }
 
     /** Files of the public plugin join names with &, in one text or in an entry of a list. */

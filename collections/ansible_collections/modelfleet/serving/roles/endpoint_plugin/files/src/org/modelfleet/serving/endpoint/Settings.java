@@ -54,16 +54,22 @@ final class Settings {
     }
 
     int seconds(String key, int fallback) throws EndpointException {
+        return seconds(key, fallback, 0, Integer.MAX_VALUE);
+    }
+
+    int seconds(String key, int fallback, int least, int most) throws EndpointException {
         JsonPrimitive value = primitive(key);
         try {
             int seconds = value == null ? fallback : value.getAsInt();
-            if (seconds >= 0) {
+            if (least <= seconds && seconds <= most) {
                 return seconds;
             }
         } catch (NumberFormatException e) {
             // The one message below serves both.
         }
-        throw error(key, "must be a number of seconds");
+        throw error(key, most == Integer.MAX_VALUE
+                ? "must be a number of seconds"
+                : String.format("must be a number of seconds from %d to %d", least, most));
     }
 
     /** A name that can be a part of a host name. */
