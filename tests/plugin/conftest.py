@@ -148,7 +148,11 @@ class FakeDfdaemon:
         path = request.headers.get("X-Dragonfly-Output-Path")
         if path and not cut and self.link != "nothing":
             time.sleep(0.05)  # as in life, the file appears after the body
-            Path(path).write_bytes(content if self.link == "right" else bytes(len(content)))
+            # It is dfdaemon's own file, which may be old.
+            own = Path(path).with_name("piece")
+            own.write_bytes(content if self.link == "right" else bytes(len(content)))
+            os.utime(own, (1, 1))
+            own.rename(path)
 
     @staticmethod
     def send(request, status, body, whole):

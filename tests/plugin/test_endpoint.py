@@ -109,6 +109,36 @@ def test_calls_at_one_time_are_one_download(torchserve, dfdaemon, published):
     assert len(torchserve.files()) == 1
 
 
+def at_once(torchserve, *queries):
+    """The answers to calls of which each begins a moment after the one before."""
+
+    def call(number):
+        time.sleep(number * 0.2)
+        return torchserve.register(**queries[number])
+
+    with ThreadPoolExecutor(len(queries)) as pool:
+        return list(pool.map(call, range(len(queries))))
+
+
+@pytest.mark.parametrize("mistake", [{"runtime": "cobol"}, {"model_name": "other"}])
+def test_a_call_does_not_pay_for_the_mistake_of_another(torchserve, dfdaemon, published, mistake):
+    dfdaemon.body_delay = 0.5
+    (bad, _), (good, answer) = at_once(torchserve, {**published, **mistake}, published)
+    assert (bad, good) == (400, 200), answer
+    assert torchserve.files() == [answer["file"]] and torchserve.registered() == {"tiny"}
+
+
+def test_a_waiting_call_uses_the_configuration_of_its_turn(torchserve, dfdaemon, published, config):
+    config(addr="http://127.0.0.1:1", retry_seconds=4)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(torchserve.register, **published)
+        time.sleep(0.5)
+        second = pool.submit(torchserve.register, **published)
+        time.sleep(0.5)
+        config()
+        assert (first.result()[0], second.result()[0]) == (502, 200)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -120,7 +150,8 @@ def test_calls_at_one_time_are_one_download(torchserve, dfdaemon, published):
         ({"file_name": "/rooted.mar"}, "Parameter file_name must be a key"),
         ({"file_name": "//rooted.mar"}, "Parameter file_name must be a key"),
         ({"file_name": "directory/"}, "Parameter file_name must be a key"),
-        ({"file_name": "line\nfeed.mar"}, "Parameter file_name must be a key"),
+        ({"file_name": "line\nfeed.mar"}, "Parameter file_name must not have control characters"),
+        ({"model_name": "tiny\n[ERROR] forged"}, "Parameter model_name must not have control characters"),
         ({"sha256": ""}, "Parameter sha256 is required"),
         ({"sha256": "123"}, "Parameter sha256 must be 64 hexadecimal digits"),
         ({"initial_workers": "many"}, "Parameter initial_workers must be a whole number"),
@@ -272,11 +303,13 @@ def test_a_missing_directory_is_500(torchserve, published, config):
 
 
 def test_abandoned_files_are_swept(torchserve, published):
-    old = torchserve.incoming / ".endpoint-old"
-    old.write_bytes(b"x")
-    os.utime(old, (1, 1))
-    torchserve.register(**published)
-    assert not old.exists()
+    old, young = torchserve.incoming / ".endpoint-1-old", torchserve.incoming / f".endpoint-{time.time():.0f}-young"
+    for path in (old, young):
+        path.write_bytes(b"x")
+        # The age of a link is that of dfdaemon's own file.
+        os.utime(path, (1, 1))
+    assert torchserve.register(**published)[0] == 200
+    assert not old.exists() and young.exists()
 
 
 @pytest.mark.parametrize(
@@ -295,6 +328,15 @@ def test_abandoned_files_are_swept(torchserve, published):
             '{"addr": "127.0.0.1", "url_expiry": 1e6, "object_storage": {"type": "http", "url": "http://o"}}',
             "url_expiry must be a number of seconds from 60 to 604800",
         ),
+        (
+            '{"addr": "127.0.0.1", "read_timeout": 2592000, "object_storage": {"type": "http", "url": "http://o"}}',
+            "read_timeout must be a number of seconds from 1 to 86400",
+        ),
+        (
+            '{"addr": "127.0.0.1", "incoming_dir": "/ü", "object_storage": {"type": "http", "url": "http://o"}}',
+            "incoming_dir must be a path that this locale can write",
+        ),
+        ('{"addr": "127.0.0.1", "object_storage": {"type": "http", "url": "http://[1:2]"}}', "object_storage.url must be a URL"),
         (
             '{"addr": "127.0.0.1", "object_storage": {"type": "s3", "bucket_name": "b", "access_key": "a", "secret_key": ["PLANTED"]}}',
             "object_storage.secret_key must be a single value",
@@ -321,6 +363,63 @@ def test_without_a_digest_the_file_keeps_its_name(torchserve, dfdaemon, mar, con
     assert torchserve.register(file_name="some/where/plain.mar")[0] == 409
     status, answer = torchserve.register(file_name="some/where/plain.mar", model_name="renamed")
     assert (status, answer["model_name"]) == (200, "renamed")
+
+
+@pytest.fixture
+def without_digests(config, dfdaemon, mar):
+    """Archives of one name in two directories."""
+    config(require_sha256=None, incoming_dir=None)
+    for name, version in (("one", "1"), ("two", "2")):
+        dfdaemon.objects[f"{name}/x.mar"], sha256 = mar(name, version)
+    return f"x-{sha256[:12]}.mar"
+
+
+def test_a_file_without_digest_never_replaces_another(torchserve, without_digests):
+    assert torchserve.register(file_name="one/x.mar")[1]["file"] == "x.mar"
+    content = (torchserve.store / "x.mar").read_bytes()
+    assert torchserve.register(file_name="two/x.mar", runtime="cobol")[0] == 400
+    assert torchserve.register(file_name="one/x.mar", model_name="renamed", runtime="cobol")[0] == 400
+    assert torchserve.files() == ["x.mar"]
+    status, answer = torchserve.register(file_name="two/x.mar")
+    assert (status, answer["file"]) == (200, without_digests)
+    assert (torchserve.store / "x.mar").read_bytes() == content
+    assert torchserve.registered() == {"one", "two"}
+
+
+def test_files_of_one_name_at_one_time(torchserve, dfdaemon, without_digests):
+    dfdaemon.body_delay = 0.5
+    answers = at_once(torchserve, {"file_name": "one/x.mar"}, {"file_name": "two/x.mar"})
+    assert [(status, answer["model_name"]) for status, answer in answers] == [(200, "one"), (200, "two")]
+    assert torchserve.files() == sorted(["x.mar", without_digests]) and torchserve.registered() == {"one", "two"}
+
+
+def test_another_bucket_is_another_object(torchserve, dfdaemon, mar, config):
+    config(require_sha256=None, incoming_dir=None)
+    dfdaemon.body_delay = 0.5
+    dfdaemon.objects["a.mar"] = mar()[0]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(torchserve.register, file_name="a.mar")
+        time.sleep(0.2)
+        config(require_sha256=None, incoming_dir=None, object_storage={"type": "http", "url": "http://elsewhere.example.com"})
+        second = pool.submit(torchserve.register, file_name="a.mar")
+        assert (first.result()[0], second.result()[0]) == (200, 409)
+    assert [request["url"].netloc for request in dfdaemon.requests] == ["models.s3.eu-west-1.amazonaws.com", "elsewhere.example.com"]
+
+
+def test_archives_that_torchserve_alone_can_read_at_one_time(torchserve, dfdaemon, config):
+    config(require_sha256=None, incoming_dir=None)
+    dfdaemon.objects["m.tar.gz"] = b"no archive"
+    dfdaemon.body_delay = 0.5
+    answers = at_once(torchserve, {"file_name": "m.tar.gz"}, {"file_name": "m.tar.gz"})
+    assert len(dfdaemon.requests) == 2 and torchserve.files() == []
+    assert answers[0] == answers[1] and "endpoint plugin failed" not in answers[0][1]["message"]
+
+
+def test_without_a_digest_any_name_that_torchserve_takes_is_good(torchserve, dfdaemon, mar, config):
+    config(require_sha256=None, incoming_dir=None)
+    dfdaemon.objects["q.mar"] = mar("_q", "1.0 beta")[0]
+    status, answer = torchserve.register(file_name="q.mar")
+    assert (status, answer["model_name"], answer["model_version"], answer["file"]) == (200, "_q", "1.0 beta", "q.mar")
 
 
 def test_a_name_that_the_locale_cannot_write_needs_a_digest(torchserve, dfdaemon, mar, config):
@@ -360,6 +459,14 @@ STORAGES = {
     ),
 }  # fmt: skip
 PUBLIC = ("s3", "oss", "gcs", "abs")
+
+
+@pytest.mark.parametrize("bucket", ["My-Bucket", "under_score", "with.dots"])
+def test_a_bucket_that_is_no_host_name_is_in_the_path(torchserve, dfdaemon, config, bucket):
+    # The public plugin takes the type in any case.
+    config(object_storage={"type": "S3", "bucket_name": bucket, "access_key": "PLANTED", "secret_key": "PLANTED"})
+    assert torchserve.register(file_name="a.mar", sha256="0" * 64)[0] == 404
+    assert dfdaemon.requests[-1]["target"].startswith(f"http://s3.us-east-1.amazonaws.com/{bucket}/a.mar?")
 
 
 @pytest.fixture(scope="module")

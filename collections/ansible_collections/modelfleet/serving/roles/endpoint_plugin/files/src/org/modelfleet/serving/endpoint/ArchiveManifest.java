@@ -13,7 +13,7 @@ import java.util.zip.ZipFile;
 /** Name and version that a model archive gives itself. */
 final class ArchiveManifest {
     private static final String ENTRY = "MAR-INF/MANIFEST.json";
-    /** Both become part of a file name, and TorchServe refuses names with two dots in a row. */
+    /** TorchServe refuses file names with two dots in a row. */
     private static final Pattern SAFE = Pattern.compile("(?!.*\\.\\.)[A-Za-z0-9][A-Za-z0-9_.+-]*");
 
     final String name;
@@ -46,10 +46,19 @@ final class ArchiveManifest {
 
     private static String field(JsonObject model, String key, String object) throws EndpointException {
         JsonElement value = model.get(key);
-        if (value == null || !value.isJsonPrimitive() || !SAFE.matcher(value.getAsString()).matches()) {
-            throw refusal(object, key + " in its manifest is missing or has characters other than letters, digits and _ . + -");
+        if (value == null || !value.isJsonPrimitive() || value.getAsString().isEmpty()) {
+            throw refusal(object, key + " in its manifest is missing");
         }
         return value.getAsString();
+    }
+
+    /** For an archive whose name and version become part of the name of its file. */
+    void requireFileName(String object) throws EndpointException {
+        if (!SAFE.matcher(name).matches() || !SAFE.matcher(version).matches()) {
+            String key = SAFE.matcher(name).matches() ? "modelVersion" : "modelName";
+            throw refusal(object, key + " in its manifest has characters other than letters, digits and _ . + -, or .., or does not begin"
+                    + " with a letter or a digit");
+        }
     }
 
     private static EndpointException refusal(String object, String problem) {

@@ -84,16 +84,17 @@ public class DragonflyEndpoint extends ModelServerEndpoint {
 
     private int register(Request request, Map<String, Object> body) throws EndpointException {
         long start = System.nanoTime();
-        EndpointConfig config = EndpointConfig.load(EndpointConfig.path());
-        RegisterQuery query = new RegisterQuery(request, config.requireSha256);
-        if (query.modelName != null && query.modelVersion != null) {
+        RegisterQuery query = new RegisterQuery(request, EndpointConfig.load(EndpointConfig.path()).requireSha256);
+        ModelStore.Entry entry;
+        StatusResponse registered;
+        try (ModelStore.Turn turn = ModelStore.turn(query)) {
             Registrar.refuseRegistered(query.modelName, query.modelVersion);
+            // A key may have been rotated while this call waited.
+            EndpointConfig config = EndpointConfig.load(EndpointConfig.path());
+            ModelStore store = new ModelStore(config, Paths.get(ConfigManager.getInstance().getModelStore()));
+            entry = store.obtain(query, manifest -> accept(query, manifest));
+            registered = registerOrDiscard(query, entry);
         }
-
-        ModelStore store = new ModelStore(config, Paths.get(ConfigManager.getInstance().getModelStore()));
-        ModelStore.Entry entry = store.obtain(query, manifest -> accept(query, manifest));
-        StatusResponse registered = registerOrDiscard(query, entry);
-
         body.put("status", registered.getStatus());
         if (entry.manifest != null) {
             body.put("model_name", servedName(query, entry.manifest));
@@ -130,7 +131,7 @@ public class DragonflyEndpoint extends ModelServerEndpoint {
         return query.modelName == null ? manifest.name : query.modelName;
     }
 
-    /** A call that fails leaves nothing new in the store; the bytes stay in dfdaemon's cache. */
+    /** A call that fails leaves nothing new in the store. */
     private static StatusResponse registerOrDiscard(RegisterQuery query, ModelStore.Entry entry) throws EndpointException {
         boolean keep = false;
         try {
@@ -146,7 +147,7 @@ public class DragonflyEndpoint extends ModelServerEndpoint {
             keep = e.code() == 409;
             throw e;
         } finally {
-            if (!keep && entry.downloaded) {
+            if (!keep) {
                 entry.discard();
             }
         }

@@ -5,11 +5,13 @@ import java.net.InetSocketAddress;
 import java.net.Proxy;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 
@@ -59,13 +61,17 @@ final class EndpointConfig {
         storage = storage(settings.section("object_storage"));
         requireSha256 = settings.flag("require_sha256");
         String directory = settings.optional("incoming_dir", "");
-        incoming = directory.isEmpty() ? null : Paths.get(directory);
+        try {
+            incoming = directory.isEmpty() ? null : Paths.get(directory);
+        } catch (InvalidPathException e) {
+            throw settings.error("incoming_dir", "must be a path that this locale can write");
+        }
         if (incoming != null && !incoming.isAbsolute()) {
             throw settings.error("incoming_dir", "must be an absolute path");
         }
         pieceLength = settings.optional("piece_length", "auto");
         retrySeconds = settings.seconds("retry_seconds", 120);
-        readTimeoutSeconds = settings.seconds("read_timeout", 300);
+        readTimeoutSeconds = settings.seconds("read_timeout", 300, 1, 24 * 3600);
         // No store's signature of version 4 lives longer than a week.
         urlExpirySeconds = settings.seconds("url_expiry", 3600, 60, 7 * 24 * 3600);
     }
@@ -81,7 +87,7 @@ final class EndpointConfig {
 
     static ObjectStorage storage(Settings settings) throws EndpointException {
         String type = settings.required("type");
-        switch (type) {
+        switch (type.toLowerCase(Locale.ROOT)) {
             case "s3":
                 return new S3ObjectStorage(settings);
             case "oss":

@@ -1,6 +1,7 @@
 package org.modelfleet.serving.endpoint;
 
 import java.net.URI;
+import java.net.URISyntaxException;
 import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -32,12 +33,23 @@ final class Location {
         if (!matcher.matches()) {
             return null;
         }
+        if (matcher.group(2).startsWith("[") && !isAddress(matcher.group(2))) {
+            return null;
+        }
         boolean tls = "https".equals(matcher.group(1));
         int port = matcher.group(3) == null ? -1 : Integer.parseInt(matcher.group(3));
         if (port == 0 || port > 65535) {
             return null;
         }
         return new Location(tls, matcher.group(2).toLowerCase(Locale.ROOT), port, matcher.group(4).replaceAll("/+$", "") + "/");
+    }
+
+    private static boolean isAddress(String bracketed) {
+        try {
+            return bracketed.equals(new URI("http://" + bracketed).getHost());
+        } catch (URISyntaxException e) {
+            return false;
+        }
     }
 
     boolean hasPath() {

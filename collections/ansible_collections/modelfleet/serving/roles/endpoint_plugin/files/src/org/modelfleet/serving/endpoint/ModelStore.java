@@ -16,20 +16,21 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
- * TorchServe's model store: a file gets its name here only when its bytes are verified, in one step.
- *
- * <p>Two calls for one content at a time are one download.
+ * TorchServe's model store: a file gets its name here only when its bytes are verified, in one step, and never the name of another file.
  */
 final class ModelStore {
     private static final String TEMPORARY = ".endpoint-";
+    /** A link has the age of dfdaemon's own file, so the time of its making is in its name, in seconds since 1970. */
+    private static final Pattern TEMPORARY_NAME = Pattern.compile("\\.endpoint-([0-9]{1,12})-.*");
     private static final Duration ABANDONED = Duration.ofDays(1);
     private static final Duration LINK_APPEARS_WITHIN = Duration.ofSeconds(30);
-    private static final ConcurrentHashMap<String, CompletableFuture<Entry>> IN_FLIGHT = new ConcurrentHashMap<>();
+    private static final ConcurrentHashMap<String, CompletableFuture<Void>> TURNS = new ConcurrentHashMap<>();
 
     private final EndpointConfig config;
     private final Path directory;
@@ -48,17 +49,23 @@ final class ModelStore {
         final long bytes;
         final String sha256;
         final boolean downloaded;
+        /** Whether the file was not here before this call. */
+        private final boolean made;
 
-        Entry(Path file, ArchiveManifest manifest, long bytes, String sha256, boolean downloaded) {
+        Entry(Path file, ArchiveManifest manifest, long bytes, String sha256, boolean downloaded, boolean made) {
             this.file = file;
             this.manifest = manifest;
             this.bytes = bytes;
             this.sha256 = sha256;
             this.downloaded = downloaded;
+            this.made = made;
         }
 
+        /** Leaves the store as it was; the bytes stay in dfdaemon's cache. */
         void discard() {
-            delete(file);
+            if (made) {
+                delete(file);
+            }
         }
     }
 
@@ -67,39 +74,35 @@ final class ModelStore {
         void accept(ArchiveManifest manifest) throws EndpointException;
     }
 
+    /** The right to make and to register one file; whoever has it closes it. */
+    static final class Turn implements AutoCloseable {
+        private final String file;
+        private final CompletableFuture<Void> end = new CompletableFuture<>();
+
+        private Turn(String file) {
+            this.file = file;
+        }
+
+        @Override
+        public void close() {
+            TURNS.remove(file, end);
+            end.complete(null);
+        }
+    }
+
+    /**
+     * Waits for the calls that want the same file. One after the other they need one download: a later call finds what an earlier one
+     * left, or makes an attempt of its own.
+     */
+    static Turn turn(RegisterQuery query) {
+        Turn turn = new Turn(query.sha256 == null ? baseName(query.object) : query.sha256);
+        for (CompletableFuture<Void> other; (other = TURNS.putIfAbsent(turn.file, turn.end)) != null; ) {
+            other.join();
+        }
+        return turn;
+    }
+
     Entry obtain(RegisterQuery query, Check check) throws EndpointException {
-        String key = query.sha256 == null ? query.object : query.sha256;
-        CompletableFuture<Entry> mine = new CompletableFuture<>();
-        CompletableFuture<Entry> running = IN_FLIGHT.putIfAbsent(key, mine);
-        if (running != null) {
-            return join(running, check);
-        }
-        try {
-            Entry entry = obtainAlone(query, check);
-            mine.complete(entry);
-            return entry;
-        } catch (EndpointException | RuntimeException | Error e) {
-            mine.completeExceptionally(e);
-            throw e;
-        } finally {
-            IN_FLIGHT.remove(key, mine);
-        }
-    }
-
-    private static Entry join(CompletableFuture<Entry> running, Check check) throws EndpointException {
-        try {
-            Entry entry = running.join();
-            check.accept(entry.manifest);
-            return new Entry(entry.file, entry.manifest, entry.bytes, entry.sha256, false);
-        } catch (CompletionException e) {
-            if (e.getCause() instanceof EndpointException) {
-                throw (EndpointException) e.getCause();
-            }
-            throw EndpointException.of(500, e.getCause());
-        }
-    }
-
-    private Entry obtainAlone(RegisterQuery query, Check check) throws EndpointException {
         if (query.sha256 != null) {
             Entry present = find(query, check);
             if (present != null) {
@@ -108,16 +111,36 @@ final class ModelStore {
         }
         Verified verified = query.sha256 == null ? attempt(query.object, null) : downloadVerified(query.object, query.sha256);
         try {
-            ArchiveManifest manifest = isArchive(query) ? ArchiveManifest.read(verified.file, config.storage.describe(query.object)) : null;
+            String object = config.storage.describe(query.object);
+            ArchiveManifest manifest = isArchive(query) ? ArchiveManifest.read(verified.file, object) : null;
             if (manifest != null) {
                 check.accept(manifest);
             }
-            Path target = resolve(storedName(query, manifest));
-            move(verified.file, target);
-            return new Entry(target, manifest, verified.bytes, verified.sha256, true);
+            return query.sha256 == null ? keepUnderItsName(query, manifest, verified) : keepUnderItsDigest(object, manifest, verified);
         } finally {
             delete(verified.file);
         }
+    }
+
+    private Entry keepUnderItsDigest(String object, ArchiveManifest manifest, Verified verified) throws EndpointException {
+        manifest.requireFileName(object);
+        Path file = resolve(manifest.name + "-" + manifest.version + "-" + verified.sha256.substring(0, 12) + ".mar");
+        move(verified.file, file);
+        return new Entry(file, manifest, verified.bytes, verified.sha256, true, true);
+    }
+
+    /** With its digest in the name where another file has it: that one may be serving, and is loaded again when TorchServe starts. */
+    private Entry keepUnderItsName(RegisterQuery query, ArchiveManifest manifest, Verified verified) throws EndpointException {
+        String name = baseName(query.object);
+        Path file = resolve(name);
+        if (Files.exists(file) && !isContent(file, verified.sha256)) {
+            int suffix = name.endsWith(".tar.gz") ? name.length() - 7 : name.lastIndexOf('.');
+            int end = suffix > 0 ? suffix : name.length();
+            file = resolve(name.substring(0, end) + "-" + verified.sha256.substring(0, 12) + name.substring(end));
+        }
+        boolean made = !Files.exists(file);
+        move(verified.file, file);
+        return new Entry(file, manifest, verified.bytes, verified.sha256, true, made);
     }
 
     /** Without a digest the file keeps its own name, as with the public plugin, and may be any archive that TorchServe unpacks. */
@@ -125,11 +148,8 @@ final class ModelStore {
         return query.sha256 != null || query.object.endsWith(".mar");
     }
 
-    private static String storedName(RegisterQuery query, ArchiveManifest manifest) {
-        if (query.sha256 == null) {
-            return query.object.substring(query.object.lastIndexOf('/') + 1);
-        }
-        return manifest.name + "-" + manifest.version + "-" + query.sha256.substring(0, 12) + ".mar";
+    private static String baseName(String object) {
+        return object.substring(object.lastIndexOf('/') + 1);
     }
 
     private Path resolve(String name) throws EndpointException {
@@ -145,10 +165,10 @@ final class ModelStore {
     private Entry find(RegisterQuery query, Check check) throws EndpointException {
         try (DirectoryStream<Path> files = Files.newDirectoryStream(directory, "*-" + query.sha256.substring(0, 12) + ".mar")) {
             for (Path file : files) {
-                if (Files.isRegularFile(file) && query.sha256.equals(hash(file))) {
+                if (isContent(file, query.sha256)) {
                     ArchiveManifest manifest = ArchiveManifest.read(file, file.toString());
                     check.accept(manifest);
-                    return new Entry(file, manifest, Files.size(file), query.sha256, false);
+                    return new Entry(file, manifest, Files.size(file), query.sha256, false, false);
                 }
             }
             return null;
@@ -266,7 +286,7 @@ final class ModelStore {
             throw EndpointException.internal("Failed to use the directory " + directory + ": it does not exist. Create it, or correct config.json.");
         }
         sweep(directory);
-        return directory.resolve(TEMPORARY + UUID.randomUUID());
+        return directory.resolve(TEMPORARY + Instant.now().getEpochSecond() + "-" + UUID.randomUUID());
     }
 
     /** A link can still appear after its call has failed, and a killed process cleans nothing. */
@@ -275,7 +295,8 @@ final class ModelStore {
         List<Path> abandoned = new ArrayList<>();
         try (DirectoryStream<Path> files = Files.newDirectoryStream(directory, TEMPORARY + "*")) {
             for (Path file : files) {
-                if (Files.getLastModifiedTime(file).toInstant().isBefore(limit)) {
+                Matcher name = TEMPORARY_NAME.matcher(file.getFileName().toString());
+                if (name.matches() && Long.parseLong(name.group(1)) < limit.getEpochSecond()) {
                     abandoned.add(file);
                 }
             }
@@ -291,6 +312,14 @@ final class ModelStore {
         } catch (IOException e) {
             throw EndpointException.internal("Failed to move a verified model from " + from.getParent() + " to " + to + " ("
                     + e.getClass().getSimpleName() + "). Both must be on one filesystem, writable for TorchServe's user.");
+        }
+    }
+
+    private static boolean isContent(Path file, String sha256) throws EndpointException {
+        try {
+            return Files.isRegularFile(file) && sha256.equals(hash(file));
+        } catch (IOException e) {
+            throw cannotUse(file, e);
         }
     }
 
@@ -322,8 +351,8 @@ final class ModelStore {
         }
     }
 
-    private static EndpointException cannotUse(Path directory, IOException e) {
-        return EndpointException.internal("Failed to use the directory " + directory + ": " + e.getMessage() + " ("
+    private static EndpointException cannotUse(Path path, IOException e) {
+        return EndpointException.internal("Failed to use " + path + ": " + e.getMessage() + " ("
                 + e.getClass().getSimpleName() + "). Check its free space and permissions.");
     }
 }

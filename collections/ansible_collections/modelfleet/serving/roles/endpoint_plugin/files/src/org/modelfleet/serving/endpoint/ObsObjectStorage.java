@@ -30,7 +30,7 @@ final class ObsObjectStorage implements ObjectStorage {
         String region = settings.name("region", "");
         Location server = region.isEmpty()
                 ? settings.server("endpoint")
-                : settings.server("endpoint", "obs." + region + ".myhuaweicloud.com");
+                : settings.server("endpoint", "obs." + region + ".myhuaweicloud." + ("eu-west-101".equals(region) ? "eu" : "com"));
         boolean pathStyle = settings.flag("path_style") || server.isAddress();
         location = pathStyle ? server.folder(bucket) : server.subdomain(bucket);
     }

@@ -47,8 +47,8 @@ final class RegisterQuery {
         if (key == null) {
             throw EndpointException.badRequest("Parameter file_name is required: the key of the model archive in the object store.");
         }
-        if (key.startsWith("/") || key.endsWith("/") || CONTROL.matcher(key).find()) {
-            throw EndpointException.badRequest("Parameter file_name must be a key without leading or trailing / and control characters.");
+        if (key.startsWith("/") || key.endsWith("/")) {
+            throw EndpointException.badRequest("Parameter file_name must be a key without leading or trailing /.");
         }
         for (String segment : key.split("/")) {
             if (".".equals(segment) || "..".equals(segment)) {
@@ -95,8 +95,15 @@ final class RegisterQuery {
         throw EndpointException.badRequest("Parameter " + name + " must be true or false.");
     }
 
-    private static String text(Request request, String name) {
+    private static String text(Request request, String name) throws EndpointException {
         List<String> values = request.getParameter(name);
-        return values == null || values.isEmpty() || values.get(0).isEmpty() ? null : values.get(0);
+        if (values == null || values.isEmpty() || values.get(0).isEmpty()) {
+            return null;
+        }
+        // It may end up in the log.
+        if (CONTROL.matcher(values.get(0)).find()) {
+            throw EndpointException.badRequest("Parameter " + name + " must not have control characters.");
+        }
+        return values.get(0);
     }
 }

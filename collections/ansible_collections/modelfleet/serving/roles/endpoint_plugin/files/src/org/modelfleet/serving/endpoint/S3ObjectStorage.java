@@ -3,9 +3,18 @@ package org.modelfleet.serving.endpoint;
 import java.net.URI;
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
 
 /** S3 and what speaks its protocol. */
 final class S3ObjectStorage implements ObjectStorage {
+    private static final Map<String, String> DOMAINS = Map.of(
+            "cn-", "amazonaws.com.cn",
+            "eusc-", "amazonaws.eu",
+            "us-iso-", "c2s.ic.gov",
+            "us-isob-", "sc2s.sgov.gov",
+            "us-isof-", "csp.hci.ic.gov",
+            "eu-isoe-", "cloud.adc-e.uk");
+
     private final String bucket;
     private final Location location;
     private final AwsSigner signer;
@@ -16,10 +25,20 @@ final class S3ObjectStorage implements ObjectStorage {
         String accessKey = settings.required("access_key");
         String secretKey = settings.required("secret_key");
         signer = new AwsSigner(region, accessKey, secretKey, "X-Amz-Security-Token", settings.optional("session_token", ""));
-        Location server = settings.server("endpoint", "s3." + region + ".amazonaws.com" + (region.startsWith("cn-") ? ".cn" : ""));
-        // A name with dots does not fit the wildcard certificate of a store.
-        boolean pathStyle = settings.flag("path_style") || bucket.contains(".") || server.isAddress();
+        Location server = settings.server("endpoint", "s3." + region + "." + domain(region));
+        // A name with dots does not fit the wildcard certificate of a store, and old names with capitals or underscores are no host names.
+        boolean pathStyle = settings.flag("path_style") || !bucket.matches("[a-z0-9-]+") || server.isAddress();
         location = pathStyle ? server.folder(bucket) : server.subdomain(bucket);
+    }
+
+    /** Of AWS' partitions; what is none of these is its first one. */
+    private static String domain(String region) {
+        for (Map.Entry<String, String> partition : DOMAINS.entrySet()) {
+            if (region.startsWith(partition.getKey())) {
+                return partition.getValue();
+            }
+        }
+        return "amazonaws.com";
     }
 
     @Override

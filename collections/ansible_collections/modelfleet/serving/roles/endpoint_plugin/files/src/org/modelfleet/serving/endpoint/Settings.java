@@ -110,7 +110,7 @@ final class Settings {
 
     Location server(String key, String fallback) throws EndpointException {
         String text = optional(key, fallback);
-        Location location = Location.parse(text.contains("://") ? text : "https://" + text);
+        Location location = Location.parse(text.contains("://") ? text : (text.endsWith(":80") ? "http://" : "https://") + text);
         if (location == null || location.hasPath()) {
             throw error(key, "must be a URL without user, path and query, for example https://store.example.com:9000");
         }
