@@ -391,6 +391,21 @@ def test_a_storage_of_the_public_plugin_is_signed_as_its_vendor_does(java, accou
     assert parts(answer["url"].replace("http", "https", 1) if store.tls else answer["url"]) == parts(expected)
 
 
+def test_the_plugin_finds_every_region_where_the_vendor_has_it(java):
+    session = boto3.Session()
+    regions = [region for partition in session.get_available_partitions() for region in session.get_available_regions("s3", partition)]
+    # The first region has a name without region, too, which clients prefer.
+    regions = [region for region in regions if region not in ("us-east-1", "aws-global")]
+    assert len(regions) > 35
+    for region in regions:
+        server = urlsplit(session.client("s3", region_name=region).meta.endpoint_url).netloc
+        answer = java({"storage": {**S3_KEYS, "region": region}, "key": "a.mar", "now": 0, "expires": 60})
+        assert urlsplit(answer["url"]).netloc == f"models.{server}"
+    dublin = {"type": "obs", "bucket_name": "models", "region": "eu-west-101", "access_key": "a", "secret_key": "s"}
+    url = java({"storage": dublin, "key": "a.mar", "now": 0, "expires": 60})["url"]
+    assert urlsplit(url).netloc == "models.obs.eu-west-101.myhuaweicloud.eu"
+
+
 def test_a_storage_that_cannot_be_used_is_refused_by_name(java, tmp_path):
     def account_file(content, **changes):
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
