@@ -15,8 +15,8 @@ description:
     model and not of the moment. Entries are sorted, have one fixed time and mode, and are stored without compression. Weights hardly
     compress, and compression libraries differ in their bytes.
   - An archive that has the same content already is left alone.
-  - A link among the files of a directory or wildcard is followed to a file in O(directory) and refused if it leads elsewhere, so
-    that nothing gets into an archive unseen. A file that is named by an option may be anywhere.
+  - A link among the files of a directory is followed to a file in O(directory) and refused if it leads elsewhere, and so is
+    whatever a wildcard finds elsewhere, so that nothing gets into an archive unseen. What is named by an option may be anywhere.
   - A directory in O(extra_files) is packed without C(__pycache__), C(__MACOSX) and hidden directories.
 author:
   - ModelFleet developers (@modelfleet)
@@ -252,15 +252,18 @@ class Archive:
     def _add_extra(self, pattern):
         path = self._path(pattern)
         # A file may be called as a wildcard looks.
-        found = [path] if os.path.exists(path) else sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern)))
+        named = os.path.exists(path)
+        found = [path] if named else sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern)))
+        found = [one for one in found if not self._is_dest(one)]
         if not found:
-            raise self._error("extra_files has {}, but there is no such file".format(path), "Put it there or correct extra_files")
+            problem = "that is the archive itself" if named else "there is no such file"
+            raise self._error("extra_files has {}, but {}".format(path, problem), "Put it there or correct extra_files")
         for one in found:
+            if not named:
+                self._check_place(one)
             if os.path.isdir(one):
                 self._add_directory(one)
             else:
-                if one != path:
-                    self._check_link(one)
                 self._add(os.path.basename(one), one)
 
     def _add_directory(self, top):
@@ -273,20 +276,28 @@ class Archive:
                     )
             for name in names:
                 path = os.path.join(directory, name)
-                if os.path.realpath(path) == os.path.realpath(self.dest):
+                if self._is_dest(path):
                     continue
-                self._check_link(path)
+                if os.path.islink(path):
+                    self._check_place(path)
                 self._add(os.path.relpath(path, top), path)
 
-    def _check_link(self, path):
-        if os.path.islink(path) and os.path.commonpath([self.root, os.path.realpath(path)]) != self.root:
-            raise self._error(
-                "{} is a link out of {}".format(path, self.directory), "Name the file in extra_files by itself, or copy it there"
-            )
+    def _is_dest(self, path):
+        """An archive that was built before is not packed into its successor."""
+        return os.path.realpath(path) == os.path.realpath(self.dest)
+
+    def _check_place(self, path):
+        """Any part of a path may be a link."""
+        if os.path.commonpath([self.root, os.path.realpath(path)]) != self.root:
+            raise self._error("{} leads out of {}".format(path, self.directory), "Name it in extra_files by itself, or copy it there")
 
     def _add(self, name, path):
         if name.split("/")[0] == "MAR-INF":
             raise self._error("{} would take the place of the manifest".format(path), "Leave MAR-INF out")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise self._error("the name of {!r} is not UTF-8, as names in an archive are".format(path), "Rename it") from None
         other = self.files.setdefault(name, path)
         if not os.path.isfile(path):
             raise self._error("{} is not a regular file".format(path), "Leave it out")
@@ -338,6 +349,8 @@ class Archive:
 
 def report(path):
     """What an archive says about itself. Another file has no name and version."""
+    if not path:
+        raise ModelFleetError("Failed to report on an archive: src is empty. Name the archive, or give directory instead to build one.")
     try:
         sha256, size = _digest_of(path)
         with zipfile.ZipFile(path) as archive:
@@ -429,7 +442,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = report(module.params["src"]) if module.params["src"] else Archive(module).run()
+        result = report(module.params["src"]) if module.params["src"] is not None else Archive(module).run()
     except MissingLibrary as exc:
         module.fail_json(msg=missing_required_lib("torch-model-archiver"), exception=str(exc))
     except ModelFleetError as exc:

@@ -166,6 +166,15 @@ def test_the_archive_is_not_packed_into_itself(build, model):
     assert not build(**options)["changed"]
 
 
+def test_a_wildcard_does_not_find_the_archive_itself(build, model, tmp_path):
+    (tmp_path / "alias").symlink_to(model)
+    options = {"dest": str(tmp_path / "alias/demo.mar"), "extra_files": ["*.[jm]*"]}
+    assert build(**options)["files"] == [MANIFEST, "handler.py", "labels.json", "weights.pt"]
+    assert not build(**options)["changed"]
+    for extra, said in ("*.mar", "there is no such file"), ("demo.mar", "that is the archive itself"):
+        assert said in build(**{**options, "extra_files": [extra]})["msg"]
+
+
 def test_links(build, model, tmp_path):
     (tmp_path / "outside.txt").write_text("outside")
     link = model / "extra/link"
@@ -175,11 +184,32 @@ def test_links(build, model, tmp_path):
     link.symlink_to(tmp_path / "outside.txt")
     for extra in ("extra", "extra/li*"):
         refused = build(extra_files=[extra])
-        assert refused["failed"] and "extra/link is a link out of " in refused["msg"] and "by itself" in refused["msg"]
+        assert refused["failed"] and "extra/link leads out of " in refused["msg"] and "by itself" in refused["msg"]
     assert content(build(extra_files=["extra/link"])["path"])["link"] == b"outside"
     link.unlink()
     link.symlink_to(model)
     assert "is a link to a directory" in build()["msg"]
+
+
+@pytest.mark.parametrize("extra", ["*", "dat*", "*/*", "data/*", "*/deep", "../else*/*"])
+def test_a_wildcard_takes_nothing_from_elsewhere(build, model, tmp_path, extra):
+    """Whether a link is at the end of a path or in it."""
+    (tmp_path / "elsewhere/deep").mkdir(parents=True)
+    for name in ("secret.txt", "deep/secret.txt"):
+        (tmp_path / "elsewhere" / name).write_text("secret")
+    (model / "data").symlink_to(tmp_path / "elsewhere")
+    refused = build(extra_files=[extra], handler="image_classifier")
+    assert refused["failed"] and "leads out of {}. Name it in extra_files by itself".format(model) in refused["msg"], refused
+    assert "secret.txt" in build(extra_files=["data"])["files"]
+
+
+def test_a_name_that_is_not_utf_8(build, model):
+    with open(os.path.join(os.fsencode(model), b"extra", b"\xff.txt"), "wb"):
+        pass
+    for extra in "extra", "extra/*.txt":
+        result = build(extra_files=[extra])
+        assert result["failed"] and "is not UTF-8" in result["msg"] and "udcff.txt" in result["msg"], result
+        assert "exception" not in result
 
 
 @pytest.mark.parametrize(
@@ -202,6 +232,7 @@ def test_links(build, model, tmp_path):
         ({"dest": None}, "dest"),
         ({"directory": None}, "src"),
         ({"src": "/a.mar"}, "mutually exclusive"),
+        ({"src": "", "directory": None, "dest": None}, "src is empty. Name the archive, or give directory"),
     ],
 )
 def test_bad_input(build, options, said):
