@@ -24,6 +24,8 @@ GPU_HOSTS = ("gpu-1", "gpu-2", "gpu-3")
 DAEMON_HOSTS = ("scheduler-1", "seed-1", *GPU_HOSTS)
 BUCKET = "models"
 MODELS = "/var/lib/modelfleet/models"
+# How a signature looks in a URL or a header, whatever the store: X-Amz-Signature, X-Goog-Signature, x-oss-signature, OBS's own, a SAS.
+SIGNATURES = ("Signature=", "signature=", "&sig=", "?sig=")
 
 # Runs on the host: one request with the key that TorchServe wrote there, so that no test ever holds a key.
 REQUEST = """
@@ -115,6 +117,18 @@ class Host:
 
     def active(self, unit):
         return self.run("systemctl is-active %s", unit).stdout.strip() == "active"
+
+    def journal_lines(self, patterns):
+        """The lines of the whole journal that hold one of these texts; fails if there is no journal to look at."""
+        self.check_output("journalctl --no-pager --output=cat --all > /tmp/journal")
+        # Every call of a module leaves this line, and with it whatever the call does not hide.
+        assert self.run("grep -a -F -q 'Invoked with' /tmp/journal").rc == 0, f"no journal of {self.name}"
+        self.check_output("python3 -c %s %s", "import sys; open('/tmp/patterns', 'w').write(sys.argv[1] + '\\n')", "\n".join(patterns))
+        assert self.check_output("wc -l < /tmp/patterns") == str(len(patterns))
+        found = self.run("grep -a -F -f /tmp/patterns /tmp/journal")
+        assert found.rc in (0, 1), found.stderr
+        self.check_output("rm /tmp/journal /tmp/patterns")
+        return found.stdout.splitlines()
 
     def main_pid(self, unit):
         return self.check_output("systemctl show -p MainPID --value %s", unit)
