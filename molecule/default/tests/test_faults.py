@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from fleet import GPU_HOSTS, MODELS, wait_until
@@ -173,30 +174,40 @@ def test_scheduler_is_unreachable(fleet, play):
     assert play("playbooks/site.yml", "--limit", "gpu-3").returncode == 0
 
 
-@pytest.fixture
-def small_disk(fleet):
-    """gpu-3 with a filesystem of 48 MiB in place of /var/lib/modelfleet."""
-    host = fleet["gpu-3"]
+@contextmanager
+def small_disk(host):
+    """The host with a filesystem of 48 MiB in place of /var/lib/modelfleet."""
     host.check_output("systemctl stop torchserve dfdaemon")
     host.check_output("mount -t tmpfs -o size=48m tmpfs /var/lib/modelfleet")
-    host.check_output("systemd-tmpfiles --create /etc/tmpfiles.d/modelfleet.conf")
-    host.check_output("systemctl start dfdaemon torchserve")
-    wait_until(lambda: host.request("GET", "http://127.0.0.1:8081/models")[0] == 200, "TorchServe answering")
-    yield host
-    host.check_output("systemctl stop torchserve dfdaemon")
-    host.check_output("umount /var/lib/modelfleet")
-    host.check_output("systemctl start dfdaemon torchserve")
+    try:
+        host.check_output("systemd-tmpfiles --create /etc/tmpfiles.d/modelfleet.conf")
+        host.check_output("systemctl start dfdaemon torchserve")
+        wait_until(lambda: host.request("GET", "http://127.0.0.1:8081/models")[0] == 200, "TorchServe answering")
+        yield
+    finally:
+        host.check_output("systemctl stop torchserve dfdaemon")
+        host.check_output("umount /var/lib/modelfleet")
+        host.check_output("systemctl start dfdaemon torchserve")
 
 
-def test_disk_is_full(small_disk, origin, make_mar):
-    """dfdaemon has no room for the model: the answer names the object, and nothing is left behind."""
-    key = "faults/no-space.mar"
-    digest = origin.put(key, make_mar("nospace", size_mib=64))
-    status, answer = small_disk.register(key, sha256=digest)
-    assert status in (500, 502), answer
-    assert key in answer["message"] and ("space" in answer["message"] or "disk" in answer["message"])
-    assert small_disk.stored() == set()
-    assert small_disk.check_output("find /var/lib/modelfleet/incoming -type f") == ""
+def test_disk_is_full(fleet, origin, make_mar, serves):
+    """dfdaemon has no room for the model: the answer names it, its journal says why, nothing is left behind; with room it is served."""
+    host = fleet["gpu-3"]
+    key = "faults/big.mar"
+    digest = origin.put(key, make_mar("big", size_mib=64))
+    with small_disk(host):
+        began = host.check_output("date +%s")
+        status, answer = host.register(key, sha256=digest)
+        assert status == 502, answer
+        assert key in answer["message"] and "dfdaemon at 127.0.0.1:4001" in answer["message"]
+        said = host.check_output("journalctl --no-pager --output=cat --all -u dfdaemon --since %s", f"@{began}")
+        assert "No space left on device" in said
+        assert host.stored() == set()
+        assert host.check_output("find /var/lib/modelfleet/incoming -type f") == ""
+    wait_until(lambda: serves(host), "the host with its disk back serving")
+    status, answer = host.register(key, sha256=digest, initial_workers=1)
+    assert status == 200, answer
+    assert host.unregister("big")[0] == 200
 
 
 def test_a_served_version_is_never_replaced(fleet, models, play):
