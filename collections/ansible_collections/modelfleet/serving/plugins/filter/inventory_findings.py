@@ -54,13 +54,11 @@ import os
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-MAX_KEY_BYTES = 1024
 
 
 def model_findings(model, files_dir=None):
@@ -89,12 +87,9 @@ def model_findings(model, files_dir=None):
 
 
 def _object_findings(label, key):
-    if any(part in ("", ".", "..") for part in key.split("/")):
-        yield f"The object of the {label} is not a plain key ('{key}'); leave out outer and double slashes and the parts '.' and '..'."
-    if CONTROL.search(key):
-        yield f"The object of the {label} has a control character in its key; rename the object."
-    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-        yield f"The object of the {label} has a key of more than {MAX_KEY_BYTES} bytes; rename the object."
+    problem = object_key_problem(key)
+    if problem:
+        yield f"The object of the {label} is not a plain key ({key!r}); {problem}."
 
 
 def list_findings(models):

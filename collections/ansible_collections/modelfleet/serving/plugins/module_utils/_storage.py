@@ -37,6 +37,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_oss im
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_s3 import S3Store
 
 STORES = {store.name: store for store in (S3Store, OSSStore, GCSStore, ABSStore, OBSStore, HTTPStore)}
+_MAX_KEY_BYTES = 1024
 
 
 class StorageModule(AnsibleModule):
@@ -111,18 +112,21 @@ def _plain(value):
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
+def object_key_problem(key):
+    """What to change in a key that cannot be fetched, or would be another object on its way; None for a good one."""
+    if not key:
+        return "name an object"
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        return "leave out outer and double slashes and the parts '.' and '..'"
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in key):
+        return "leave out control characters and what is not UTF-8"
+    if len(key.encode()) > _MAX_KEY_BYTES:
+        return "shorten it, most stores take no more than {} bytes".format(_MAX_KEY_BYTES)
+    return None
+
+
 def check_object_key(key):
-    """Refuse what cannot be fetched or would be another object on its way; any other character works."""
-    segments = key.split("/")
-    if (
-        not key
-        or key.startswith("/")
-        or key.endswith("/")
-        or "." in segments
-        or ".." in segments
-        or any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in key)
-    ):
-        raise ModelFleetError(
-            "Failed to use the object key {!r}: it must not be empty, begin or end with '/', have '.' or '..' as a path segment or"
-            " hold control characters. Rename the object.".format(key)
-        )
+    """Refuse a key that has a problem; any other character works."""
+    problem = object_key_problem(key)
+    if problem:
+        raise ModelFleetError("Failed to use the object key {!r}: {}.".format(key, problem))

@@ -45,6 +45,7 @@ def test_missing_key(key, value):
         ({"object": "models/"}, "not a plain key"),
         ({"object": "models/x\n.mar"}, "control character"),
         ({"object": "m" * 1025}, "more than 1024 bytes"),
+        ({"object": "ü" * 513}, "more than 1024 bytes"),
         ({"size": "big"}, "is not a size ('big')"),
         ({"state": "absent", "default": True}, "absent and the default at once"),
     ],
