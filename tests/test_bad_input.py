@@ -131,7 +131,7 @@ VARIABLES = {
     ),
     "a password in a URL": (
         other_store("http", url=f"https://user:{SECRET}@files.example.com"),
-        ["storage.http.url 'files.example.com': it must be http:// or https:// with a host"],
+        ["storage.http.url: it must be http:// or https:// with a host"],
     ),
     "credentials to publish with a foreign key": (
         lambda variables: variables.update(modelfleet_publish_credentials={"oss": {"secret_key": SECRET}}),

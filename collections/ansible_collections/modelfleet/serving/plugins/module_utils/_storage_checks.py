@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?\Z")
+_LABEL = r"(?![a-z0-9_-]{64})[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+_HOST = re.compile(r"(?=.{{1,253}}\Z){0}(\.{0})*\.?\Z".format(_LABEL))
 _REGION = re.compile(r"[a-z0-9-]+\Z")
 
 
@@ -38,6 +39,10 @@ class BaseStore:
         """The error for an option whose value nobody may see."""
         return ModelFleetError("Failed to use {}: {}.".format(self.option(key), rule))
 
+    def _refuse_url(self, key, url, rule):
+        """The error for an option with a URL, which may hold a password or a signature, and where these end is not sure in a bad one."""
+        return self.refuse_secret(key, rule) if set("?#@") & set(url) else self.refuse(key, url, rule)
+
     def _need(self, **values):
         for key, value in values.items():
             if not value:
@@ -51,9 +56,9 @@ class BaseStore:
 
     def _check_endpoint(self, endpoint):
         if not _is_server_url(endpoint, path=False):
-            raise self.refuse(
+            raise self._refuse_url(
                 "endpoint",
-                without_secrets(endpoint),
+                endpoint,
                 "it must be http:// or https:// with a host and perhaps a port, without user, path and query."
                 " The bucket or container has its own key",
             )
@@ -96,11 +101,6 @@ def has_address(url):
 def is_url(url):
     """Whether this is an http(s) URL of a server, perhaps with a path, and nothing more."""
     return _is_server_url(url, path=True)
-
-
-def without_secrets(url):
-    """A URL that a message may show, of one that may hold a password or a signature."""
-    return url.split("?")[0].split("#")[0].rpartition("@")[2]
 
 
 def _is_server_url(text, path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._storage_checks import BaseStore, is_url, without_secrets
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_checks import BaseStore, is_url
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import encode_path
 
 _BASE_PATH = re.compile(r"(/|(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*/?)\Z")
@@ -52,9 +52,9 @@ class HTTPStore(BaseStore):
         url = options["url"]
         self._need(url=url)
         if not is_url(url) or not _BASE_PATH.match(urlsplit(url).path):
-            raise self.refuse(
+            raise self._refuse_url(
                 "url",
-                without_secrets(url),
+                url,
                 "it must be http:// or https:// with a host and perhaps a port and a percent-encoded path, without user and query",
             )
         self._locate(url)

@@ -51,7 +51,8 @@ class OBSStore(BaseStore):
         self.endpoint = options.get("endpoint") or None
         self.signature = options.get("signature") or "obs"
         self._check()
-        url = self.endpoint or "https://obs.{}.myhuaweicloud.com".format(self.region)
+        domain = "myhuaweicloud.eu" if self.region == "eu-west-101" else "myhuaweicloud.com"
+        url = self.endpoint or "https://obs.{}.{}".format(self.region, domain)
         self.path_style = bool(options.get("path_style")) or has_address(url)
         self._locate(url, "" if self.path_style else self.bucket)
         self.s3_endpoint_url = self.endpoint_url

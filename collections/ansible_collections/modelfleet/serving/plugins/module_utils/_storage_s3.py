@@ -10,6 +10,17 @@ import re
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_checks import BaseStore, has_address, is_address
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import SEVEN_DAYS, encode_path, presign_aws4
 
+# What the regions of AWS begin with that have another domain than amazonaws.com.
+_DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+}
+# Of another store than AWS, RegionOne for example.
+_OWN_REGION = re.compile(r"[A-Za-z0-9_-]+\Z")
 _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 
 
@@ -39,7 +50,7 @@ class S3Store(BaseStore):
         self.session_token = options.get("session_token") or None
         self.endpoint = options.get("endpoint") or None
         self._check()
-        domain = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        domain = next((domain for start, domain in _DOMAINS.items() if self.region.startswith(start)), "amazonaws.com")
         url = self.endpoint or "https://s3.{}.{}".format(self.region, domain)
         # A name with dots does not fit the wildcard certificate of a store, and an address takes no subdomain.
         self.path_style = bool(options.get("path_style")) or "." in self.bucket or has_address(url)
@@ -50,7 +61,7 @@ class S3Store(BaseStore):
         self._need(bucket=self.bucket, access_key=self.access_key, secret_key=self.secret_key)
         if not _BUCKET.match(self.bucket) or is_address(self.bucket):
             raise self.refuse("bucket", self.bucket, "it must be 3 to 63 lower-case letters, digits, '-' or '.', no address")
-        self._check_region(self.region, None, "us-east-1")
+        self._check_region(self.region, _OWN_REGION if self.endpoint else None, "us-east-1")
         if self.endpoint is not None:
             self._check_endpoint(self.endpoint)
 
@@ -63,7 +74,7 @@ class S3Store(BaseStore):
             "secret_key": self.secret_key,
         }
         if self.endpoint:
-            config["endpoint"] = self.endpoint
+            config["endpoint"] = self.endpoint_url
         if self.session_token:
             config["session_token"] = self.session_token
         if self.path_style:

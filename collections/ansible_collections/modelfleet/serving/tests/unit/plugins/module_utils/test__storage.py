@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import pathlib
 import sys
 from urllib.parse import parse_qs, urlsplit
 
@@ -242,6 +243,10 @@ def test_presign_refuses_an_expiry_that_the_store_refuses(name, changes, most):
     [
         ("s3", {}, "models.s3.us-east-1.amazonaws.com", 443, True),
         ("s3", {"region": "cn-north-1"}, "models.s3.cn-north-1.amazonaws.com.cn", 443, True),
+        ("s3", {"region": "eusc-de-east-1"}, "models.s3.eusc-de-east-1.amazonaws.eu", 443, True),
+        ("s3", {"region": "us-isob-east-1"}, "models.s3.us-isob-east-1.sc2s.sgov.gov", 443, True),
+        ("s3", {"region": "RegionOne", "endpoint": "https://ceph.example.com"}, "models.ceph.example.com", 443, True),
+        ("s3", {"endpoint": "https://" + "a" * 63 + ".example.com"}, "models." + "a" * 63 + ".example.com", 443, True),
         ("s3", {"path_style": True}, "s3.us-east-1.amazonaws.com", 443, True),
         ("s3", {"bucket": "with.dots"}, "s3.us-east-1.amazonaws.com", 443, True),
         ("s3", {"endpoint": "https://minio.example.com:9000"}, "models.minio.example.com", 9000, True),
@@ -257,6 +262,7 @@ def test_presign_refuses_an_expiry_that_the_store_refuses(name, changes, most):
         ("abs", {"endpoint_suffix": "core.chinacloudapi.cn"}, "examplemodels.blob.core.chinacloudapi.cn", 443, True),
         ("abs", {"endpoint": "http://azurite:10000", "path_style": True}, "azurite", 10000, False),
         ("obs", {}, "models.obs.cn-north-4.myhuaweicloud.com", 443, True),
+        ("obs", {"region": "eu-west-101"}, "models.obs.eu-west-101.myhuaweicloud.eu", 443, True),
         ("obs", {"path_style": True}, "obs.cn-north-4.myhuaweicloud.com", 443, True),
         ("obs", {"endpoint": "https://[fd00::5]"}, "[fd00::5]", 443, True),
         ("http", {}, "files.example.com", 443, True),
@@ -268,7 +274,22 @@ def test_origin_hosts(name, changes, host, port, tls):
     assert store(name, **changes).origin_hosts() == [{"host": host, "port": port, "tls": tls}]
 
 
+def test_every_region_of_aws_is_where_its_own_library_has_it():
+    import botocore
+
+    partitions = json.loads((pathlib.Path(botocore.__file__).parent / "data/partitions.json").read_text(encoding="utf-8"))["partitions"]
+    regions = {region: partition["outputs"]["dnsSuffix"] for partition in partitions for region in partition["regions"]}
+    regions = {region: suffix for region, suffix in regions.items() if not region.endswith("-global")}
+    assert len(regions) > 30 and len(set(regions.values())) > 5
+    assert {region: s3(region=region).endpoint_url for region in regions} == {
+        region: "https://s3.{}.{}".format(region, suffix) for region, suffix in regions.items()
+    }
+
+
 def test_to_config_has_the_keys_of_the_public_plugin_and_ours_only_when_used():
+    # As the plugin reads it, whatever the user wrote.
+    for endpoint, written in ("HTTPS://MinIO:9000/", "https://minio:9000"), ("https://minio:", "https://minio"):
+        assert s3(endpoint=endpoint).to_config()["endpoint"] == written
     public = {"type": "s3", "bucket_name": "models", "region": "us-east-1", "access_key": "AK", "secret_key": "SK"}
     assert s3().to_config() == public
     assert s3(session_token="T", endpoint="http://10.0.0.5").to_config() == {
@@ -419,6 +440,11 @@ def http_header(name="X-Key", value="PLANTED"):
         ("s3", {"bucket": ""}, "bucket is empty. Set it in modelfleet_storage"),
         ("s3", {"secret_key": ""}, "secret_key is empty"),
         ("s3", {"region": "us east"}, "storage.s3.region"),
+        ("s3", {"region": "RegionOne"}, "storage.s3.region 'RegionOne': a region looks like us-east-1"),
+        ("s3", {"region": "Region/One", "endpoint": "https://ceph.example.com"}, "storage.s3.region"),
+        ("s3", {"endpoint": "https://user:PLAN#TED@minio:9000"}, "storage.s3.endpoint: it must be"),
+        ("s3", {"endpoint": "https://user:PLAN?TED@minio:9000"}, "storage.s3.endpoint: it must be"),
+        ("s3", {"endpoint": "https://" + "a" * 64 + ".example.com"}, "storage.s3.endpoint"),
         ("s3", {"endpoint": "minio.example.com"}, "storage.s3.endpoint"),
         ("s3", {"endpoint": "ftp://minio.example.com"}, "storage.s3.endpoint"),
         ("s3", {"endpoint": "https://minio.example.com/models"}, "storage.s3.endpoint"),
@@ -478,6 +504,9 @@ def http_header(name="X-Key", value="PLANTED"):
         ("http", {"url": "files.example.com"}, "storage.http.url 'files.example.com'"),
         ("http", {"url": "https://user:PLANTED@files.example.com"}, "storage.http.url"),
         ("http", {"url": "https://files.example.com/a?token=PLANTED"}, "storage.http.url"),
+        ("http", {"url": "https://user:PLAN#TED@files.example.com"}, "storage.http.url: it must be"),
+        ("http", {"url": "https://user:PLAN?TED@files.example.com"}, "storage.http.url: it must be"),
+        ("http", {"url": "https://" + "a" * 64 + "/models"}, "storage.http.url"),
         ("http", {"url": "https://files.example.com/a#PLANTED"}, "storage.http.url"),
         ("http", {"url": "https://files.example.com/a b"}, "storage.http.url"),
         ("http", {"url": "https://files.example.com/100%"}, "storage.http.url"),
@@ -502,7 +531,7 @@ def test_bad_options_are_one_sentence_that_names_the_key(name, changes, said):
         store(name, **changes)
     assert said in str(raised.value)
     assert str(raised.value).startswith("Failed to ")
-    assert "PLANTED" not in str(raised.value)
+    assert "PLAN" not in str(raised.value) and "TED" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -608,12 +637,12 @@ def test_bad_credentials_are_named_as_such(name, given, changes, said):
     assert said in str(raised.value)
 
 
-@pytest.mark.parametrize("key", ["a", "a b+ü%2F", "models/x..y.mar", "a//b", ".hidden"])
+@pytest.mark.parametrize("key", ["a", "a b+ü%2F", "models/x..y.mar", ".hidden", "k" * 1024, "ü" * 512])
 def test_odd_keys_are_allowed(key):
     check_object_key(key)
 
 
-@pytest.mark.parametrize("key", ["", "/a", "a/", "../a", "a/./b", "a/..", "a\nb", "a\x7fb", "a\ud800b"])
+@pytest.mark.parametrize("key", ["", "/a", "a/", "../a", "a/./b", "a/..", "a\nb", "a\x7fb", "a\ud800b", "a//b", "k" * 1025, "ü" * 513])
 def test_bad_keys_are_refused(key):
     with pytest.raises(ModelFleetError, match="Failed to use the object key"):
         check_object_key(key)
