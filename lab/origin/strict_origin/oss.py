@@ -91,6 +91,7 @@ class Oss(SigV4, HmacSha1):
         "no bucket": Refusal(404, "NoSuchBucket", "The specified bucket does not exist.", "0015-00000101"),
         "no bucket in host": Refusal(403, "SecondLevelDomainForbidden", ELSEWHERE + "Use OSS third level domain."),
         "no key": Refusal(404, "NoSuchKey", "The specified key does not exist.", "0026-00000001"),
+        "no upload": XmlStore.REFUSALS["no upload"]._replace(ec="0017-00000244"),
         "elsewhere": Refusal(403, "AccessDenied", ELSEWHERE + "Please send all future requests to this endpoint.", "0003-00001403"),
         "chunked": Refusal(
             400,

@@ -114,6 +114,11 @@ class XmlStore:
         "clock behind": Refusal(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
         "no bucket": Refusal(404, "NoSuchBucket", "The specified bucket does not exist"),
         "no key": Refusal(404, "NoSuchKey", "The specified key does not exist."),
+        "no upload": Refusal(
+            404,
+            "NoSuchUpload",
+            "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
+        ),
         "elsewhere": Refusal(
             301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint."
         ),
@@ -221,21 +226,21 @@ class XmlStore:
                 return Response(200, {"x-amz-bucket-region": self.region})
             raise StoreError(501, "NotImplemented", "This origin has no bucket operations beyond HEAD.")
         if request.method == "GET" and "uploadId" in params:
-            return self._list_parts(proof, params)
+            return self._list_parts(proof, place, params)
         if request.method in ("GET", "HEAD"):
             return self._get(request, proof, place, no_range)
         if request.method == "PUT" and "uploadId" in params:
-            return self._put_part(request, proof, params)
+            return self._put_part(request, proof, place, params)
         if request.method == "PUT" and proof.prefix + "copy-source" not in request.headers:
             return self._put(request, proof, place)
         if request.method == "POST" and "uploads" in params:
             return self._create_multipart(request, proof, place)
         if request.method == "POST" and "uploadId" in params:
-            return self._complete_multipart(request, proof, params)
+            return self._complete_multipart(request, proof, place, params)
         if request.method == "DELETE":
             self._receive(request, proof).discard()
             if "uploadId" in params:
-                self._forget(params["uploadId"])
+                self._forget(place, params["uploadId"])
             else:
                 self.objects.delete(place.bucket, place.key)
             return Response(204)
@@ -296,19 +301,21 @@ class XmlStore:
             self._uploads[upload_id] = {"bucket": place.bucket, "key": place.key, "parts": {}, "facts": described(request, proof)}
         return xml("InitiateMultipartUploadResult", proof, Bucket=place.bucket, Key=place.key, UploadId=upload_id)
 
-    def _multipart(self, upload_id: str) -> dict:
+    def _multipart(self, place: Place, upload_id: str) -> dict:
+        """An upload by its identifier, which is good for the object it was begun for and no other."""
         with self._lock:
-            if upload_id not in self._uploads:
-                raise StoreError(404, "NoSuchUpload", "The specified multipart upload does not exist.", UploadId=upload_id)
-            return self._uploads[upload_id]
+            multipart = self._uploads.get(upload_id)
+        if multipart is None or (multipart["bucket"], multipart["key"]) != (place.bucket, place.key):
+            raise self.refuse("no upload", UploadId=upload_id)
+        return multipart
 
-    def _put_part(self, request: Request, proof: Proof, params: dict[str, str]) -> Response:
+    def _put_part(self, request: Request, proof: Proof, place: Place, params: dict[str, str]) -> Response:
         number = params.get("partNumber", "")
         if not number.isdecimal() or not 1 <= int(number) <= 10000:
             raise StoreError(
                 400, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive", ArgumentName="partNumber"
             )
-        multipart = self._multipart(params["uploadId"])
+        multipart = self._multipart(place, params["uploadId"])
         part = self._receive(request, proof)
         part.stream.close()
         with self._lock:
@@ -318,8 +325,8 @@ class XmlStore:
             replaced.discard()
         return Response(200, {"ETag": f'"{part.md5.hexdigest()}"'})
 
-    def _list_parts(self, proof: Proof, params: dict[str, str]) -> Response:
-        multipart = self._multipart(params["uploadId"])
+    def _list_parts(self, proof: Proof, place: Place, params: dict[str, str]) -> Response:
+        multipart = self._multipart(place, params["uploadId"])
         marker = params.get("part-number-marker", "")
         marker = int(marker) if marker.isdecimal() else 0
         last = parts = ""
@@ -332,8 +339,8 @@ class XmlStore:
         names = {"Bucket": multipart["bucket"], "Key": multipart["key"], "UploadId": params["uploadId"]}
         return xml("ListPartsResult", proof, parts, **names, NextPartNumberMarker=last or "0", IsTruncated="false")
 
-    def _complete_multipart(self, request: Request, proof: Proof, params: dict[str, str]) -> Response:
-        multipart = self._multipart(params["uploadId"])
+    def _complete_multipart(self, request: Request, proof: Proof, place: Place, params: dict[str, str]) -> Response:
+        multipart = self._multipart(place, params["uploadId"])
         body = self._receive(request, proof)
         body.stream.close()
         try:
@@ -367,11 +374,11 @@ class XmlStore:
         etag = hashlib.md5(b"".join(part.md5.digest() for part in parts), usedforsecurity=False).hexdigest() + f"-{len(parts)}"
         bucket, key = multipart["bucket"], multipart["key"]
         self.objects.put(bucket, key, whole, etag=etag, **multipart["facts"])
-        self._forget(params["uploadId"])
+        self._forget(place, params["uploadId"])
         return xml("CompleteMultipartUploadResult", proof, Bucket=bucket, Key=key, ETag=f'"{etag}"')
 
-    def _forget(self, upload_id: str) -> None:
-        multipart = self._multipart(upload_id)
+    def _forget(self, place: Place, upload_id: str) -> None:
+        multipart = self._multipart(place, upload_id)
         with self._lock:
             del self._uploads[upload_id]
         for part in multipart["parts"].values():

@@ -383,6 +383,22 @@ def test_sdk_publishes_reads_and_deletes(origin, signature, negotiate, tmp_path)
 
 
 @pytest.mark.parametrize("signature", ["obs", "v4"])
+def test_an_upload_id_is_good_for_its_object_only(origin, signature):
+    one = live(origin, signature)
+    upload = one.initiateMultipartUpload("models", "a.mar").body.uploadId
+    parts = CompleteMultipartUploadRequest([CompletePart(1, one.uploadPart("models", "a.mar", 1, upload, "hello").body.etag)])
+    for answer in (
+        one.uploadPart("models", "b.mar", 1, upload, "jello"),
+        one.listParts("models", "b.mar", upload),
+        one.completeMultipartUpload("models", "b.mar", upload, parts),
+        one.abortMultipartUpload("models", "b.mar", upload),
+    ):
+        assert (answer.status, answer.errorCode) == (404, "NoSuchUpload")
+    assert one.completeMultipartUpload("models", "a.mar", upload, parts).status == 200
+    assert origin.objects.get("models", "a.mar").path.read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("signature", ["obs", "v4"])
 def test_sdk_is_refused(origin, signature):
     for one, status, code in (
         (live(origin, signature, "HUAWEIREADER"), 403, "AccessDenied"),

@@ -412,6 +412,24 @@ def fetch(address, proxy, ca, **headers):
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
+def test_an_upload_id_is_good_for_its_object_only(origin, proxy, version):
+    one = live(version, proxy)
+    upload = one.init_multipart_upload("a.mar").upload_id
+    part = oss2.models.PartInfo(1, one.upload_part("a.mar", upload, 1, b"hello").etag)
+    for call in (
+        lambda: one.upload_part("b.mar", upload, 1, b"jello"),
+        lambda: one.list_parts("b.mar", upload),
+        lambda: one.complete_multipart_upload("b.mar", upload, [part]),
+        lambda: one.abort_multipart_upload("b.mar", upload),
+    ):
+        with pytest.raises(oss2.exceptions.NoSuchUpload) as caught:
+            call()
+        assert (caught.value.status, caught.value.ec, caught.value.details["UploadId"]) == (404, "0017-00000244", upload)
+    one.complete_multipart_upload("a.mar", upload, [part])
+    assert origin.objects.get("models", "a.mar").path.read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
 def test_oss2_publishes_reads_and_deletes(origin, proxy, version, tmp_path):
     one = live(version, proxy)
     key, body = "a b/\u00e4+%2F.mar", os.urandom(300_000)

@@ -137,6 +137,34 @@ def test_unsigned_amz_header_is_refused_and_a_range_is_not(tmp_path):
     assert refused(one, received("GET", presigned(), {"x-amz-meta-a": "1"})) == (403, "AccessDenied")
 
 
+@pytest.mark.parametrize("where", ["models.s3.us-east-1.amazonaws.com/b.mar", "other.s3.us-east-1.amazonaws.com/a.mar"])
+def test_an_upload_id_is_good_for_its_object_only(tmp_path, where):
+    """Whoever may write one object does not write another one with its upload's identifier, and does not read or end that upload."""
+    one = store(tmp_path)
+
+    def call(method, place, query, body=b""):
+        url = signed(S3SigV4QueryAuth(credentials("AKIAPUBLISHER"), "s3", "us-east-1", 60), method, f"https://{place}?{query}").url
+        request = received(method, url, body=body)
+        return one.handle(request, one.authorize(request)[1]).body.decode()
+
+    own = "models.s3.us-east-1.amazonaws.com/a.mar"
+    upload = call("POST", own, "uploads=").partition("<UploadId>")[2].partition("<")[0]
+    call("PUT", own, f"partNumber=1&uploadId={upload}", b"hello")
+    listed = b"<C><Part><PartNumber>1</PartNumber><ETag>5d41402abc4b2a76b9719d911017c592</ETag></Part></C>"
+    for method, query, body in (
+        ("PUT", f"partNumber=1&uploadId={upload}", b"jello"),
+        ("GET", f"uploadId={upload}", b""),
+        ("POST", f"uploadId={upload}", listed),
+        ("DELETE", f"uploadId={upload}", b""),
+    ):
+        with pytest.raises(StoreError) as caught:
+            call(method, where, query, body)
+        assert (caught.value.status, caught.value.code, caught.value.details) == (404, "NoSuchUpload", {"UploadId": upload})
+    call("POST", own, f"uploadId={upload}", listed)
+    assert one.objects.get("models", "a.mar").path.read_bytes() == b"hello"
+    assert len(list(tmp_path.iterdir())) == 2, "nothing is left of what was refused"
+
+
 def header_signed(creds=None, at=NOW, data=b"hello"):
     return signed(
         S3SigV4Auth(creds or credentials("AKIAPUBLISHER"), "s3", "us-east-1"),
