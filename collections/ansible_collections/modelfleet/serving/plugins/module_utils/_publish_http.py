@@ -22,6 +22,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answer
 )
 
 _DIGEST = ".sha256"
+_LONGEST = 4096  # of such a file, with room for any name
 _LINE = re.compile(rb"([0-9a-fA-F]{64})(?:[ \t]|\r?\n|\Z)")
 
 
@@ -36,12 +37,13 @@ class HttpObjects:
         self.options = {"ca_path": ca_path, "validate_certs": validate_certs}
 
     def head(self, key):
+        if key.endswith(_DIGEST):
+            raise Refusal("what ends in {} is the digest of another object here".format(_DIGEST), "Choose another key")
         answer = self._call("HEAD", key, absent=True)
         if answer is None:
             return None
         size = answer.headers.get("Content-Length", "")
-        beside = self._call("GET", key + _DIGEST, absent=True)
-        line = _LINE.match(beside.read(200)) if beside is not None else None
+        line = _LINE.match(self._beside(key) or b"")
         return Found(int(size) if size.isdigit() else None, line.group(1).decode().lower() if line else "")
 
     def read_sha256(self, key):
@@ -53,18 +55,43 @@ class HttpObjects:
         return digest.hexdigest()
 
     def put(self, key, src, size, sha256, found, progress):
-        if found is not None:
+        if found is None:
+            self._make_room(key)
+        else:
             # The old digest must not stand beside the new content, however this ends.
             self._call("DELETE", key + _DIGEST, absent=True)
         condition = {} if found is not None else {"If-None-Match": "*"}
         with open(src, "rb") as handle:
             self._call("PUT", key, {"Content-Length": str(size), **condition}, Reader(handle, progress))
-        line = "{}  {}\n".format(sha256, key.rsplit("/", 1)[-1]).encode()
-        self._call("PUT", key + _DIGEST, {"Content-Length": str(len(line))}, line)
+        line = _line(key, sha256)
+        self._call("PUT", key + _DIGEST, {"Content-Length": str(len(line)), **condition}, line)
 
     def delete(self, key):
-        self._call("DELETE", key + _DIGEST, absent=True)
+        if _is_ours(self._beside(key), key):
+            self._call("DELETE", key + _DIGEST, absent=True)
         self._call("DELETE", key, absent=True)
+
+    def _beside(self, key):
+        """What is in the file beside an object, None where there is none."""
+        answer = self._call("GET", key + _DIGEST, absent=True)
+        if answer is None:
+            return None
+        with self._answers():
+            return answer.read(_LONGEST)
+
+    def _make_room(self, key):
+        """Take away the digest of an object that is gone; it would be wrong for the new one until that has its own."""
+        beside = self._beside(key)
+        if beside is None:
+            return
+        if not _is_ours(beside, key):
+            raise Refusal(
+                "its digest belongs into {}, where something else is".format(self.store.describe(key + _DIGEST)),
+                "Move that away, or publish under another key",
+            )
+        if self._call("HEAD", key, absent=True) is not None:
+            raise Taken()
+        self._call("DELETE", key + _DIGEST, absent=True)
 
     def _call(self, method, key, headers=None, data=None, absent=False):
         """The answer; None for one that says that there is nothing, where ``absent`` is expected."""
@@ -115,3 +142,12 @@ class HttpObjects:
             return Refusal("the server redirects to another place ({})".format(status), "Give the final URL in url")
         kind = {403: "denied", 404: "bucket"}.get(status) or ("busy" if status >= 500 else "other")
         return refusal(kind, self.NAMES, status)
+
+
+def _line(key, sha256):
+    return "{}  {}\n".format(sha256, key.rsplit("/", 1)[-1]).encode()
+
+
+def _is_ours(beside, key):
+    """Whether it is what a publisher of this object has written, with whatever digest."""
+    return beside is not None and re.match(rb"[0-9a-f]{64} ", beside) is not None and beside == _line(key, beside[:64].decode())
