@@ -12,9 +12,11 @@ version_added: 0.1.0
 description:
   - Makes an object present in the store with exactly the content of a file, or absent. Runs where the file is, usually on the controller.
   - The sha256 is recorded with the object, so that a second run compares digests and sends nothing.
-    It is metadata with the name C(sha256), at a plain HTTP server the file C(<object>.sha256) beside the object.
+    It is metadata with the name C(sha256), at a plain HTTP server the file C(<object>.sha256) beside the object. There no key may end
+    so, and a file of that name with something else in it is not replaced without its object.
   - An object with other content is never replaced unless O(overwrite=true). S3, Google, Azure and HTTP servers that know preconditions
     see to that themselves even when two publish at the same time.
+  - A file that changes while it is sent is an error, and what was written then is deleted.
   - After an upload the size and the recorded digest are read back from the store.
   - Needs the library of the store that is used, no other. A plain HTTP server needs none.
 author:
@@ -125,6 +127,7 @@ class StorageObject:
     def __init__(self, module):
         self.module = module
         self.params = module.params
+        self.src_state = None
         self.key = module.params["object"]
         check_object_key(self.key)
         store = publishing_store(module.params["storage"], module.params["credentials"])
@@ -150,8 +153,9 @@ class StorageObject:
 
     def _present(self):
         src = self.params["src"]
-        size, sha256 = _digest(src)
-        wanted = (self.params["sha256"] or sha256).lower()
+        size, sha256, self.src_state = _digest(src)
+        # An empty one is a mistake: whoever gives it relies on a check.
+        wanted = (sha256 if self.params["sha256"] is None else self.params["sha256"]).lower()
         if not re.match(r"[0-9a-f]{64}\Z", wanted):
             raise ModelFleetError("Failed to use sha256 {!r}: it must be 64 hexadecimal digits.".format(self.params["sha256"]))
         if sha256 != wanted:
@@ -187,20 +191,26 @@ class StorageObject:
             )
 
     def _write(self, before, after):
+        self._check_source("Nothing was sent")
         progress = Progress(self.params["progress_path"], after.size)
+        unsure = "Something else may be there now: delete the object first (state=absent)"
         try:
             self._call("write", self.objects.put, self.params["src"], after.size, after.sha256, before, progress)
         except Taken:
             # Another publisher, or this one's own upload whose answer got lost.
+            self._check_source(unsure)
             now = self._look(after.size)
             if not _same(now, after):
                 self._may_replace(now, after)
-                raise ModelFleetError(
-                    "Failed to write {}: another publisher changed it at the same time. Run again.".format(self.where)
-                ) from None
+                raise self._overtaken("write") from None
             return
+        except Exception:
+            # A library says in its own words that a file has become shorter.
+            self._check_source(unsure)
+            raise
         finally:
             progress.close()
+        self._check_source(unsure, undo=True)
         stored = self._look(after.size)
         if not _same(stored, after):
             raise ModelFleetError(
@@ -209,6 +219,25 @@ class StorageObject:
                     self.where, stored.size if stored else "no", stored.sha256 or "not recorded" if stored else "none", *after[:2]
                 )
             )
+
+    def _check_source(self, remedy, undo=False):
+        """Refuse a file that is another one than at its digest. With ``undo`` the object has its content and the digest of before."""
+        if _state(self.params["src"]) == self.src_state:
+            return
+        if undo:
+            try:
+                self._call("delete", self.objects.delete)
+                remedy = "The object was deleted again"
+            except ModelFleetError as exc:
+                remedy = "{}. {}".format(remedy, str(exc).rstrip("."))
+        raise ModelFleetError(
+            "Failed to publish {}: the file changed while it was uploaded to {}. {}. Publish again when nothing writes to the file.".format(
+                self.params["src"], self.where, remedy
+            )
+        ) from None
+
+    def _overtaken(self, verb):
+        return ModelFleetError("Failed to {} {}: another publisher changed it at the same time. Run again.".format(verb, self.where))
 
     def _result(self, before, after):
         def shown(state):
@@ -228,10 +257,23 @@ class StorageObject:
             return method(self.key, *args)
         except Refusal as exc:
             raise ModelFleetError("Failed to {} {}: {}. {}.".format(verb, self.where, exc.reason, exc.remedy)) from None
+        except Taken:
+            if verb == "write":
+                raise
+            raise self._overtaken(verb) from None
 
 
 def _same(one, other):
     return (one and one[:2]) == (other and other[:2])
+
+
+def _state(file):
+    """What changes with the content of a file, given by its path or descriptor; None for one that is gone."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
 
 def _digest(path):
@@ -239,12 +281,16 @@ def _digest(path):
     size = 0
     try:
         with open(path, "rb") as handle:
+            state = _state(handle.fileno())
             for block in iter(lambda: handle.read(1 << 20), b""):
                 digest.update(block)
                 size += len(block)
+            changed = _state(handle.fileno()) != state
     except OSError as exc:
         raise ModelFleetError("Failed to read {}: {}. Check src.".format(path, os.strerror(exc.errno))) from exc
-    return size, digest.hexdigest()
+    if changed:
+        raise ModelFleetError("Failed to read {}: it changed meanwhile. Publish it when nothing writes to it.".format(path))
+    return size, digest.hexdigest(), state
 
 
 def main():

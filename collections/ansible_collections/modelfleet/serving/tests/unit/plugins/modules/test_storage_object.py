@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import Found, MissingLibrary, Refusal, Taken
@@ -28,6 +30,7 @@ class Bucket:
         self.made_with = None
         self.raises = {}
         self.meanwhile = None
+        self.before_put = lambda _src: None
 
     def __call__(self, *made_with):
         self.made_with = made_with
@@ -48,6 +51,7 @@ class Bucket:
         return hashlib.sha256(self.objects[key][0]).hexdigest()
 
     def put(self, key, src, size, sha256, found, progress):
+        self.before_put(src)
         self._called("put")
         if self.meanwhile is not None:
             self.objects[key] = self.meanwhile
@@ -176,6 +180,73 @@ def test_an_upload_that_the_store_has_changed(publish, bucket, monkeypatch):
     assert result["failed"] and "afterwards the store has 4 bytes" in result["msg"]
 
 
+def rewrite(path):
+    """Of the same size, as a program does that writes in place."""
+    with open(path, "r+b") as handle:
+        handle.write(CONTENT[::-1])
+    os.utime(path, ns=(1, 1))
+
+
+def replace(path):
+    with open(path + ".new", "wb") as handle:
+        handle.write(CONTENT[::-1])
+    shutil.copystat(path, path + ".new")
+    os.replace(path + ".new", path)
+
+
+@pytest.mark.parametrize("change", [rewrite, replace, os.unlink])
+def test_a_file_that_changes_while_it_is_sent(publish, bucket, change):
+    def sent(src):
+        bucket.objects["models/a.mar"] = (CONTENT[::-1], SHA256)
+        change(src)
+
+    bucket.put = lambda key, src, *_more: sent(src)
+    result = publish()
+    assert result["failed"] and "changed while it was uploaded" in result["msg"] and "was deleted again. Publish again" in result["msg"]
+    assert bucket.objects == {}, "no digest stands for other content"
+
+
+def test_a_changed_file_whose_object_stays(publish, bucket):
+    bucket.before_put = rewrite
+    bucket.raises["delete"] = Refusal("permission is denied (403)", "Allow it")
+    result = publish()
+    assert result["failed"] and "changed while it was uploaded" in result["msg"]
+    assert "delete the object first (state=absent). Failed to delete s3://models/models/a.mar" in result["msg"]
+
+
+@pytest.mark.parametrize("raises", [Taken(), ValueError("more bytes expected"), Refusal("the connection broke", "Check")])
+def test_a_changed_file_whose_upload_fails(publish, bucket, raises):
+    bucket.before_put = rewrite
+    bucket.raises["put"] = raises
+    result = publish()
+    assert result["failed"] and "changed while it was uploaded" in result["msg"] and "exception" not in result
+    assert "delete" not in bucket.calls, "the object may be another's"
+
+
+def test_a_file_that_changes_before_it_is_sent(publish, bucket, tmp_path):
+    bucket.head = lambda key: rewrite(str(tmp_path / "model.mar"))
+    result = publish()
+    assert result["failed"] and "Nothing was sent" in result["msg"] and bucket.objects == {}
+
+
+def test_a_file_that_changes_while_it_is_read(publish, bucket, monkeypatch):
+    states = iter(range(9))
+    monkeypatch.setattr(storage_object, "_state", lambda _file: next(states))
+    result = publish()
+    assert result["failed"] and "it changed meanwhile" in result["msg"] and bucket.calls == []
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "verb"),
+    [("head", {}, "look at"), ("read", {}, "read"), ("delete", {"state": "absent"}, "delete")],
+)
+def test_overtaken_where_nothing_is_written(publish, bucket, step, options, verb):
+    bucket.objects["models/a.mar"] = (CONTENT, "")
+    bucket.raises[step] = Taken()
+    result = publish(**options)
+    assert result["failed"] and result["msg"].startswith("Failed to {} s3://".format(verb)) and "another publisher" in result["msg"]
+
+
 def test_absent(publish, bucket):
     publish()
     assert publish(check=True, state="absent", src=None)["changed"]
@@ -189,11 +260,14 @@ def test_absent(publish, bucket):
     ("changes", "said"),
     [
         ({"sha256": "1" * 64}, "has the sha256 " + SHA256),
+        ({"sha256": ""}, "Failed to use sha256 '': it must be 64 hexadecimal digits"),
         ({"sha256": "short"}, "must be 64 hexadecimal digits"),
         ({"src": "/nonexistent/model.mar"}, "/nonexistent/model.mar"),
         ({"src": None}, "src"),
         ({"object": "../a"}, "object key"),
         ({"object": "/a"}, "object key"),
+        ({"object": "models//a.mar"}, "object key"),
+        ({"object": "m" * 1025}, "1024 bytes"),
         ({"storage": {"s3": {"bucket": "NO", "access_key": "a", "secret_key": SECRET}}}, "Failed to use storage.s3.bucket"),
         ({"credentials": {"swift": {}}}, "credentials.swift"),
         ({"credentials": {"abs": {"account_key": SECRET}}}, "credentials has no s3"),
