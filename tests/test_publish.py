@@ -365,6 +365,17 @@ def test_wrong_region(publish, store):
     assert result["failed"] and all(part in result["msg"] for part in said), result["msg"]
 
 
+@pytest.mark.parametrize("store", ["gcs"], indirect=True)
+def test_an_account_of_another_google(publish, store):
+    account = json.loads(store.credentials["gcs"]["service_account_json"])
+    text = json.dumps({**account, "universe_domain": "sovereign.example.com"})
+    result = publish(credentials={"service_account_json": text})
+    assert result["failed"] and "the service account is one of sovereign.example.com. Set endpoint to" in result["msg"], result
+    # Such accounts sign their own token, which this store does not take; the library does ask it.
+    result = publish(credentials={"service_account_json": text, "endpoint": "https://storage.googleapis.com"})
+    assert result["failed"] and result["msg"].startswith("Failed to look at gs://models/models/a.mar"), result
+
+
 def test_untrusted_certificate(publish):
     result = publish(ca_path=None)
     assert result["failed"] and "its certificate is not trusted (" in result["msg"] and "ca_path" in result["msg"], result["msg"]

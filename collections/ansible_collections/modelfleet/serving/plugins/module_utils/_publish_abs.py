@@ -29,6 +29,7 @@ _KINDS = {
     "InternalError": "busy",
     "OperationTimedOut": "busy",
 }
+_LEASED = ("LeaseIdMissing", "LeaseIdMismatchWithBlobOperation", "LeaseLost")
 
 
 class AbsObjects:
@@ -107,10 +108,12 @@ class AbsObjects:
         if not isinstance(exc, self._error) or exc.status_code is None:
             return network_refusal(exc, self.place)
         status, code = exc.status_code, _code(exc)
-        if status == 412 or code == "BlobAlreadyExists":
+        if code in ("ConditionNotMet", "BlobAlreadyExists"):
             return Taken()
         if code == "KeyBasedAuthenticationNotPermitted":
             return Refusal("the account takes no account keys ({} {})".format(status, code), "Allow shared key access for the account")
+        if code in _LEASED:
+            return Refusal("the blob is leased ({} {})".format(status, code), "Break the lease, or wait until it ends")
         kind = _KINDS.get(code) or {401: "secret", 403: "denied"}.get(status) or ("busy" if status >= 500 else "other")
         return refusal(kind, self.NAMES, status, code)
 

@@ -25,6 +25,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answer
 
 _CHUNK = 16 << 20  # of a resumable upload; a multiple of 256 KiB
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+_UNIVERSE = "googleapis.com"
 _AGAIN = (408, 429, 500, 502, 503, 504)
 
 
@@ -68,9 +69,12 @@ class GcsObjects:
         token_session = requests.Session()
         session = AuthorizedSession(credentials, auth_request=Request(token_session))
         session.verify = token_session.verify = (ca_path or True) if validate_certs else False
-        client = storage.Client(
-            project=store.project_id, credentials=credentials, _http=session, client_options={"api_endpoint": self.place}
-        )
+        # Where the accounts have another domain than Google's own, the library wants to hear it twice.
+        universe = getattr(credentials, "universe_domain", None) or _UNIVERSE
+        if universe != _UNIVERSE and not store.endpoint:
+            raise Refusal("the service account is one of {}".format(universe), "Set endpoint to the storage server there")
+        options = {"api_endpoint": self.place, "universe_domain": universe}
+        client = storage.Client(project=store.project_id, credentials=credentials, _http=session, client_options=options)
         self.bucket = client.bucket(store.bucket)
         self.retry = Retry(predicate=self._again, initial=1.0, multiplier=2.0, maximum=8.0, timeout=30.0)
 
@@ -127,10 +131,10 @@ class GcsObjects:
     def _refusal(self, exc):
         status = _status(exc)
         if status is not None:
-            if status == 412:
+            reasons = _reasons(exc)
+            if status == 412 and "conditionNotMet" in reasons:
                 return Taken()
             kind = {401: "secret", 403: "denied", 404: "bucket"}.get(status) or ("busy" if status in _AGAIN else "other")
-            reasons = [error.get("reason") for error in getattr(exc, "errors", None) or [] if isinstance(error, dict)]
             return refusal(kind, self.NAMES, status, reasons[0] if reasons else None)
         if isinstance(exc, self._refresh_error):
             answer = next((part for part in exc.args if isinstance(part, dict)), {})
@@ -159,3 +163,14 @@ def _status(exc):
     if code is None:
         code = getattr(getattr(exc, "response", None), "status_code", None)
     return int(code) if isinstance(code, int) else None
+
+
+def _reasons(exc):
+    """The store's own words for a failure; of an upload only its answer has them."""
+    errors = getattr(exc, "errors", None)
+    if not errors:
+        try:
+            errors = exc.response.json()["error"]["errors"]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            errors = None
+    return [error.get("reason") for error in errors or () if isinstance(error, dict)]

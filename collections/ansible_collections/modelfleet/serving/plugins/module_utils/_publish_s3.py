@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import traceback
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import (
     Found,
     MissingLibrary,
+    Refusal,
     Taken,
     network_refusal,
     refusal,
@@ -53,11 +55,11 @@ class S3Objects:
 
     def __init__(self, store, ca_path=None, validate_certs=True):
         try:
-            import boto3
             from boto3.exceptions import Boto3Error
             from boto3.s3.transfer import TransferConfig
+            from boto3.session import Session
             from botocore.config import Config
-            from botocore.exceptions import BotoCoreError, ClientError
+            from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError
         except ImportError:
             raise MissingLibrary("boto3", traceback.format_exc()) from None
         self.store = store
@@ -65,23 +67,32 @@ class S3Objects:
         self.error = ClientError
         self.errors = (BotoCoreError, Boto3Error, ClientError, OSError)
         self.transfer = TransferConfig(multipart_threshold=_MULTIPART_FROM, multipart_chunksize=_MULTIPART_FROM)
-        self.client = boto3.client(
-            "s3",
-            region_name=store.region,
-            endpoint_url=self.place,
-            aws_access_key_id=store.access_key,
-            aws_secret_access_key=store.secret_key,
-            aws_session_token=store.session_token,
-            verify=(ca_path or True) if validate_certs else False,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if store.path_style else "virtual"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"max_attempts": 5, "mode": "standard"},
-                connect_timeout=10,
-            ),
-        )
+        # The options say everything; a profile that this machine is set to may not even exist.
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            del os.environ[name]
+        os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+        try:
+            self.client = Session().client(
+                "s3",
+                region_name=store.region,
+                endpoint_url=self.place,
+                aws_access_key_id=store.access_key,
+                aws_secret_access_key=store.secret_key,
+                aws_session_token=store.session_token,
+                verify=(ca_path or True) if validate_certs else False,
+                config=Config(
+                    signature_version="s3v4",
+                    s3={"addressing_style": "path" if store.path_style else "virtual"},
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    retries={"max_attempts": 5, "mode": "standard"},
+                    connect_timeout=10,
+                ),
+            )
+        except InvalidRegionError:
+            raise Refusal(
+                "boto3 takes no region like {}".format(store.region), "Publish with a region of letters, digits and '-', or another program"
+            ) from None
         self._only_create = False
         events = self.client.meta.events
         # A bucket in another region is an error: boto3 would find its way, but the hosts' URLs would not.
@@ -162,7 +173,7 @@ class S3Objects:
             return Taken()
         said = {"status": status, "code": code if code != str(status) else None}
         right = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region") or error.get("Region", "")
-        if right != self.store.region and re.match(r"[a-z0-9-]{2,40}\Z", right):
+        if right != self.store.region and re.match(r"[A-Za-z0-9_-]{2,40}\Z", right):
             return refusal("region", self.NAMES, option="region", right=right, wrong=self.store.region, **said)
         right = error.get("Endpoint", "")
         if right and right not in urlsplit(self.place).netloc and re.match(r"[A-Za-z0-9.-]+\Z", right):

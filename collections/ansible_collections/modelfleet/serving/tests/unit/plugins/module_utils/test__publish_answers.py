@@ -108,6 +108,7 @@ def test_the_missing_library_is_named(monkeypatch, name, module, library):
         (403, {"Code": "RequestTimeTooSkewed"}, {}, "the clock of this machine is wrong, says the store (403 RequestTimeTooSkewed)"),
         (301, {"Code": "301"}, {"x-amz-bucket-region": "eu-west-1"}, "the bucket belongs to eu-west-1, not to us-east-1 (301)"),
         (400, {"Code": "AuthorizationHeaderMalformed", "Region": "eu-west-1"}, {}, "the bucket belongs to eu-west-1, not to us-east-1"),
+        (400, {"Code": "AuthorizationHeaderMalformed", "Region": "RegionOne"}, {}, "the bucket belongs to RegionOne, not to us-east-1"),
         (400, {"Code": "Other", "Region": SECRET}, {}, "the store refuses (400 Other)"),
         (403, {"Code": "AccessDenied", "Endpoint": "b.example.com"}, {}, "the bucket belongs to b.example.com, not to s3.example.com"),
         (503, {"Code": "SlowDown"}, {}, "the store is overloaded or out of order (503 SlowDown)"),
@@ -120,6 +121,69 @@ def test_what_s3_says(status, error, headers, said):
     refused = client._refusal({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers}})
     assert refused.reason.startswith(said)
     assert "PLANTED" not in refused.reason + refused.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (412, "ConditionNotMet", None),
+        (409, "BlobAlreadyExists", None),
+        (412, "LeaseIdMissing", "the blob is leased (412 LeaseIdMissing). Break the lease"),
+        (412, "LeaseLost", "the blob is leased"),
+        (412, "", "the store refuses (412)"),
+        (409, "SnapshotsPresent", "the store refuses (409 SnapshotsPresent)"),
+    ],
+)
+def test_what_azure_says_of_a_condition(status, code, said):
+    error = type("HttpResponseError", (Exception,), {"status_code": status, "error_code": code})
+    client = CLIENTS["abs"].__new__(CLIENTS["abs"])
+    client.place, client._error = "https://store.example.com", error
+    check_condition(client._refusal(error()), said)
+
+
+@pytest.mark.parametrize(
+    ("errors", "body", "said"),
+    [
+        ([{"reason": "conditionNotMet"}], None, None),
+        # An upload's error has the store's words in its answer only.
+        ([], {"error": {"errors": [{"reason": "conditionNotMet"}]}}, None),
+        ([{"reason": "orgPolicyConstraintFailed"}], None, "the store refuses (412 orgPolicyConstraintFailed)"),
+        ([], {"error": "?"}, "the store refuses (412)"),
+        ([], None, "the store refuses (412)"),
+    ],
+)
+def test_what_google_says_of_a_condition(errors, body, said):
+    client = CLIENTS["gcs"].__new__(CLIENTS["gcs"])
+    response = None if body is None else types.SimpleNamespace(json=lambda: body)
+    check_condition(client._refusal(types.SimpleNamespace(code=412, errors=errors, response=response)), said)
+
+
+def check_condition(answer, said):
+    """None: another publisher came first."""
+    if said is None:
+        assert isinstance(answer, answers.Taken)
+    else:
+        assert isinstance(answer, answers.Refusal) and "{}. {}".format(answer.reason, answer.remedy).startswith(said)
+
+
+def s3_client(**changes):
+    store = {"region": "us-east-1", "access_key": "AK", "secret_key": "SK", "session_token": None, "path_style": True}
+    return CLIENTS["s3"](types.SimpleNamespace(s3_endpoint_url="https://s3.example.com", **{**store, **changes}))
+
+
+def test_s3_does_not_care_what_the_machine_is_set_to(monkeypatch, tmp_path):
+    (tmp_path / "config").write_text("[broken\n")
+    environment = {"AWS_PROFILE": "nobody", "AWS_DEFAULTS_MODE": "odd", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    environment.update(AWS_SHARED_CREDENTIALS_FILE="", AWS_USE_FIPS_ENDPOINT="true", AWS_ENDPOINT_URL="https://other.example.com")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = s3_client(region="RegionOne").client
+    assert (client.meta.region_name, client.meta.endpoint_url) == ("RegionOne", "https://s3.example.com")
+
+
+def test_a_region_that_boto3_does_not_take():
+    with pytest.raises(answers.Refusal, match="boto3 takes no region like region_one"):
+        s3_client(region="region_one")
 
 
 def test_progress_is_one_line_a_second(tmp_path):
