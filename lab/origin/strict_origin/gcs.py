@@ -35,6 +35,7 @@ from .reading import byte_range, object_headers
 ALGORITHM = "GOOG4-RSA-SHA256"
 SKEW = timedelta(minutes=15)
 LONGEST = 7 * 24 * 3600
+ABANDONED = timedelta(hours=1)  # without a request; Google keeps a session for a week, this origin an open file for each
 PIECE = 256 * 1024  # a resumable upload's chunks are multiples of it
 LARGEST_MULTIPART = 64 * 1024 * 1024
 SMALL = 8 * 1024 * 1024
@@ -558,8 +559,12 @@ class Gcs:
             "if_generation_match": wanted,
             "upload": self.objects.upload(),
             "done": None,
+            "used": self.now(),
         }
         with self._lock:
+            abandoned = [name for name, one in self._sessions.items() if self.now() - one["used"] > ABANDONED]
+            for name in abandoned:
+                self._sessions.pop(name)["upload"].discard()
             self._sessions[upload_id] = session
         base = f"{'https' if request.secure else 'http'}://{request.host}"
         location = f"{base}/upload/storage/v1/b/{proof.bucket}/o?uploadType=resumable&upload_id={upload_id}"
@@ -569,6 +574,7 @@ class Gcs:
         with self._lock:
             if upload_id not in self._sessions:
                 raise StoreError(404, "notFound", "Not Found")
+            self._sessions[upload_id]["used"] = self.now()
             return self._sessions[upload_id]
 
     def _continue(self, request: Request, proof: Proof) -> Response:

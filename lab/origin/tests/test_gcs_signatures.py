@@ -474,12 +474,18 @@ def test_by_their_own_names_through_the_proxy(tmp_path, certificate, monkeypatch
 # -- resumable uploads by hand -------------------------------------------------------------------------------------------
 
 
-def begin(origin, key="m.mar", **headers):
+def bought(origin):
     base = f"http://127.0.0.1:{origin.ports['http']}"
     credentials = PUBLISHER.credentials(token_uri=f"{base}/token").with_scopes([SCOPE])
     credentials.refresh(AuthRequest())
+    return credentials.token
+
+
+def begin(origin, key="m.mar", token=None, **headers):
+    base = f"http://127.0.0.1:{origin.ports['http']}"
     url = f"{base}/upload/storage/v1/b/models/o?uploadType=resumable&name={quote(key)}"
-    status, answer, _ = get(url, "POST", b'{"metadata": {"sha256": "abc"}}', Authorization=f"Bearer {credentials.token}", **headers)
+    bearer = f"Bearer {token or bought(origin)}"
+    status, answer, _ = get(url, "POST", b'{"metadata": {"sha256": "abc"}}', Authorization=bearer, **headers)
     assert status == 200
     return answer["Location"]
 
@@ -523,6 +529,21 @@ def test_resumable_upload_gone_wrong(google):
     assert get(session + "x", "PUT", b"x")[0] == 404
     url = f"http://127.0.0.1:{google.ports['http']}/upload/storage/v1/b/models/o?uploadType=resumable&name=a"
     assert get(url, "POST", b"{}")[0] == 401
+
+
+def test_a_session_that_nobody_used_for_an_hour_ends_with_the_next(google):
+    left, used, done = begin(google, "left"), begin(google, "used"), begin(google, "done")
+    assert get(done, "PUT", b"x")[0] == 200
+    google.control("PUT", "/clock", {"ahead": 50 * 60})
+    token = bought(google)
+    assert get(used, "PUT", b"", Content_Range="bytes */*")[0] == 308
+    google.control("PUT", "/clock", {"ahead": 70 * 60})
+    started = len(list(google.objects.root.glob("upload-*")))
+    begin(google, "new", token)
+    assert (get(left, "PUT", b"x")[0], get(done, "PUT", b"x")[0]) == (404, 404)
+    assert get(used, "PUT", b"y")[0] == 200
+    assert (started, len(list(google.objects.root.glob("upload-*")))) == (2, 1), "what was left is gone, the new one is there"
+    assert [google.objects.get("models", key).path.read_bytes() for key in ("used", "done")] == [b"y", b"x"]
 
 
 # -- reading through a signed URL ----------------------------------------------------------------------------------------
