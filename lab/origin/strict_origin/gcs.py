@@ -659,6 +659,8 @@ def canonical_request(request: Request, signed: list[str]) -> str:
     must = {"host"} | {name.lower() for name in request.headers if name.lower().startswith("x-goog-")}
     for name in sorted(must - set(signed)):
         raise malformed(name, "Header was included in the request, but not in signedheaders.")
+    if signed != sorted({name.lower() for name in signed}):
+        raise malformed("X-Goog-SignedHeaders", "The names are in lower case, sorted, each once.")
     values = {}
     for name in signed:
         given = [request.host] if name == "host" else request.headers.get_all(name, [])

@@ -17,17 +17,21 @@ from urllib.parse import quote
 
 from .hmacsha1 import HmacSha1
 from .messages import Request, Response, StoreError
-from .s3 import SigV4, SigV4Proof, signing_key, speaks_sigv4
-from .xmlstore import LONGEST, SKEW, Place, Proof, Refusal, XmlStore, expiry, http_date
+from .s3 import SigV4, SigV4Proof, is_sent, signing_key, speaks_sigv4
+from .xmlstore import LONGEST, MISMATCH, SKEW, Place, Proof, Refusal, XmlStore, expiry, http_date
 
 ALGORITHM = "OSS4-HMAC-SHA256"
 SIGNED_ANYWAY = ("content-type", "content-md5")  # where the request has them, beside x-oss-*
 ELSEWHERE = "The bucket you are attempting to access must be addressed using the specified endpoint. "
 NO_RIGHT = "You have no right to access this object because of bucket acl."
 UNKNOWN_KEY = "The OSS Access Key Id you provided does not exist in our records."
-MISMATCH = XmlStore.REFUSALS["mismatch"]
 # The same causes have other numbers in the S3-compatible API.
-S3_NUMBERS = {"0002-00000040": "0002-00000429", "0002-00000069": "0002-00000418", "0002-00000504": "0002-00000501"}
+S3_NUMBERS = {
+    "0002-00000040": "0002-00000429",
+    "0002-00000069": "0002-00000418",
+    "0002-00000211": "0002-00000428",
+    "0002-00000504": "0002-00000501",
+}
 
 
 class Oss(SigV4, HmacSha1):
@@ -76,6 +80,10 @@ class Oss(SigV4, HmacSha1):
         "wrong token": Refusal(403, "InvalidSecurityToken", "The security token you provided is invalid.", "0002-00000006"),
         "mismatch": MISMATCH._replace(ec="0002-00000040"),
         "mismatch v4": MISMATCH._replace(ec="0002-00000201"),
+        "additional headers": Refusal(
+            400, "InvalidArgument", "The additional headers must be in lower case, sorted, and joined by semicolons.", "0002-00000210"
+        ),
+        "absent header": Refusal(400, "InvalidArgument", "A header that is signed is not in the request.", "0002-00000211"),
         "scope in query": Refusal(400, "InvalidArgument", "The x-oss-credential parameter is invalid.", "0002-00000224"),
         "scope in header": Refusal(400, "InvalidArgument", "Invalid credential in Authorization header.", "0002-00000213"),
         "region in query": Refusal(400, "InvalidArgument", "Invalid signing region in x-oss-credential parameter.", "0002-00000226"),
@@ -169,7 +177,8 @@ class Oss(SigV4, HmacSha1):
         key = self.known_key(name, tokens, OSSAccessKeyId=name)
         if request.headers.get("x-oss-content-sha256", "UNSIGNED-PAYLOAD") != "UNSIGNED-PAYLOAD":
             raise self.refuse("payload")
-        canonical = canonical_request_v4(request, self.resource(place), additional)
+        names = self._additional_headers(request, additional)
+        canonical = canonical_request_v4(request, self.resource(place), names)
         to_sign = "\n".join([ALGORITHM, date, scope, hashlib.sha256(canonical.encode()).hexdigest()])
         expected = hmac.new(signing_key(key.secret, scope, "aliyun_v4"), to_sign.encode(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(expected.encode(), signature.encode()):
@@ -178,7 +187,17 @@ class Oss(SigV4, HmacSha1):
             )
         return Proof(key, self.PREFIX)
 
-    def _from_oss_query(self, params: dict[str, str]) -> tuple[str, str, str, str, str]:
+    def _additional_headers(self, request: Request, additional: str | None) -> list[str]:
+        if additional is None:
+            return []
+        names = additional.split(";")
+        if "" in names or names != sorted({name.lower() for name in names}):
+            raise self.refuse("additional headers", ArgumentName="AdditionalHeaders", ArgumentValue=additional)
+        if not all(is_sent(request, name) for name in names):
+            raise self.refuse("absent header", ArgumentName="AdditionalHeaders", ArgumentValue=additional)
+        return names
+
+    def _from_oss_query(self, params: dict[str, str]) -> tuple[str, str, str | None, str, str]:
         needed = ("x-oss-signature-version", "x-oss-credential", "x-oss-date", "x-oss-expires", "x-oss-signature")
         if any(not params.get(name) for name in needed) or params["x-oss-signature-version"] != ALGORITHM:
             raise self.refuse("incomplete v4")
@@ -190,16 +209,16 @@ class Oss(SigV4, HmacSha1):
             raise self.refuse("too early")
         if now > (ends := made + timedelta(seconds=int(expires))):
             raise self.refuse("expired v4", **expiry(ends, now))
-        return params["x-oss-credential"], date, params.get("x-oss-additional-headers", ""), params["x-oss-signature"], "query"
+        return params["x-oss-credential"], date, params.get("x-oss-additional-headers"), params["x-oss-signature"], "query"
 
-    def _from_oss_header(self, request: Request, authorization: str) -> tuple[str, str, str, str, str]:
+    def _from_oss_header(self, request: Request, authorization: str) -> tuple[str, str, str | None, str, str]:
         algorithm, _, rest = authorization.partition(" ")
         fields = dict(part.strip().partition("=")[::2] for part in rest.split(","))
         if algorithm != ALGORITHM or not fields.get("Credential") or not fields.get("Signature"):
             raise self.refuse("malformed", ArgumentName="Authorization")
         date = request.headers.get("x-oss-date") or http_date(request.headers.get("Date"), "%Y%m%dT%H%M%SZ")
         self.check_clock(self._time(date), date)
-        return fields["Credential"], date, fields.get("AdditionalHeaders", ""), fields["Signature"], "header"
+        return fields["Credential"], date, fields.get("AdditionalHeaders"), fields["Signature"], "header"
 
     def _time(self, date: str) -> datetime:
         try:
@@ -217,10 +236,9 @@ class Oss(SigV4, HmacSha1):
             raise self.refuse(f"date in {where}", ArgumentName="Credential", ArgumentValue=credential)
 
 
-def canonical_request_v4(request: Request, resource: str, additional: str) -> str:
-    wanted = {name.lower() for name in additional.split(";") if name}
+def canonical_request_v4(request: Request, resource: str, additional: list[str]) -> str:
     headers = {name.lower(): value.strip() for name, value in request.headers.items()} | {"host": request.host}
-    signed = sorted((name, value) for name, value in headers.items() if name.startswith("x-oss-") or name in wanted.union(SIGNED_ANYWAY))
+    signed = sorted((name, value) for name, value in headers.items() if name.startswith("x-oss-") or name in (*additional, *SIGNED_ANYWAY))
     query = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in request.params if name != "x-oss-signature")
     return "\n".join(
         [
@@ -228,7 +246,7 @@ def canonical_request_v4(request: Request, resource: str, additional: str) -> st
             quote(resource, safe="/"),
             "&".join(f"{name}={value}" if value else name for name, value in query),
             "".join(f"{name}:{value}\n" for name, value in signed),
-            ";".join(sorted(wanted)),
+            ";".join(additional),
             request.headers.get("x-oss-content-sha256", "UNSIGNED-PAYLOAD"),
         ]
     )

@@ -83,9 +83,12 @@ class SigV4(XmlStore):
         canonical = canonical_request(request, signature)
         to_sign = "\n".join([ALGORITHM, signature.date, signature.scope, hashlib.sha256(canonical.encode()).hexdigest()])
         expected = hmac.new(signing_key(key.secret, signature.scope), to_sign.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected.encode(), signature.signature.encode()):
+        wrong = "" if hmac.compare_digest(expected.encode(), signature.signature.encode()) else "mismatch"
+        if signature.signed_headers != canonical_names(request, signature):
+            wrong = "mismatch" if all(is_sent(request, name) for name in signature.signed_headers) else "absent header"
+        if wrong:
             raise self.refuse(
-                "mismatch",
+                wrong,
                 AWSAccessKeyId=signature.access_key,
                 SignatureProvided=signature.signature,
                 StringToSign=to_sign,
@@ -304,17 +307,27 @@ class SigV4Body(Body):
 
 def canonical_request(request: Request, signature: Signature) -> str:
     pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in request.params if name != "X-Amz-Signature")
-    headers = "".join(f"{name}:{header_value(request, name)}\n" for name in signature.signed_headers)
+    names = canonical_names(request, signature)
+    headers = "".join(f"{name}:{header_value(request, name)}\n" for name in names)
     return "\n".join(
         [
             request.method,
             quote(unquote(request.path), safe="/-_.~"),
             "&".join(f"{name}={value}" for name, value in pairs),
             headers,
-            ";".join(signature.signed_headers),
+            ";".join(names),
             signature.payload,
         ]
     )
+
+
+def canonical_names(request: Request, signature: Signature) -> list[str]:
+    """The signed headers that were sent, each once, in lower case and in order: the only list that a signature can be made with."""
+    return sorted({name.lower() for name in signature.signed_headers if is_sent(request, name)})
+
+
+def is_sent(request: Request, name: str) -> bool:
+    return name.lower() == "host" or name in request.headers
 
 
 def header_value(request: Request, name: str) -> str:

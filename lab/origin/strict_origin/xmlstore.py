@@ -55,6 +55,13 @@ class Refusal(NamedTuple):
     ec: str = ""  # OSS's number of the cause
 
 
+MISMATCH = Refusal(
+    403,
+    "SignatureDoesNotMatch",
+    "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+)
+
+
 @dataclass
 class Proof:
     """A signature that was verified: whose it is, and of which API."""
@@ -103,11 +110,8 @@ class XmlStore:
         "token missing": Refusal(400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
         "token not needed": Refusal(400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
         "wrong token": Refusal(400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
-        "mismatch": Refusal(
-            403,
-            "SignatureDoesNotMatch",
-            "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
-        ),
+        "mismatch": MISMATCH,
+        "absent header": MISMATCH,
         "expired": Refusal(403, "AccessDenied", "Request has expired"),
         "too early": Refusal(403, "AccessDenied", "Request is not yet valid"),
         "clock ahead": Refusal(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),

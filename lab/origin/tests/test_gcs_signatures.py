@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import google_crc32c
 import pytest
 import requests
-from conftest import Running
+from conftest import BAD_LISTS, Running
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from google.api_core.exceptions import BadRequest, Forbidden, NotFound, PreconditionFailed
@@ -150,22 +150,28 @@ def test_good_signature(tmp_path, name):
     assert store(tmp_path).authorize(received(method, url, headers))[0] == f"models/{key}"
 
 
-def test_names_of_the_parameters_in_lower_case_and_a_region(tmp_path):
-    """As gsutil signs."""
+def by_hand(names, headers):
+    """A request with these signed headers, in this order and case."""
     params = {
         "x-goog-algorithm": "GOOG4-RSA-SHA256",
         "x-goog-credential": f"{READER.email}/20260304/us-east1/storage/goog4_request",
         "x-goog-date": "20260304T120000Z",
         "x-goog-expires": "60",
-        "x-goog-signedheaders": "host",
+        "x-goog-signedheaders": names,
     }
     query = urlencode(params, quote_via=quote)
-    canonical = f"GET\n/models/a.mar\n{query}\nhost:storage.googleapis.com\n\nhost\nUNSIGNED-PAYLOAD"
+    values = {"host": "storage.googleapis.com"} | headers
+    lines = "".join(f"{name}:{values.get(name.lower(), '')}\n" for name in dict.fromkeys(names.split(";")))
+    canonical = f"GET\n/models/a.mar\n{query}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     to_sign = f"GOOG4-RSA-SHA256\n20260304T120000Z\n20260304/us-east1/storage/goog4_request\n{digest}"
     signature = READER.signer.sign_bytes(to_sign).hex()
-    url = f"https://storage.googleapis.com/models/a.mar?{query}&x-goog-signature={signature}"
-    assert store(tmp_path).authorize(received("GET", url))[0] == "models/a.mar"
+    return received("GET", f"https://storage.googleapis.com/models/a.mar?{query}&x-goog-signature={signature}", headers)
+
+
+def test_names_of_the_parameters_in_lower_case_and_a_region(tmp_path):
+    """As gsutil signs."""
+    assert store(tmp_path).authorize(by_hand("host", {}))[0] == "models/a.mar"
 
 
 # -- what is almost right is not -----------------------------------------------------------------------------------------
@@ -219,6 +225,15 @@ TAMPERED = {
 def test_tampered(tmp_path, name):
     method, url, expected = TAMPERED[name]
     assert refused(store(tmp_path), received(method, url)) == expected
+
+
+@pytest.mark.parametrize("names", ["host;range", *BAD_LISTS])
+def test_signed_headers_are_sorted_and_sent_and_named_once(tmp_path, names):
+    request = by_hand(names, {"range": "bytes=0-9"})
+    if names in BAD_LISTS:
+        assert refused(store(tmp_path), request) == MALFORMED
+    else:
+        assert store(tmp_path).authorize(request)
 
 
 def test_headers_of_google_must_be_signed_and_match(tmp_path):

@@ -15,7 +15,7 @@ import requests
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from conftest import OBS_KEYS, ODD_KEYS, changed, received, refused
+from conftest import BAD_LISTS, OBS_KEYS, ODD_KEYS, changed, listed, received, refused
 from obs import CompleteMultipartUploadRequest, CompletePart, ObsClient, PutObjectHeader
 from strict_origin.messages import StoreError
 from strict_origin.objects import Objects
@@ -380,6 +380,16 @@ def test_sdk_publishes_reads_and_deletes(origin, signature, negotiate, tmp_path)
     assert one.deleteObject("models", key).status == 204
     missing = one.getObject("models", key, loadStreamInMemory=True)
     assert (missing.status, missing.errorCode) == (404, "NoSuchKey")
+
+
+@pytest.mark.parametrize("names", ["host;range", *BAD_LISTS])
+def test_signed_headers_are_sorted_and_sent_and_named_once(tmp_path, names):
+    address = "https://models.obs.cn-north-4.myhuaweicloud.com/a.mar"
+    request = listed(address, names, "HUAWEIREADER", "reader-secret", REGION, tidy=True)
+    if names in BAD_LISTS:
+        assert refused(store(tmp_path), request) == (403, "SignatureDoesNotMatch")
+    else:
+        assert store(tmp_path).authorize(request)
 
 
 @pytest.mark.parametrize("signature", ["obs", "v4"])

@@ -13,7 +13,7 @@ import pytest
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from conftest import KEYS, ODD_KEYS, changed, received, refused
+from conftest import BAD_LISTS, KEYS, ODD_KEYS, changed, listed, received, refused
 from strict_origin.messages import StoreError
 from strict_origin.objects import Objects
 from strict_origin.s3 import S3
@@ -135,6 +135,27 @@ def test_unsigned_amz_header_is_refused_and_a_range_is_not(tmp_path):
     one = store(tmp_path)
     assert one.authorize(received("GET", presigned(), {"Range": "bytes=0-0"}))
     assert refused(one, received("GET", presigned(), {"x-amz-meta-a": "1"})) == (403, "AccessDenied")
+
+
+@pytest.mark.parametrize("tidy", [False, True])
+@pytest.mark.parametrize("names", ["host;range", *BAD_LISTS])
+def test_signed_headers_are_sorted_and_sent_and_named_once(tmp_path, names, tidy):
+    config = {"region": "us-east-1", "buckets": ["models"], "keys": KEYS}
+    one = S3(config, Objects(tmp_path))
+    request = listed("https://models.s3.us-east-1.amazonaws.com/a.mar", names, "AKIAREADER", "reader-secret", "us-east-1", tidy)
+    if names in BAD_LISTS:
+        assert refused(one, request) == SAME
+    else:
+        assert one.authorize(request)
+
+
+def test_signed_headers_in_the_header(tmp_path):
+    one = store(tmp_path)
+    request = header_signed()
+    names = request.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+    for wrong in (";".join(reversed(names.split(";"))), f"{names};{names.rpartition(';')[2]}", names.replace("host", "Host")):
+        headers = dict(request.headers) | {"Authorization": request.headers["Authorization"].replace(names, wrong)}
+        assert refused(one, received("PUT", request.url, headers))[0] == 403
 
 
 @pytest.mark.parametrize("where", ["models.s3.us-east-1.amazonaws.com/b.mar", "other.s3.us-east-1.amazonaws.com/a.mar"])
