@@ -436,7 +436,10 @@ def fleet(run, origin, stores, certificate, tmp_path):
     def play(store):
         # The origin has one set of objects, so each store gets its own keys.
         artifacts = [{"archive": archive, "object": f"{store.name}/demo.mar"}, {"src": "notes.txt", "object": f"{store.name}/notes.txt"}]
-        variables = {"modelfleet_storage": store.storage, "modelfleet_publish_credentials": store.credentials}
+        variables = {"modelfleet_storage": copy.deepcopy(store.storage), "modelfleet_publish_credentials": store.credentials}
+        if store.name == "gcs":  # a key file may also be a mapping
+            block = variables["modelfleet_storage"]["gcs"]
+            block["service_account_json"] = json.loads(block["service_account_json"])
         variables = {**common, **variables, "modelfleet_artifacts": artifacts}
         return {"ansible.builtin.import_playbook": "modelfleet.serving.publish", "vars": variables}
 

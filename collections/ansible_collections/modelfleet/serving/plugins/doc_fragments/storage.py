@@ -91,8 +91,8 @@ options:
             type: str
             required: true
           service_account_json:
-            description: The key file of a service account, as text.
-            type: str
+            description: The content of a service account's key file, as text or as the mapping that it is.
+            type: json
           service_account_file:
             description:
               - Absolute path of the key file of a service account, on the machine that uses the key.
@@ -255,8 +255,8 @@ options:
         type: dict
         suboptions:
           service_account_json:
-            description: The key file of a service account, as text.
-            type: str
+            description: The content of a service account's key file, as text or as the mapping that it is.
+            type: json
           service_account_file:
             description: Absolute path of the key file of a service account, on the machine where the module runs.
             type: path

@@ -26,6 +26,8 @@ A client that publishes uses these attributes. All stores: ``endpoint_url`` (sch
 
 from __future__ import annotations
 
+import json
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
@@ -46,6 +48,17 @@ class StorageModule(AnsibleModule):
     def _log_invocation(self):
         """Note nothing in this machine's journal: the options stand there as Python shows them, and a secret with quotes, backslashes
         or line ends, as in a service account's key, is then another text than the one that Ansible masks."""
+
+    def _load_params(self):
+        super()._load_params()
+        for option in ("storage", "credentials"):
+            if isinstance(self.params.get(option), dict):
+                self.params[option] = _with_account_as_text(self.params[option])
+
+    def _return_formatted(self, kwargs):
+        """Return no options: under a name that is misspelt, or of another type than it must have, a secret is not masked in them."""
+        kwargs["invocation"] = {}
+        super()._return_formatted(kwargs)
 
 
 def storage_argument_spec():
@@ -99,10 +112,24 @@ def _chosen(storage):
 
 def store_from_unchecked(storage):
     """The store that a variable describes, for plugins on the controller, which have no argument spec of their own."""
-    result = ArgumentSpecValidator({"storage": storage_argument_spec()}).validate({"storage": _plain(storage)})
+    storage = _plain(storage)
+    if isinstance(storage, dict):
+        storage = _with_account_as_text(storage)
+    result = ArgumentSpecValidator({"storage": storage_argument_spec()}).validate({"storage": storage})
     if result.error_messages:
         raise ModelFleetError("Failed to read the storage description: {}.".format("; ".join(result.error_messages)))
     return store_from(result.validated_parameters["storage"])
+
+
+def _with_account_as_text(storage):
+    """A copy with a service account that is a mapping as the text of its file.
+
+    Ansible takes either, but of a mapping it masks every word: the project's name, and the service_account in the name of the option.
+    """
+    gcs = storage.get("gcs")
+    if not isinstance(gcs, dict) or not isinstance(gcs.get("service_account_json"), dict):
+        return storage
+    return {**storage, "gcs": {**gcs, "service_account_json": json.dumps(gcs["service_account_json"])}}
 
 
 def _plain(value):

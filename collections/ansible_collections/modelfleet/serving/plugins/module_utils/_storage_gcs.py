@@ -29,7 +29,7 @@ class GCSStore(BaseStore):
     name = "gcs"
     title = "GCS"
     CREDENTIALS = {
-        "service_account_json": {"type": "str", "no_log": True},
+        "service_account_json": {"type": "json", "no_log": True},
         "service_account_file": {"type": "path"},
         "endpoint": {"type": "str"},
     }

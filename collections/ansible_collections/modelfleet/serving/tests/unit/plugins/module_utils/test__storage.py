@@ -356,6 +356,12 @@ def test_a_service_account_that_is_text_goes_into_a_file_of_its_own():
     assert [name for name in STORES if name != "gcs" and store(name).side_file] == []
 
 
+def test_a_service_account_may_be_a_mapping():
+    assert store("gcs", service_account_json=ACCOUNT).presign("GET", "a", 60, now=NOW) == store("gcs").presign("GET", "a", 60, now=NOW)
+    with pytest.raises(ModelFleetError, match="storage.gcs.service_account_json: its type is not service_account"):
+        store("gcs", service_account_json={**ACCOUNT, "type": "authorized_user"})
+
+
 def test_a_service_account_file_is_read_only_where_it_is_used(tmp_path):
     path = tmp_path / "reader.json"
     one = store_from_file(path)

@@ -11,6 +11,7 @@ import os
 import shutil
 
 import pytest
+from ansible.module_utils.common import parameters
 from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import Found, MissingLibrary, Refusal, Taken
 from ansible_collections.modelfleet.serving.plugins.modules import storage_object
 
@@ -293,6 +294,50 @@ def test_what_the_store_says_is_one_sentence(publish, bucket, step, options, ver
     place = "s3://models/models/a.mar at https://s3.us-east-1.amazonaws.com"
     assert result["failed"] and result["msg"] == "Failed to {} {}: permission is denied (403). Allow it.".format(verb, place)
     assert "exception" not in result
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"storage": {"s3": {"bucket": "models", "access_key": "a", "secretkey": SECRET}}},
+        {"storage": {"s3": {"bucket": "models", "access_key": "a", "secret_key": {"value": SECRET}}, "oss": SECRET}},
+        {"storage": {"http": {"url": "https://files.example.com", "headers": {"X-Key": SECRET}}}},
+        {"storage": {"http": {"url": "https://files.example.com", "headers": ["X-Key: " + SECRET]}}},
+        {"storage": {"http": {"url": "https://files.example.com", "headers": [{"name": "X-Key", "valeu": SECRET}]}}},
+        {"storage": {"http": {"url": "https://files.example.com", "headers": [{"X-Key": SECRET}]}}},
+        {"storage": "s3: {secret_key: " + SECRET + "}"},
+        {"storage": {"s3": SECRET}},
+        {"credentials": [{"s3": {"secret_key": SECRET}}]},
+        {"credentials": {"s3": {"access_key": "a", "secret_key": SECRET, "token": SECRET}}},
+        {"secret_key": SECRET},
+        {},
+    ],
+)
+def test_no_result_shows_the_options(publish, bucket, changes):
+    """Not even those of a task that failed because it has a secret in another place than where one is expected."""
+    # Newer versions of Ansible ask for the options when they want them.
+    wanted = {"_ansible_inject_invocation": True} if "inject_invocation" in parameters.PASS_VARS else {}
+    result = publish(**changes, **wanted)
+    assert bool(result.get("failed")) == bool(changes) and "_ansible" not in result.get("msg", "")
+    assert result["invocation"] == {}
+
+
+def test_a_service_account_that_is_a_mapping(publish, bucket, monkeypatch):
+    monkeypatch.setattr(storage_object, "CLIENTS", {"gcs": bucket})
+    key = "-----BEGIN PRIVATE" + " KEY-----\n{}\n-----END PRIVATE KEY-----\n".format(SECRET)
+    account = {"type": "service_account", "project_id": "models", "client_email": "a@b.iam.example.com", "private_key": key}
+    for given in account, json.dumps(account):
+        bucket.objects.clear()
+        result = publish(storage={"gcs": {"bucket": "models", "service_account_json": given}}, credentials=None)
+        assert result["changed"] and result["object"] == "gs://models/models/a.mar", result
+        assert bucket.made_with[0].service_account == account
+    account["type"] = "authorized_user"
+    for options in (
+        {"storage": {"gcs": {"bucket": "models", "service_account_json": account}}, "credentials": None},
+        {"storage": {"gcs": {"bucket": "models", "service_account_file": "/a"}}, "credentials": {"gcs": {"service_account_json": account}}},
+    ):
+        place = "{}.gcs.service_account_json".format("credentials" if options["credentials"] else "storage")
+        assert publish(**options)["msg"].startswith("Failed to use {}: its type is not service_account. ".format(place))
 
 
 def test_the_library_that_is_missing_is_said(publish, monkeypatch):
