@@ -12,6 +12,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
 
@@ -183,6 +184,19 @@ def test_sample_inventory_names_only_real_options():
         named = re.findall(r"^(?:# )?([a-z]\w*):(?: |$)", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert named, path.name
         assert set(named) - options == set(), path.name
+
+
+@pytest.mark.parametrize(("timeout", "expiry"), [(None, 3600), (10, 60), (30, 60), (302400, 604800), (10**6, 604800)])
+def test_a_signed_url_lives_as_long_as_the_stores_allow(timeout, expiry):
+    """However long a run waits for a model."""
+    default = load(COLLECTION / "roles/endpoint_plugin/defaults/main.yml")["endpoint_plugin_url_expiry"]
+    variables = {} if timeout is None else {"torchserve_models_timeout": timeout}
+    assert jinja2.Template(default).render(variables) == str(expiry)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
+def test_a_role_shows_an_example(role):
+    assert "\n```" in (role / "README.md").read_text(encoding="utf-8")
 
 
 # The parts are joined here, so that this file passes its own test.
