@@ -22,7 +22,7 @@ options:
             type: str
             required: true
           region:
-            description: Region of the bucket.
+            description: Region of the bucket. With an endpoint whatever that store calls it.
             type: str
             default: us-east-1
           endpoint:
@@ -152,7 +152,7 @@ options:
             required: true
           endpoint:
             description:
-              - URL of another server than C(https://obs.<region>.myhuaweicloud.com), without path and query.
+              - URL of another server than C(https://obs.<region>.myhuaweicloud.com), C(.eu) for V(eu-west-101). Without path and query.
             type: str
           path_style:
             description:

@@ -52,7 +52,8 @@ options:
       - Where Ansible runs the module on the controller itself, it shows these lines on the terminal without this option.
     type: path
   ca_path:
-    description: CA bundle in PEM to trust instead of the one that the store's library brings along.
+    description:
+      - CA bundle in PEM to trust instead of the one that the store's library brings along, for a plain HTTP server that of this machine.
     type: path
   validate_certs:
     description: Whether the store's certificate is verified.

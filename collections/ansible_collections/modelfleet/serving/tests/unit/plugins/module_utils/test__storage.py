@@ -358,7 +358,7 @@ def test_a_service_account_that_is_text_goes_into_a_file_of_its_own():
 
 def test_a_service_account_may_be_a_mapping():
     assert store("gcs", service_account_json=ACCOUNT).presign("GET", "a", 60, now=NOW) == store("gcs").presign("GET", "a", 60, now=NOW)
-    with pytest.raises(ModelFleetError, match="storage.gcs.service_account_json: its type is not service_account"):
+    with pytest.raises(ModelFleetError, match=r"storage\.gcs\.service_account_json: its type is not service_account"):
         store("gcs", service_account_json={**ACCOUNT, "type": "authorized_user"})
 
 
