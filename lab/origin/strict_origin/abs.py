@@ -30,6 +30,7 @@ from .reading import byte_range, object_headers
 
 SKEW = timedelta(minutes=15)
 OLDEST, NEWEST = "2018-11-09", "2026-10-06"  # versions of the service that are played
+SCOPED = "2020-12-06"  # the first version that signs the encryption scope
 PERMISSIONS = "racwdxyltmfeopi"  # in the order in which a signature must name them
 SAS_TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d")
 RANGE = re.compile(r"bytes=\d+-\d*")  # Azure has no ranges that count from the end
@@ -220,6 +221,8 @@ class Abs:
             and order == sorted(set(order))
             and params.get("spr", "https") in ("https", "https,http")
             and "skoid" not in params
+            # Older versions know no encryption scope, and their signatures do not cover it.
+            and ("ses" not in params or version >= SCOPED)
         )
         expiry, start = sas_time(params["se"]), sas_time(params["st"]) if "st" in params else None
         if not well_formed or expiry is None or ("st" in params and start is None):
@@ -439,7 +442,7 @@ def sas_string(target: Target, params: dict[str, str]) -> str:
     place = f"/blob/{target.account}/{target.container}" + (f"/{target.blob}" if params["sr"] == "b" else "")
     fields = [params.get("sp", ""), params.get("st", ""), params.get("se", ""), place]
     fields += [params.get(name, "") for name in ("si", "sip", "spr", "sv", "sr", "snapshot")]
-    if params["sv"] >= "2020-12-06":
+    if params["sv"] >= SCOPED:
         fields.append(params.get("ses", ""))
     return "\n".join(fields + [params.get(name, "") for name in ("rscc", "rscd", "rsce", "rscl", "rsct")])
 
