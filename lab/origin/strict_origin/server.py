@@ -187,9 +187,10 @@ class Handler(BaseHTTPRequestHandler):
                     break
                 if fault and fault.change and stream.tell() == part.start + len(block) and part.start == 0:
                     block = bytes([block[0] ^ 0xFF]) + block[1:]
+                # Before the write: whoever has the last byte finds it counted.
+                self.origin.counters.sent(part.item.name, client, len(block))
                 self.wfile.write(block)
                 self.wfile.flush()
-                self.origin.counters.sent(part.item.name, client, len(block))
                 left -= len(block)
                 if slow:
                     time.sleep(len(block) / slow)
