@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import yaml
@@ -194,10 +195,10 @@ INVENTORIES = {
 def preflight(run, tmp_path):
     """Run the first play of a site against an inventory without real hosts: a module that runs at all fails in another way."""
 
-    def run_preflight(variables, groups=None):
+    def run_preflight(variables, groups=None, python="/nonexistent/python", **environment):
         inventory = {
             "all": {
-                "vars": {"ansible_connection": "local", "ansible_python_interpreter": "/nonexistent/python", "ansible_become": False},
+                "vars": {"ansible_connection": "local", "ansible_python_interpreter": python, "ansible_become": False},
                 "children": {
                     group: {"hosts": {host: {"modelfleet_address": address} if address else {} for host, address in hosts.items()}}
                     for group, hosts in {**HOSTS, **(groups or {})}.items()
@@ -206,9 +207,8 @@ def preflight(run, tmp_path):
         }
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
         (tmp_path / "vars.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
-        finished = run(
-            "ansible-playbook", "-vvv", "--diff", "-i", tmp_path / "hosts.yml", "playbooks/preflight.yml", "-e", f"@{tmp_path / 'vars.yml'}"
-        )
+        inputs = ["-i", tmp_path / "hosts.yml", "-e", f"@{tmp_path / 'vars.yml'}"]
+        finished = run("ansible-playbook", "-vvv", "--diff", *inputs, "playbooks/preflight.yml", **environment)
         # The output is wrapped for the eye.
         return finished.returncode, " ".join(finished.stdout.split())
 
@@ -259,3 +259,11 @@ def test_good_variables_reach_the_hosts(preflight, store):
     assert code != 0
     assert "/nonexistent/python" in output
     assert SECRET not in output
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+def test_the_clock_is_right_in_every_zone(preflight, zone):
+    _code, output = preflight(GOOD, python="{{ ansible_playbook_python }}", TZ=zone)
+    offsets = [float(offset) for offset in re.findall(r"offset_s: (\S+)", output)]
+    assert len(offsets) >= 4 and max(map(abs, offsets)) < 30
+    assert "The clock differs" not in output

@@ -99,7 +99,7 @@ EXAMPLES = r"""
 - name: Check a GPU host before the first change
   modelfleet.serving.preflight_info:
     gpu: true
-    controller_epoch: "{{ now(utc=true).timestamp() }}"
+    controller_epoch: "{{ (now(utc=true) - '1970-01-01' | to_datetime('%Y-%m-%d')).total_seconds() }}"
     ports:
       - {port: 4000, unit: dfdaemon.service}
       - {port: 8080, address: 127.0.0.1, unit: torchserve.service}
