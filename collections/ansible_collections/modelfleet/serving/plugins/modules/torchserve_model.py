@@ -352,7 +352,8 @@ class ModelManager:
         if found != wanted:
             raise ModelFleetError(
                 f"Refused {title(model)}: it is registered with other content at {self.place}, where it serves {found}, and sha256 "
-                f"{model['sha256']} would be {wanted}. Nothing was changed; run rollout, or publish the new content under a new version."
+                f"{model['sha256']} would be {wanted}. Nothing was changed: a rollout "
+                "needs a new version, so publish the new content under one, or remove this one (state: absent) first."
             )
         recorded = self.record.models.get((model["name"], model["version"]), {}).get("params", {})
         for key in PARAMS:

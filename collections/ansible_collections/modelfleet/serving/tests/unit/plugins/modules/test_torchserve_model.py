@@ -114,7 +114,7 @@ def test_other_content_is_refused_before_any_change(fake, apply):
     result = apply({**DEMO, "name": "other"}, DEMO)
     assert result["failed"]
     assert "registered with other content" in result["msg"]
-    assert "run rollout" in result["msg"]
+    assert "publish the new content under one, or remove this one (state: absent) first." in result["msg"]
     assert not fake.changes()
 
 
