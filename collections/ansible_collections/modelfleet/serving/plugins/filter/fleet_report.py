@@ -14,7 +14,7 @@ description:
 positional: _input
 options:
   _input:
-    description: The results of the GPU hosts, by host. A host without a result was not checked.
+    description: The results of the GPU hosts, by host. A host without a result failed before, or was not asked.
     type: dict
     required: true
   models:
@@ -26,8 +26,18 @@ options:
     description:
       - What each seed peer had taken before and after the registration, by host, as C(before) and C(after) with the bytes by source.
       - Without one of the two the bytes from the origin are not known.
+      - C(problem) says why a seed peer is not healthy.
     type: dict
     default: {}
+  schedulers:
+    description: How each scheduler is, by host. C(problem) says why it does not answer.
+    type: dict
+    default: {}
+  asked:
+    description: All hosts of this run. One of them without a result is a problem.
+    type: list
+    elements: str
+    default: []
 author:
   - ModelFleet developers (@modelfleet)
 seealso:
@@ -53,8 +63,12 @@ _value:
       description: What is wrong, one sentence each.
       type: list
       elements: str
+    failed:
+      description: GPU hosts of this run without a result.
+      type: list
+      elements: str
     not_checked:
-      description: Hosts without a result.
+      description: GPU hosts that are not part of this run.
       type: list
       elements: str
     rows:
@@ -69,15 +83,22 @@ _value:
       type: dict
 """
 
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import model_file
+
 SOURCES = ("origin", "remote_peer", "local_peer")
 
 
-def fleet_report(results, models, seeds=None):
+def fleet_report(results, models, seeds=None, schedulers=None, asked=()):
     present = [model for model in models if model.get("state", "present") == "present"]
-    rows, problems, not_checked = [], [], []
+    seeds, schedulers = seeds or {}, schedulers or {}
+    silent = [host for host, result in results.items() if not result]
+    rows, problems = [], []
+    for host, result in {**schedulers, **seeds}.items():
+        problems.extend(_not_healthy(host, result, asked))
+    problems.extend(f"{host}: nothing is known of it; see where it failed in this run" for host in silent if host in asked)
     for host, result in results.items():
         if not result:
-            not_checked.append(host)
             continue
         problems.extend(f"{host}: {message}" for message in result.get("problems", []))
         registrations = {(one["name"], str(one["version"])): one for one in result.get("registrations", [])}
@@ -92,15 +113,24 @@ def fleet_report(results, models, seeds=None):
     return {
         "ok": not problems,
         "problems": problems,
-        "not_checked": not_checked,
+        "failed": [host for host in silent if host in asked],
+        "not_checked": [host for host in silent if host not in asked],
         "rows": rows,
-        "seeds": seeds or {},
-        "origin": _origin(rows, seeds or {}),
+        "seeds": seeds,
+        "origin": _origin(rows, seeds),
     }
 
 
+def _not_healthy(host, result, asked):
+    """Of a host that serves no models: what it says of itself, or that it said nothing."""
+    if result.get("problem"):
+        yield f"{host}: {result['problem']}"
+    elif host in asked and "problem" not in result:
+        yield f"{host}: nothing is known of it; see where it failed in this run"
+
+
 def _not_served(host, present, served):
-    """Models that TorchServe does not have, or not with all workers. ``served`` is None where it was not asked."""
+    """Where TorchServe differs from the list of models. ``served`` is None where it was not asked."""
     if served is None:
         return
     by_key = {(one["name"], str(one["version"])): one for one in served}
@@ -109,8 +139,17 @@ def _not_served(host, present, served):
         one = by_key.get((model["name"], str(model["version"])))
         if one is None:
             yield f"{label} is not served; run modelfleet.serving.site"
+            continue
+        file = model_file(model["name"], model["version"], model["sha256"])
+        if one["file"] != file:
+            yield f"{label} is served from {one['file']} instead of {file}; remove it (state: absent) and run modelfleet.serving.site"
+        workers = int(model.get("workers", 1))
+        if one["workers"] < workers:
+            yield f"{label} has {one['workers']} of {workers} workers; run modelfleet.serving.site"
         elif one["workers_ready"] < one["workers"]:
             yield f"{label} has {one['workers_ready']} of {one['workers']} workers READY; see journalctl -u torchserve"
+        if boolean(model.get("default", False)) and not one["default"]:
+            yield f"{label} is not the default version; run modelfleet.serving.site"
 
 
 def _row(host, key, registration, check):
@@ -136,7 +175,8 @@ def _origin(rows, seeds):
         sizes[key] = max(sizes.get(key, 0), sum(row["bytes"].values()))
     from_seeds = [_taken(seed) for seed in seeds.values()]
     total = sum(sizes.values())
-    sent = None if None in from_seeds else sum(row["bytes"]["origin"] for row in moved) + sum(from_seeds)
+    # The counters of a seed peer that also serves have its models in them.
+    sent = None if None in from_seeds else sum(row["bytes"]["origin"] for row in moved if row["host"] not in seeds) + sum(from_seeds)
     return {"bytes": sent, "model_bytes": total, "ratio": round(sent / total, 4) if total and sent is not None else None}
 
 

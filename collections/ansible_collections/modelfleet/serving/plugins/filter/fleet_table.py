@@ -12,6 +12,7 @@ description:
   - Turns a report of P(modelfleet.serving.fleet_report#filter) into a table, with the bytes from the origin below it.
   - The columns say how long the registration and the first answer took, whether the answer was the known one,
     and how many bytes came from the origin, from other peers and from the host's own piece store.
+  - What is wrong follows, a line each.
 positional: _input
 options:
   _input:
@@ -48,11 +49,13 @@ RIGHT = (3, 4, 6, 7, 8)
 
 def fleet_table(report):
     table = [HEADER, *(_cells(row) for row in report["rows"])]
-    table.extend((host, "-", "-", "-", "-", "unchecked", "-", "-", "-") for host in report["not_checked"])
+    table.extend((host, "-", "-", "-", "-", ANSWERS[False], "-", "-", "-") for host in report["failed"])
+    table.extend((host, "-", "-", "-", "-", ANSWERS[None], "-", "-", "-") for host in report["not_checked"])
     widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADER))]
     lines = ["  ".join(_align(text, column, widths[column]) for column, text in enumerate(cells)).rstrip() for cells in table]
     lines.insert(1, "-" * max(len(line) for line in lines))
-    return [*lines, "", _origin_line(report["origin"])]
+    problems = ["", "Wrong:", *report["problems"]] if report["problems"] else []
+    return [*lines, "", _origin_line(report["origin"]), *problems]
 
 
 def _align(text, column, width):

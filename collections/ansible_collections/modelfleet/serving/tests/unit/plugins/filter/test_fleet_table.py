@@ -27,8 +27,9 @@ def row(**options):
     }
 
 
-def report(*rows, not_checked=(), **origin):
-    return {"rows": list(rows), "not_checked": list(not_checked), "origin": {"bytes": 0, "model_bytes": 0, "ratio": None, **origin}}
+def report(*rows, failed=(), not_checked=(), problems=(), **origin):
+    origin = {"bytes": 0, "model_bytes": 0, "ratio": None, **origin}
+    return {"rows": list(rows), "failed": failed, "not_checked": not_checked, "problems": problems, "origin": origin}
 
 
 def test_table():
@@ -43,6 +44,12 @@ def test_table():
         "",
         "The origin sent 65.0 MiB for models of 64.0 MiB: 1.02 times their size.",
     ]
+
+
+def test_what_is_wrong_follows():
+    lines = fleet_table(report(row(), failed=["gpu-2"], problems=["gpu-2: nothing is known of it"]))
+    assert "FAILED" in lines[3] and lines[3].startswith("gpu-2 ")
+    assert lines[-3:] == ["", "Wrong:", "gpu-2: nothing is known of it"]
 
 
 def test_a_model_that_was_not_asked():
