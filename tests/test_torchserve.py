@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The environment that TorchServe runs from is whole or is not used."""
+"""The environment that TorchServe runs from is whole or is not used, and no password for an index comes into it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 ROLE = Path(__file__).resolve().parent.parent / "collections/ansible_collections/modelfleet/serving/roles/torchserve"
+SECRET = "cGxhbnRlZC1zZWNyZXQ"
+URL = f"https://reader:{SECRET}@pypi.example.com/simple"
 FLEET = {
     "modelfleet_address": "10.0.0.1",
     "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "a", "secret_key": "s"}},
@@ -126,3 +128,38 @@ def test_a_restart_is_owed(run, tmp_path, case):
     compared = play(run, tmp_path, variables, tasks=[compare])
     assert compared.returncode == 0, compared.stdout
     assert (" changed=0 " in compared.stdout) == (case == "as installed"), compared.stdout
+
+
+# Nothing can be changed: the first module that runs at all finds no Python.
+NO_PYTHON = {"ansible_python_interpreter": "/nonexistent/python", "ansible_become": False}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"torchserve_pip_index_url": URL},
+        {"torchserve_pip_index_url": f"https://{SECRET}@pypi.example.com/simple"},
+        {"torchserve_torch_index_url": URL},
+        {"torchserve_torch": f"torch @ {URL}/torch-2.6.0-py3-none-any.whl"},
+        {"torchserve_pip_packages": ["PyYAML", f"git+{URL}/handlers.git@v1"]},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_a_password_in_a_url_is_refused(run, tmp_path, variables):
+    refused = play(run, tmp_path, {**NO_PYTHON, **variables}, roles=["modelfleet.serving.torchserve"], options=["-vvv", "--diff"])
+    output = " ".join(refused.stdout.split())
+    assert refused.returncode != 0
+    assert "has a user or a password in a URL" in output and "/root/.netrc" in output, refused.stdout
+    assert SECRET not in output
+    assert "/nonexistent/python" not in output, "a module was run"
+
+
+def test_other_urls_reach_the_hosts(run, tmp_path):
+    variables = {
+        "torchserve_pip_index_url": "https://pypi.example.com/simple",
+        "torchserve_torch": "torch @ https://files.example.com/torch-2.6.0-py3-none-any.whl",
+        "torchserve_pip_packages": ["git+https://files.example.com/handlers.git@v1", "git+ssh://git@files.example.com/handlers.git"],
+    }
+    tried = play(run, tmp_path, {**NO_PYTHON, **variables}, roles=["modelfleet.serving.torchserve"], options=["-vvv"])
+    assert tried.returncode != 0
+    assert "/nonexistent/python" in tried.stdout, tried.stdout
