@@ -16,6 +16,8 @@ DIGEST = "9f" * 32
 GOOD = {
     "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "reader", "secret_key": SECRET}},
     "modelfleet_models": [{"name": "resnet50", "version": "1.0", "object": "models/resnet50.mar", "sha256": DIGEST}],
+    "dragonfly_scheduler_release_sha256": DIGEST,
+    "dfdaemon_release_sha256": DIGEST,
 }
 STORES = {
     "oss": {"bucket": "models", "region": "cn-hangzhou", "access_key_id": "reader", "access_key_secret": SECRET},
@@ -164,6 +166,38 @@ VARIABLES = {
         lambda variables: model(variables, object="/models/resnet50.mar"),
         ["The object of the model resnet50 1.0 is not a plain key ('/models/resnet50.mar'); leave out outer and double slashes"],
     ),
+    "release archives without a sha256": (
+        lambda variables: variables.update(dragonfly_scheduler_release_sha256="", dfdaemon_release_sha256="9f2c"),
+        [
+            "The dragonfly_scheduler_release_sha256 is missing; write what sha256sum prints for an archive of the scheduler that you",
+            "(On scheduler-1.)",
+            "The dfdaemon_release_sha256 is not 64 hexadecimal digits ('9f2c'); write what sha256sum prints",
+            "(On seed-1, gpu-1, gpu-2.)",
+        ],
+    ),
+    "a release archive that nobody named": (
+        lambda variables: variables.pop("dfdaemon_release_sha256"),
+        ["The dfdaemon_release_sha256 is missing; write what"],
+    ),
+    "unknown and refused keys of the daemons": (
+        lambda variables: variables.update(
+            dragonfly_scheduler_config={"server": {"prot": 8003}},
+            dragonfly_scheduler_dynconfig={"x": 1},
+            dfdaemon_config={"proxy": {"server": {"basicAuth": {"username": "x", "password": SECRET}}}},
+            torchserve_config={"job_queue_sizes": 10, "keystore_pass": SECRET},
+        ),
+        [
+            "The key server.prot in dragonfly_scheduler_config is not a key of scheduler; did you mean server.port?",
+            "The key x in dragonfly_scheduler_dynconfig is not a key of scheduler_dynconfig",
+            "The key proxy.server.basicAuth in dfdaemon_config must not be set: ",
+            "The key job_queue_sizes in torchserve_config is not a key of TorchServe 0.12.0; did you mean job_queue_size?",
+            "The key keystore_pass in torchserve_config would be a secret in clear",
+        ],
+    ),
+    "a TorchServe that is not known": (
+        lambda variables: variables.update(torchserve_version="0.13.0"),
+        ["The torchserve_version is not one that is known ('0.13.0'); write 0.11.1 or 0.12.0, in quotes."],
+    ),
     "a check file that is not there": (
         lambda variables: model(variables, check={"input_file": "cat.json", "expected_file": "cat.expected.json"}),
         [
@@ -259,6 +293,21 @@ def test_good_variables_reach_the_hosts(preflight, store):
     assert code != 0
     assert "/nonexistent/python" in output
     assert SECRET not in output
+
+
+def test_settings_that_are_right_reach_the_hosts(preflight):
+    """Also one that names a variable of its role, which is not known yet."""
+    settings = {
+        "torchserve_config": {"inference_address": "http://127.0.0.1:{{ torchserve_inference_port }}", "job_queue_size": 10},
+        "dfdaemon_config": {
+            "seedPeer": {"type": "{{ 'super' if dfdaemon_seed_peer else 'normal' }}"},
+            "download": {"bandwidthLimit": "{{ speed }}"},
+        },
+        "speed": "1GiB",
+    }
+    code, output = preflight({**GOOD, **settings})
+    assert code != 0
+    assert "/nonexistent/python" in output
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])

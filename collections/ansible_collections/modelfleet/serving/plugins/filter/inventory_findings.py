@@ -32,6 +32,16 @@ options:
   storage:
     description: The storage description, keyed by the store's type, as in O(modelfleet.serving.endpoint_config#module:storage).
     type: dict
+  settings:
+    description:
+      - Variables of the other roles that concern the host, under their own names, such as C(dfdaemon_config).
+      - A value that needs a variable which is not known yet is left to its role.
+    type: dict
+    default: {}
+  hosts:
+    description: What was found for each host, by host. A sentence that several hosts share is returned once and names some of them.
+    type: dict
+    default: {}
 author:
   - ModelFleet developers (@modelfleet)
 """
@@ -53,11 +63,20 @@ import ipaddress
 import os
 import re
 
+from ansible.errors import AnsibleError
+from ansible_collections.modelfleet.serving.plugins.module_utils import _dragonfly_config, _torchserve_config
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
+from jinja2.exceptions import UndefinedError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
+COMPONENTS = {
+    "dragonfly_scheduler_config": "scheduler",
+    "dragonfly_scheduler_dynconfig": "scheduler_dynconfig",
+    "dfdaemon_config": "dfdaemon",
+}
 SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 
 
@@ -137,6 +156,62 @@ def storage_findings(storage):
         yield str(exc)
 
 
+def settings_findings(settings):
+    """Yield what the modules of the other roles would refuse."""
+    settings = _readable(settings)
+    for variable, program in RELEASES.items():
+        value = settings.get(variable)
+        if variable in settings and not SHA256.match(str(value).lower()):
+            wrong = f"is not 64 hexadecimal digits ('{value}')" if value else "is missing"
+            yield f"The {variable} {wrong}; write what sha256sum prints for an archive of {program} that you trust."
+    for variable, component in COMPONENTS.items():
+        config = settings.get(variable) or {}
+        if component == "dfdaemon" and isinstance(config, dict) and isinstance(config.get("seedPeer", {}), dict):
+            # What the role says of itself, without which a part of this block would contradict the rest.
+            config = {**config, "seedPeer": {"enable": settings.get("dfdaemon_seed_peer", False), **config.get("seedPeer", {})}}
+        yield from _config_findings(variable, _dragonfly_config.problems(component, config))
+    version, config = settings.get("torchserve_version"), settings.get("torchserve_config") or {}
+    if "torchserve_version" in settings and version not in _torchserve_config.KEYS:
+        yield f"The torchserve_version is not one that is known ('{version}'); write {' or '.join(_torchserve_config.KEYS)}, in quotes."
+    elif not isinstance(config, dict):
+        yield "The torchserve_config is not a dictionary; write each key of config.properties with its value below it."
+    elif config:
+        allow = settings.get("torchserve_config_allow") or []
+        yield from _config_findings("torchserve_config", _torchserve_config.problems(version, config, allow))
+
+
+def _config_findings(variable, problems):
+    for key, problem in problems:
+        yield f"The key {key} in {variable} {problem}." if key else f"The {variable} {problem}."
+
+
+def _readable(value):
+    """A copy without the values that cannot be read yet, such as a template with a variable of a role that did not run."""
+    if not isinstance(value, dict):
+        return [_readable(one) for one in value] if isinstance(value, list) else value
+    found = {}
+    for key in value:
+        try:
+            found[key] = _readable(value[key])
+        except (AnsibleError, UndefinedError):
+            continue
+    return found
+
+
+def host_findings(hosts):
+    """Yield each sentence once, with its hosts unless they all have it."""
+    hosts_of = {}
+    for host, findings in hosts.items():
+        for finding in dict.fromkeys(findings):
+            hosts_of.setdefault(finding, []).append(host)
+    for finding, names in hosts_of.items():
+        if len(names) == len(hosts):
+            yield finding
+        else:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            yield f"{finding} (On {', '.join(names[:3])}{more}.)"
+
+
 def _label(model):
     name = model.get("name")
     return f"model {name} {model.get('version')}" if name else f"model without a name (object {model.get('object')})"
@@ -149,13 +224,15 @@ def _repeated(values):
     return [value for value, count in seen.items() if count > 1]
 
 
-def inventory_findings(models, files_dir=None, groups=None, addresses=None, storage=None):
+def inventory_findings(models, files_dir=None, groups=None, addresses=None, storage=None, settings=None, hosts=None):
     findings = [*group_findings(groups or {}), *address_findings(addresses or {})]
     if storage is not None:
         findings.extend(storage_findings(storage))
     for model in models:
         findings.extend(model_findings(model, files_dir))
     findings.extend(list_findings(models))
+    findings.extend(settings_findings(settings or {}))
+    findings.extend(host_findings(hosts or {}))
     return findings
 
 

@@ -104,3 +104,51 @@ def test_fleet():
         "The group gpu_hosts has no host; add at least one to the inventory.",
         "The hosts a, b have one modelfleet_address (10.0.0.1); give each host its own.",
     ]
+
+
+@pytest.mark.parametrize("variable", ["dragonfly_scheduler_release_sha256", "dfdaemon_release_sha256"])
+@pytest.mark.parametrize(
+    ("value", "words"), [("", "is missing; write what sha256sum prints"), (None, "is missing"), ("9f2c", "('9f2c')"), (12, "('12')")]
+)
+def test_release_archives(variable, value, words):
+    (finding,) = inventory_findings([], settings={variable: value})
+    assert finding.startswith(f"The {variable} ") and words in finding
+    assert inventory_findings([], settings={variable: "9F" * 32}) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dfdaemon_config": {"proxi": {}}}, "The key proxi in dfdaemon_config is not a key of dfdaemon; did you mean proxy?"),
+        ({"dfdaemon_config": {"seedPeer": "yes"}}, "The key seedPeer in dfdaemon_config must be a dictionary"),
+        ({"dfdaemon_config": {"seedPeer": {"type": "super"}}, "dfdaemon_seed_peer": False}, "is super while seedPeer.enable is not true"),
+        ({"dfdaemon_config": ["a"]}, "The dfdaemon_config must be a dictionary"),
+        ({"dragonfly_scheduler_config": {"job": {"redis": {}}}}, "it moved to database.redis"),
+        ({"dragonfly_scheduler_dynconfig": {"x": 1}}, "The key x in dragonfly_scheduler_dynconfig is not a key"),
+        ({"torchserve_version": "0.12.0", "torchserve_config": {"lode_models": "all"}}, "did you mean load_models?"),
+        ({"torchserve_version": "0.11.1", "torchserve_config": {"default_startup_timeout": 1}}, "it exists in 0.12.0"),
+        ({"torchserve_version": "0.12.0", "torchserve_config": "x"}, "The torchserve_config is not a dictionary"),
+        ({"torchserve_version": "0.12.0", "torchserve_config": {"inference_address": "http://0.0.0.0:8080"}}, "name lan_bind in allow"),
+        ({"torchserve_version": "1.0", "torchserve_config": {"x": 1}}, "('1.0'); write 0.11.1 or 0.12.0"),
+    ],
+)
+def test_settings_that_a_module_would_refuse(settings, words):
+    (finding,) = inventory_findings([], settings=settings)
+    assert words in finding
+
+
+def test_settings_that_are_right():
+    settings = {
+        "dfdaemon_config": {"seedPeer": {"type": "super"}, "download": {"bandwidthLimit": "1GiB"}},
+        "dfdaemon_seed_peer": True,
+        "dragonfly_scheduler_config": {"scheduler": {"backToSourceCount": 5}},
+        "torchserve_version": "0.12.0",
+        "torchserve_config": {"inference_address": "http://0.0.0.0:8080", "job_queue_size": 10},
+        "torchserve_config_allow": ["lan_bind"],
+    }
+    assert inventory_findings([], settings=settings) == []
+
+
+def test_what_hosts_share_is_said_once():
+    hosts = {f"gpu-{number}": ["Shared.", "Most."] for number in range(5)} | {"seed-1": ["Shared.", "Own."]}
+    assert inventory_findings([], hosts=hosts) == ["Shared.", "Most. (On gpu-0, gpu-1, gpu-2 and 2 more.)", "Own. (On seed-1.)"]
