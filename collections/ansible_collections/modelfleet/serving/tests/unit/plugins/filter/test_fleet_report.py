@@ -115,8 +115,8 @@ def test_the_inventory_says_what_should_be_served():
         "gpu-4": {"served": [served(workers=0, workers_ready=0, default=False)]},
     }
     assert fleet_report(results, models)["problems"] == [
-        "gpu-2: resnet50 1.0 is served from resnet50-1.0-ffffffffffff.mar instead of resnet50-1.0-0f3a5e9c1f0c.mar; remove it (state: absent)"
-        " and run modelfleet.serving.site",
+        "gpu-2: resnet50 1.0 is served from resnet50-1.0-ffffffffffff.mar instead of resnet50-1.0-0f3a5e9c1f0c.mar;"
+        " remove it (state: absent) and run modelfleet.serving.site",
         "gpu-3: resnet50 1.0 has 1 of 4 workers; run modelfleet.serving.site",
         "gpu-4: resnet50 1.0 has 0 of 4 workers; run modelfleet.serving.site",
         "gpu-4: resnet50 1.0 is not the default version; run modelfleet.serving.site",
