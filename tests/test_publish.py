@@ -433,9 +433,10 @@ def fleet(run, origin, stores, certificate, tmp_path):
     (tmp_path / "files/notes.txt").write_text("notes\n")
     common = {"modelfleet_files_dir": str(tmp_path / "files"), "modelfleet_publish_ca_path": certificate["certificate"]}
 
-    def play(store):
+    def play(store, more):
         # The origin has one set of objects, so each store gets its own keys.
         artifacts = [{"archive": archive, "object": f"{store.name}/demo.mar"}, {"src": "notes.txt", "object": f"{store.name}/notes.txt"}]
+        artifacts += more
         variables = {"modelfleet_storage": copy.deepcopy(store.storage), "modelfleet_publish_credentials": store.credentials}
         if store.name == "gcs":  # a key file may also be a mapping
             block = variables["modelfleet_storage"]["gcs"]
@@ -443,11 +444,12 @@ def fleet(run, origin, stores, certificate, tmp_path):
         variables = {**common, **variables, "modelfleet_artifacts": artifacts}
         return {"ansible.builtin.import_playbook": "modelfleet.serving.publish", "vars": variables}
 
-    def run_plays(names, *options):
-        (tmp_path / "play.yml").write_text(yaml.safe_dump([play(stores[name]) for name in names]), encoding="utf-8")
+    def run_plays(names, *options, more=(), failed=0):
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([play(stores[name], list(more)) for name in names]), encoding="utf-8")
         done = run("ansible-playbook", "-i", "localhost,", *options, tmp_path / "play.yml")
-        assert done.returncode == 0, done.stdout
-        recap = re.search(r"localhost +: ok=\d+ +changed=(\d+) ", done.stdout)
+        assert (done.returncode == 0) == (not failed), done.stdout
+        recap = re.search(r"localhost +: ok=\d+ +changed=(\d+) .* failed=(\d+) ", done.stdout)
+        assert int(recap.group(2)) == failed, done.stdout
         return int(recap.group(1)), done.stdout
 
     return run_plays
@@ -474,3 +476,16 @@ def test_second_run_changes_nothing_and_shows_the_same(fleet):
     assert entry.pop("sha256")
     # A file that is no archive has no entry.
     assert entry == {"name": "demo", "version": "1.10", "object": "s3/demo.mar", "size": "1MiB", "workers": 1}
+
+
+def test_what_was_published_is_shown_when_another_failed(fleet, origin):
+    """Whichever comes first, with a change counted where there was one."""
+    origin.store("s3/taken.txt", OTHER)
+    more = [{"src": "notes.txt", "object": "s3/taken.txt"}, {"src": "notes.txt", "object": "s3/more.txt"}]
+    for changed in (2, 0):
+        counted, output = fleet(["s3"], more=more, failed=1)
+        assert counted == changed, output
+        words = " ".join(output.split())
+        assert "modelfleet_models: - name: demo" in words and "object: s3/demo.mar" in words
+        assert "Not published, for the reasons above: s3/taken.txt. Correct what was said and run" in words
+    assert origin.holds("s3/demo.mar") and origin.holds("s3/more.txt") and origin.holds("s3/taken.txt") == OTHER
