@@ -57,7 +57,7 @@ def test_an_environment_is_whole_or_not_used(run, tmp_path):
     for name in ("torchserve", "PyYAML", "torch", "surplus"):
         make_wheel(wheels, name)
 
-    def tasks_of(file, *packages, options=()):
+    def tasks_of(files, *packages, options=()):
         variables = {
             "ansible_python_interpreter": sys.executable,
             "__torchserve_home": str(home),
@@ -67,8 +67,10 @@ def test_an_environment_is_whole_or_not_used(run, tmp_path):
             "torchserve_wheelhouse": str(wheels),
             "torchserve_pip_packages": list(packages),
         }
-        include = {"ansible.builtin.include_role": {"name": "modelfleet.serving.torchserve", "tasks_from": file}}
-        return play(run, tmp_path, variables, tasks=[include], options=options)
+        include = [
+            {"ansible.builtin.include_role": {"name": "modelfleet.serving.torchserve", "tasks_from": file}} for file in files.split()
+        ]
+        return play(run, tmp_path, variables, tasks=include, options=options)
 
     few, packages = ["torchserve", "PyYAML", "torch"], ["torchserve", "PyYAML", "torch", "surplus"]
     good = tasks_of("install", *few)
@@ -100,10 +102,10 @@ def test_an_environment_is_whole_or_not_used(run, tmp_path):
     # The one of an earlier version of the role, and what is not the role's.
     (home / "venv-0.12.0").mkdir()
     (home / "venv-mine").mkdir()
-    cleaned = tasks_of("clean", *packages)
+    cleaned = tasks_of("install clean", *packages)
     assert cleaned.returncode == 0, cleaned.stdout
     assert {path.name for path in home.glob("venv-*")} == {second.name, "venv-mine"}
-    assert " changed=0 " in tasks_of("clean", *packages).stdout
+    assert " changed=0 " in tasks_of("install clean", *packages).stdout
 
 
 @pytest.mark.parametrize("case", ["as installed", "another environment", "made again", "no record"])
