@@ -310,6 +310,19 @@ def test_settings_that_are_right_reach_the_hosts(preflight):
     assert "/nonexistent/python" in output
 
 
+def test_everything_that_the_sample_leaves_open_is_named_at_once(run):
+    variables = '{"ansible_python_interpreter": "/nonexistent/python", "vault_read_access_key": "a", "vault_read_secret_key": "s"}'
+    finished = run("ansible-playbook", "-i", "inventory/sample", "-c", "local", "playbooks/preflight.yml", "-e", variables)
+    output = " ".join(finished.stdout.split())
+    for name in (
+        "The dragonfly_scheduler_release_sha256 is missing",
+        "The dfdaemon_release_sha256 is missing",
+        "model resnet50 1.0 has no sha256",
+    ):
+        assert name in output
+    assert "/nonexistent/python" not in output
+
+
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
 def test_the_clock_is_right_in_every_zone(preflight, zone):
     _code, output = preflight(GOOD, python="{{ ansible_playbook_python }}", TZ=zone)

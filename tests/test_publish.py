@@ -11,6 +11,7 @@ import hashlib
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -489,3 +490,29 @@ def test_what_was_published_is_shown_when_another_failed(fleet, origin):
         assert "modelfleet_models: - name: demo" in words and "object: s3/demo.mar" in words
         assert "Not published, for the reasons above: s3/taken.txt. Correct what was said and run" in words
     assert origin.holds("s3/demo.mar") and origin.holds("s3/more.txt") and origin.holds("s3/taken.txt") == OTHER
+
+
+def test_publish_runs_on_a_copy_of_the_sample(run, origin, certificate, tmp_path):
+    """Filled in as its README says, with the files where its variables look for them."""
+    inventory = tmp_path / "inventory/prod"
+    shutil.copytree(REPOSITORY / "inventory/sample", inventory)
+    secrets = {"read_access_key": "READER", "read_secret_key": READ, "publish_access_key": "PUBLISHER", "publish_secret_key": WRITE}
+    (inventory / "group_vars/all/vault.yml").write_text(yaml.safe_dump({f"vault_{name}": value for name, value in secrets.items()}))
+    menu = inventory / "group_vars/all/modelfleet.yml"
+    text = menu.read_text()
+    for name in ("modelfleet_publish_credentials", "smoke_report_path"):
+        # What the menu has in comments, with what is indented below it.
+        text = re.sub(
+            rf"^# {name}:.*\n(#   .*\n)*", lambda found: re.sub("^# ", "", found.group(0), flags=re.MULTILINE), text, flags=re.MULTILINE
+        )
+    artifact = {"src": "labels.json", "object": "models/resnet50/labels.json", "sha256": SHA256}
+    menu.write_text(text + yaml.safe_dump({"modelfleet_artifacts": [artifact], "modelfleet_publish_ca_path": certificate["certificate"]}))
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/labels.json").write_bytes(CONTENT)
+    for mode, held in (["--check"], None), ([], CONTENT):
+        done = run("ansible-playbook", "-i", inventory, *mode, "playbooks/publish.yml")
+        assert done.returncode == 0 and "changed=1 " in done.stdout, done.stdout
+        assert origin.holds(artifact["object"]) == held
+    for host in ("localhost", "gpu-1.example.com"):
+        shown = run("ansible", "-i", inventory, "-c", "local", "-m", "ansible.builtin.debug", "-a", "var=smoke_report_path", host)
+        assert f"{tmp_path}/reports/smoke.json" in shown.stdout, shown.stdout
