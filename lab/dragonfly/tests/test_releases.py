@@ -33,19 +33,19 @@ def load():
 RELEASES = load().RELEASES
 
 
-def run(tmp_path, url=NOWHERE, path=None):
+def run(tmp_path, url=NOWHERE, *options):
     """Run the program with a cache of its own; return (status, output, facts)."""
     output = tmp_path / "out" / "releases.json"
-    command = [sys.executable, str(SCRIPT), "--cache", str(tmp_path / "cache"), "--output", str(output), "--releases-url", url]
-    environment = {"PATH": path or "/usr/bin:/bin", "HOME": str(tmp_path), "no_proxy": "*"}
+    command = [sys.executable, str(SCRIPT), "--cache", str(tmp_path / "cache"), "--output", str(output), "--releases-url", url, *options]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "no_proxy": "*"}
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, timeout=60, check=False)
     return done.returncode, done.stdout, json.loads(output.read_text()) if output.exists() else None
 
 
-def add_programs(tmp_path, release):
-    folder = tmp_path / "cache" / "programs" / release.slug
+def add_programs(tmp_path, release, suffix=""):
+    folder = tmp_path / "cache" / "programs" / (release.slug + suffix)
     folder.mkdir(parents=True)
-    for program in release.programs:
+    for program in release.lab_programs if suffix else release.programs:
         (folder / program).write_text(f"#!/bin/sh\necho {program}\n")
         (folder / program).chmod(0o755)
 
@@ -144,14 +144,68 @@ def test_incomplete_programs_are_refused(tmp_path):
     assert "lacks manager" in output
 
 
-def test_nothing_reachable_means_a_build(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def commands(monkeypatch):
+    """The program with a run() that only notes [command, environment] and makes what a build would make."""
     module = load()
-    commands = []
-    monkeypatch.setattr(module, "run", lambda command, **kwargs: commands.append(list(map(str, command))))
-    cache = module.Cache(tmp_path, NOWHERE, 1)
-    with pytest.raises(module.Stop, match="lacks"):  # nothing was built here
-        cache.get(module.RELEASES[0])
+    noted = []
+
+    def note(command, env=None, **_kwargs):
+        command = list(map(str, command))
+        noted.append((command, env))
+        if command[0] == "go":
+            for package in command[command.index("-o") + 2 :]:
+                Path(command[command.index("-o") + 1], Path(package).name).write_text("built")
+        if command[0] == "strip":
+            Path(command[2]).write_text("built")
+        if command[0] == "cargo":
+            Path(command[-1]).mkdir()
+            Path(env["CARGO_TARGET_DIR"]).mkdir()
+
+    monkeypatch.setattr(module, "run", note)
+    return module, noted
+
+
+def test_nothing_reachable_means_a_build_for_the_lab(tmp_path, commands, capsys):
+    """Quick, without the programs that the lab does not run, and never under the name of a real one."""
+    module, noted = commands
+    (scheduler, source), (client, _) = module.Cache(tmp_path, NOWHERE, 1).get(module.RELEASES)
+    assert source == "built-lab"
     assert "cannot be reached" in capsys.readouterr().out
-    assert commands[0][-1] == "--build"
-    assert commands[1][:2] == ["go", "build"]
-    assert commands[1][-2:] == ["d7y.io/dragonfly/v2/cmd/scheduler", "d7y.io/dragonfly/v2/cmd/manager"]
+    assert noted[0][0][-1] == "--build"
+    builds = {command[0]: (command, env) for command, env in noted}
+    assert builds["go"][0][-1] == "d7y.io/dragonfly/v2/cmd/scheduler"
+    assert builds["cargo"][1]["CARGO_PROFILE_RELEASE_OPT_LEVEL"] == "1"
+    with tarfile.open(scheduler) as tar:
+        assert tar.getnames() == ["scheduler"]
+    assert client.name == module.RELEASES[1].archive
+    assert {path.name for path in (tmp_path / "programs").iterdir()} == {f"{release.slug}-lab" for release in RELEASES}
+    noted.clear()
+    assert [source for _path, source in module.Cache(tmp_path, NOWHERE, 1).get(module.RELEASES)] == ["built-lab"] * 2
+    assert noted == [], "built once"
+
+
+def test_an_optimised_build_has_all_programs_and_the_release_s_own_profile(tmp_path, commands):
+    module, noted = commands
+    for release in RELEASES:
+        add_programs(tmp_path, release, "-lab")  # which it must not take
+    cache = module.Cache(tmp_path / "cache", NOWHERE, 1, optimised=True)
+    assert [source for _path, source in cache.get(module.RELEASES)] == ["built"] * 2
+    builds = {command[0]: (command, env) for command, env in noted}
+    assert builds["go"][0][-2:] == ["d7y.io/dragonfly/v2/cmd/scheduler", "d7y.io/dragonfly/v2/cmd/manager"]
+    assert not [name for name in builds["cargo"][1] if name.startswith("CARGO_PROFILE")]
+
+
+def test_programs_that_were_built_for_the_lab_are_the_lab_s_last_choice(tmp_path, mirror):
+    for release in RELEASES:
+        add_programs(tmp_path, release, "-lab")
+    assert {fact["source"] for fact in run(tmp_path)[2].values()} == {"built-lab"}
+    assert {fact["source"] for fact in run(tmp_path, mirror.url, "--optimised")[2].values()} == {"published"}
+    assert {fact["source"] for fact in run(tmp_path)[2].values()} == {"published"}
+
+
+def test_programs_of_before_are_preferred(tmp_path):
+    for release in RELEASES:
+        add_programs(tmp_path, release, "-lab")
+        add_programs(tmp_path, release)
+    assert {fact["source"] for fact in run(tmp_path)[2].values()} == {"built"}
