@@ -11,6 +11,8 @@ import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_schema import ANY, COMPONENTS, FORBIDDEN, TYPES
 
+HIDDEN = "********"
+
 
 def problems(component, config):
     """Everything that is wrong with ``config`` (dict) of a component, as ``[(dotted path, what is wrong and what to do)]``."""
@@ -22,18 +24,39 @@ def problems(component, config):
 
 
 def secrets(component, config):
-    """The texts in ``config`` that nobody may see."""
-    found = []
+    """The texts in ``config`` that nobody may see, by dotted path."""
+    found = {}
 
-    def collect(table, value):
+    def collect(table, value, path):
         if table == "secret":
-            found.append(value)
+            found[path] = value
         elif isinstance(table, dict) and isinstance(value, dict):
             for key, item in value.items():
-                collect(table.get(key, table.get(ANY)), item)
+                collect(table.get(key, table.get(ANY)), item, f"{path}.{key}" if path else key)
 
-    collect(COMPONENTS[component], config)
-    return [value for value in found if isinstance(value, str) and value]
+    collect(COMPONENTS[component], config, "")
+    return {path: value for path, value in found.items() if isinstance(value, str) and value}
+
+
+def shown_config(component, text, before):
+    """What may be shown of a file ``text`` that held ``before`` (both str or None): YAML with secrets hidden, whoever wrote the file."""
+    value, old = from_yaml(text or ""), from_yaml(before or "")
+    if value is None:
+        return "(not written by this module, so its secrets cannot be told from the rest)\n" if text else ""
+    return to_yaml(_hidden(COMPONENTS[component], value, old))
+
+
+def _hidden(table, value, old):
+    if isinstance(value, dict) and isinstance(table, dict):
+        old = old if isinstance(old, dict) else {}
+        return {key: _hidden(table.get(key, table.get(ANY)), item, old.get(key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(table, list):
+        old = old if isinstance(old, list) and len(old) == len(value) else [None] * len(value)
+        return [_hidden(table[0], item, other) for item, other in zip(value, old)]
+    # Also where the daemon knows no key: it may be a secret's name, misspelt. No table means no value either.
+    if table in (None, "secret") or isinstance(table, (dict, list)):
+        return HIDDEN if value == old else HIDDEN + " (new)"
+    return value
 
 
 def to_yaml(value, indent=""):
@@ -66,10 +89,55 @@ def _scalar(value):
     return json.dumps(value, ensure_ascii=False)
 
 
+_ENTRY = re.compile(r'([A-Za-z][A-Za-z0-9_-]*|"(?:[^"\\\\]|\\\\.)*"):(?: (.+))?\Z')
+
+
+def from_yaml(text):
+    """Read back what ``to_yaml`` wrote, comments above it and plain texts as well; None for any other text."""
+    lines = text.rstrip("\n").split("\n")
+    while lines and lines[0].startswith("#"):
+        lines = lines[1:]
+    try:
+        value, rest = _block(lines, "")
+    except (ValueError, IndexError):
+        return None
+    return None if rest else value
+
+
+def _block(lines, indent):
+    """The value that stands at ``indent`` in the first of the lines, and the lines below it."""
+    if lines[0].startswith(indent + "- "):
+        items = []
+        while lines and lines[0].startswith(indent + "- "):
+            item, lines = _block([indent + "  " + lines[0][len(indent) + 2 :], *lines[1:]], indent + "  ")
+            items.append(item)
+        return items, lines
+    found = {}
+    while lines and lines[0].startswith(indent) and _ENTRY.match(lines[0][len(indent) :]):
+        key, scalar = _ENTRY.match(lines[0][len(indent) :]).groups()
+        key = json.loads(key) if key.startswith('"') else key
+        if scalar is None:
+            found[key], lines = _block(lines[1:], indent + "  ")
+        else:
+            found[key], lines = _scalar_of(scalar), lines[1:]
+    if found:
+        return found, lines
+    if not lines[0].startswith(indent):
+        raise ValueError("less is indented than must be")
+    return json.loads(lines[0][len(indent) :]), lines[1:]
+
+
+def _scalar_of(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _walk(component, table, value, path, found):
     if isinstance(table, dict):
         if not isinstance(value, dict):
-            found.append((path, f"must be a dictionary, not {_shown(value)}"))
+            found.append((path, f"must be a dictionary, not {_kind(value)}"))
             return
         for key in value:
             below = f"{path}.{key}" if path else str(key)
@@ -81,7 +149,7 @@ def _walk(component, table, value, path, found):
                 found.append((below, f"is not a key of {component}; {_suggestion(component, table, str(key), path)}"))
     elif isinstance(table, list):
         if not isinstance(value, list):
-            found.append((path, f"must be a list, not {_shown(value)}"))
+            found.append((path, f"must be a list, not {_kind(value)}"))
             return
         for number, item in enumerate(value):
             _walk(component, table[0], item, f"{path}[{number}]", found)
@@ -94,6 +162,11 @@ def _walk(component, table, value, path, found):
             elif limits:
                 wanted = f"{wanted} from {limits[0]} to {limits[1]}"
             found.append((path, f"must be {wanted}, not {'what is there' if name == 'secret' else _shown(value)}"))
+
+
+def _kind(value):
+    """Not the value: a secret may stand in the place of its dictionary."""
+    return {str: "a text", list: "a list", dict: "a dictionary"}.get(type(value)) or _shown(value)
 
 
 def _shown(value):

@@ -14,6 +14,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import outer_problem
+
 ANY = "*"
 
 _COUNT = ("int", 1, 1 << 32)
@@ -68,7 +70,7 @@ DFDAEMON = {
         "cacheCapacity": "size",
     },
     "backend": {
-        "requestHeader": {ANY: "str"},
+        "requestHeader": {ANY: "secret"},
         "maxRetries": "int",
         "enableCacheTemporaryRedirect": _FLAG,
         "cacheTemporaryRedirectTTL": "duration",
@@ -109,7 +111,7 @@ DFDAEMON = {
     "health": {"server": _LISTENER},
     "metrics": {"server": _LISTENER},
     "stats": {"server": _LISTENER},
-    "tracing": {"protocol": ("choice", "http", "https", "grpc"), "endpoint": "str", "path": "path", "headers": {ANY: "str"}},
+    "tracing": {"protocol": ("choice", "http", "https", "grpc"), "endpoint": "str", "path": "path", "headers": {ANY: "secret"}},
     "network": {"enableIPv6": _FLAG},
 }
 
@@ -136,7 +138,7 @@ _GO_OPTIONS = {
         "endpoint": "str",
         "path": "path",
         "service-name": "str",
-        "headers": {ANY: "str"},
+        "headers": {ANY: "secret"},
     },
 }
 _GO_LOG = {
@@ -284,6 +286,10 @@ def _is_text(value):
     return isinstance(value, str) and value != ""
 
 
+def _is_secret(value):
+    return _is_text(value) and outer_problem(value) is None
+
+
 def _is_number(value, low=0, high=1 << 63):
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
@@ -333,7 +339,10 @@ TYPES = {
     "int": (_is_number, "a whole number"),
     "choice": (lambda value, *choices: value in choices, "one of"),
     "str": (_is_text, "a text"),
-    "secret": (_is_text, "a text"),
+    "secret": (
+        _is_secret,
+        "a text without white space around it and without control characters (echo adds a line end, printf %s does not)",
+    ),
     "anything": (lambda value: value is not None, "a value"),
     "path": (_matches(r"^/"), "an absolute path"),
     "ip": (_is_ip, "an IP address"),
@@ -341,7 +350,7 @@ TYPES = {
     "ip:port": (lambda value: _is_address(value, _is_ip), "an IP address and port, as in 10.0.0.1:8002"),
     "host:port": (lambda value: _is_address(value, lambda host: host == "" or re.match(f"^{_HOST}$", host)), "host:port"),
     "authority": (_matches(rf"^({_HOST}|\[[0-9a-fA-F:]+\])(:\d{{1,5}})?$"), "a host with an optional port and no scheme"),
-    "url": (_matches(r"^https?://[^/\s]+"), "a URL with its scheme, as in http://10.0.0.1:65003"),
+    "url": (_matches(r"^https?://[^/\s@]+(/\S*)?\Z"), "a URL with its scheme and without a password, as in http://10.0.0.1:65003"),
     "regex": (_is_regex, "a regular expression"),
     "duration": (_matches(rf"^\s*\d+\s*{_UNIT}(\s*\d+\s*{_UNIT})*\s*$"), "a duration, as in 30s or 1h 30m"),
     "go duration": (_matches(r"^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$"), "a duration, as in 30s or 1h30m"),

@@ -28,9 +28,9 @@ from __future__ import annotations
 
 import json
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_abs import ABSStore
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_gcs import GCSStore
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_http import HTTPStore
@@ -42,23 +42,14 @@ STORES = {store.name: store for store in (S3Store, OSSStore, GCSStore, ABSStore,
 _MAX_KEY_BYTES = 1024
 
 
-class StorageModule(AnsibleModule):
+class StorageModule(DiscreetModule):
     """A module whose options hold a store's secrets."""
-
-    def _log_invocation(self):
-        """Note nothing in this machine's journal: the options stand there as Python shows them, and a secret with quotes, backslashes
-        or line ends, as in a service account's key, is then another text than the one that Ansible masks."""
 
     def _load_params(self):
         super()._load_params()
         for option in ("storage", "credentials"):
             if isinstance(self.params.get(option), dict):
                 self.params[option] = _with_account_as_text(self.params[option])
-
-    def _return_formatted(self, kwargs):
-        """Return no options: under a name that is misspelt, or of another type than it must have, a secret is not masked in them."""
-        kwargs["invocation"] = {}
-        super()._return_formatted(kwargs)
 
 
 def storage_argument_spec():

@@ -1,9 +1,16 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Numbers as people read them. PRIVATE to the collection: it can have breaking changes at any time."""
+"""Numbers as people read them, and texts as they mean them. PRIVATE to the collection: it can have breaking changes at any time."""
 
 from __future__ import annotations
+
+import re
+
+# A name whose value is a secret: Authorization, X-Api-Key, HF_TOKEN, AWS_SECRET_ACCESS_KEY. Not one of a file with it.
+SECRET_NAME = re.compile(
+    r"(authorization|cookie|password|passwd|secret|token(?![a-z])|api[_-]?key|access[_-]?key)(?!.*(file|path|dir)\Z)", re.IGNORECASE
+)
 
 
 def human_bytes(size):
@@ -15,3 +22,15 @@ def human_bytes(size):
         if size < 1024 or unit == "TiB":
             break
     return f"{size:.1f} {unit}"
+
+
+def outer_problem(text):
+    """What a name, a credential or a URL has that nobody meant to write, in words; None for a text (str) without it.
+
+    The text itself is not in the words: it may be a secret.
+    """
+    if text != text.strip():
+        return "ends with a line end" if text.endswith("\n") else "begins or ends with white space"
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        return "holds a control character, such as a line end or a tab"
+    return None

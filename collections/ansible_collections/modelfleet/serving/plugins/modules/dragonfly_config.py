@@ -42,7 +42,10 @@ options:
         type: path
         required: true
       config:
-        description: The configuration, with the keys that the daemon knows.
+        description:
+          - The configuration, with the keys that the daemon knows.
+          - Passwords, keys of tokens and the values of request headers may stand in it. They appear neither in the output, nor in the
+            journal of the host, nor in a diff, which tells only whether they changed.
         type: dict
         required: true
       owner:
@@ -52,7 +55,9 @@ options:
         description: Group that owns the file.
         type: str
       mode:
-        description: Permissions of the file. A file that is written without them is readable by its owner only.
+        description:
+          - Permissions of the file. A file that is written without them is readable by its owner only.
+          - With a secret in O(files.config) they must not let other users read it, and be in octal.
         type: raw
   started_record:
     description:
@@ -118,13 +123,12 @@ problems:
 
 import hashlib
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import problems, secrets, to_yaml
+from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import problems, secrets, shown_config, to_yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_started, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 HEADER = "# Managed by Ansible (modelfleet.serving.dragonfly_config): changes made here are lost.\n"
-HIDDEN = "********"
 
 
 def check(files):
@@ -135,6 +139,11 @@ def check(files):
     ]
     paths = [entry["path"] for entry in files]
     for entry in files:
+        if secrets(entry["component"], entry["config"]) and not for_its_group_only(entry["mode"]):
+            found.extend(
+                {"path": entry["path"], "key": key, "problem": 'is a secret, so no other user may read the file; write mode as in "0640"'}
+                for key in secrets(entry["component"], entry["config"])
+            )
         if paths.count(entry["path"]) > 1:
             found.append(
                 {
@@ -160,6 +169,14 @@ def check(files):
         raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}", problems=found)
 
 
+def for_its_group_only(mode):
+    """Whether a file with these permissions (text in octal, number or None) is closed to other users. Symbolic ones are not looked into."""
+    try:
+        return mode is None or not (mode if isinstance(mode, int) else int(mode, 8)) & 0o007
+    except ValueError:
+        return False
+
+
 def stale_files(started, contents):
     """What a daemon was started from and is different now; ``contents`` is what the files of this call hold, or will in check mode."""
     stale = []
@@ -172,19 +189,16 @@ def stale_files(started, contents):
 
 def run(module):
     files = module.params["files"]
-    # Before anything else, so that no message can show them.
-    hidden = [secret for entry in files for secret in secrets(entry["component"], entry["config"])]
-    module.no_log_values.update(hidden)
     check(files)
-
-    def shown(text):
-        for secret in hidden:
-            text = text.replace(secret, HIDDEN)
-        return text
 
     results, diffs, contents = [], [], {}
     for entry in files:
         contents[entry["path"]] = HEADER + to_yaml(entry["config"])
+        before = read_text(entry["path"])
+
+        def shown(text, component=entry["component"], before=before):
+            return shown_config(component, text, before)
+
         changed, diff = put_file(module, entry["path"], contents[entry["path"]], shown=shown, params=entry)
         results.append({"path": entry["path"], "changed": changed})
         diffs.append(diff)
@@ -199,7 +213,7 @@ def run(module):
 
 
 def main():
-    module = AnsibleModule(
+    module = DiscreetModule(
         argument_spec={
             "files": {
                 "type": "list",

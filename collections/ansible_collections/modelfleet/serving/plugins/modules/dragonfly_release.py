@@ -131,10 +131,10 @@ import urllib.error
 import urllib.parse
 
 from ansible.module_utils.api import generate_jittered_backoff, retry_with_delays_and_condition
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
 from ansible.module_utils.urls import open_url
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 RELEASE_FILE = ".release.json"
 STAGING = ".new"
@@ -443,7 +443,7 @@ class Release:
 
 
 def main():
-    module = AnsibleModule(
+    module = DiscreetModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "version": {"type": "str", "required": True},

@@ -31,7 +31,9 @@ options:
     type: str
     default: http://127.0.0.1:4001
   header:
-    description: Headers of every request to the proxy, for example C(X-Dragonfly-Tag). No place for secrets.
+    description:
+      - Headers of every request to the proxy, for example C(X-Dragonfly-Tag).
+      - No place for secrets, because dfdaemon logs what passes; one whose name tells of a secret, such as C(Authorization), is refused.
     type: dict
     default: {}
   filter:
@@ -111,6 +113,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage import
     storage_argument_spec,
     store_from,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, outer_problem
 
 _SECRETS = {key for store in STORES.values() for key in store.SECRETS}
 # Of a service account's file; everything else in it is treated as a secret.
@@ -122,7 +125,7 @@ _PIECE_LENGTH = re.compile(r"(\d+)([kmg]i?b)\Z", re.IGNORECASE)
 def build_config(params, store):
     config = {
         "addr": _checked_proxy_url(params["proxy_url"]),
-        "header": {name: str(value) for name, value in params["header"].items()},
+        "header": _checked_header(params["header"]),
         "filter": params["filter"],
         "object_storage": store.to_config(),
         "require_sha256": params["require_sha256"],
@@ -139,6 +142,21 @@ def build_config(params, store):
             raise ModelFleetError("Failed to use incoming_dir {!r}: it must be an absolute path.".format(params["incoming_dir"]))
         config["incoming_dir"] = params["incoming_dir"]
     return config
+
+
+def _checked_header(header):
+    for name, value in header.items():
+        if SECRET_NAME.search(name):
+            raise ModelFleetError(
+                "Failed to use header {}: dfdaemon logs the headers that pass, and this one tells of a secret. "
+                "Leave it out; a server that asks for a header gets it from storage.http.headers.".format(name)
+            )
+        problem = outer_problem(str(value))
+        if problem:
+            raise ModelFleetError(
+                "Failed to use header {}: its value {}. Write it on one line without space around it.".format(name, problem)
+            )
+    return {name: str(value) for name, value in header.items()}
 
 
 def _checked_proxy_url(url):

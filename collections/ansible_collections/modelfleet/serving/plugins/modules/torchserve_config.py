@@ -88,9 +88,9 @@ problems:
 
 import hashlib
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_started
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve_config import KEYS, SAFE, problems, to_properties
 
 HEADER = "# Managed by Ansible (modelfleet.serving.torchserve_config): changes made here are lost.\n"
@@ -120,7 +120,7 @@ def run(module):
 
 
 def main():
-    module = AnsibleModule(
+    module = DiscreetModule(
         argument_spec={
             "path": {"type": "path", "default": "/etc/torchserve/config.properties"},
             "version": {"type": "str", "choices": list(KEYS), "default": "0.12.0"},

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, human_bytes, outer_problem
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,44 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import hu
 )
 def test_human_bytes(size, text):
     assert human_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", None),
+        ("a b", None),
+        ("key\n", "ends with a line end"),
+        ("key\r\n", "ends with a line end"),
+        ("key ", "begins or ends with white space"),
+        ("\u00a0key", "begins or ends with white space"),
+        ("k\ney", "holds a control character, such as a line end or a tab"),
+        ("k\x7fey", "holds a control character, such as a line end or a tab"),
+    ],
+)
+def test_outer_problem(text, problem):
+    assert outer_problem(text) == problem
+
+
+def test_names_of_secrets():
+    secrets = (
+        "Authorization",
+        "Proxy-Authorization",
+        "Cookie",
+        "X-Api-Key",
+        "X-Auth-Token",
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "db_password",
+    )
+    assert [name for name in secrets if not SECRET_NAME.search(name)] == []
+    others = (
+        "X-Dragonfly-Tag",
+        "OMP_NUM_THREADS",
+        "HF_HOME",
+        "HF_TOKEN_PATH",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "KEYBOARD",
+        "TOKENIZERS_PARALLELISM",
+    )
+    assert [name for name in others if SECRET_NAME.search(name)] == []

@@ -9,7 +9,8 @@ import hashlib
 
 import pytest
 import yaml
-from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import problems, to_yaml
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, problems, to_yaml
 from ansible_collections.modelfleet.serving.plugins.modules import dragonfly_config
 
 PEER = {
@@ -49,10 +50,8 @@ def changed(config, path, value):
 
 @pytest.fixture
 def write(run_module):
-    def run(*files, started_record=None, **modes):
-        args = {
-            "files": [{"component": component, "path": str(path), "config": config, "mode": "0644"} for component, path, config in files]
-        }
+    def run(*files, started_record=None, mode="0644", **modes):
+        args = {"files": [{"component": component, "path": str(path), "config": config, "mode": mode} for component, path, config in files]}
         if started_record:
             args["started_record"] = str(started_record)
         return run_module(dragonfly_config.main, args, **modes)
@@ -265,13 +264,71 @@ def test_manager_and_local_dynconfig_exclude_each_other(write, tmp_path, compone
     assert write((component, tmp_path / "c.yaml", config))["changed"]
 
 
-def test_secrets_are_shown_nowhere(write, tmp_path):
-    path = tmp_path / "manager.yaml"
-    result = write(("manager", path, MANAGER), diff=True)
-    assert yaml.safe_load(path.read_text()) == MANAGER
-    for output in (result, write(("manager", path, changed(MANAGER, "server.nam", "x")), diff=True)):
-        assert "a-jwt-key" not in str(output) and "a-db-password" not in str(output)
-    assert "********" in str(result["diff"])
+SECRETS = {
+    "scheduler": (SCHEDULER, "database.redis.password"),
+    "manager": (MANAGER, "database.mysql.password"),
+    "dfdaemon": (PEER, "backend.requestHeader.Authorization"),
+    "tracing": (PEER, "tracing.headers.X-Token"),
+    "misspelt": (SCHEDULER, "database.redis.passwrd"),
+    "refused": (PEER, "proxy.server.basicAuth"),
+    "list": (PEER, "tracing.headers"),
+}
+
+
+@pytest.mark.parametrize("secret", ["hunter2-hunter2", 'quo"ted\\hunter2', "it's hunter2 \u00e9"])
+@pytest.mark.parametrize("case", SECRETS)
+def test_secrets_are_shown_nowhere(write, tmp_path, monkeypatch, case, secret):
+    """Neither in what the module returns, with its options and its diff, nor in the journal of the host; also the secret of yesterday."""
+    journal = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda self, msg, log_args=None: journal.append(f"{msg} {log_args}"))
+    base, key = SECRETS[case]
+    component = case if case in ("scheduler", "manager") else "scheduler" if case == "misspelt" else "dfdaemon"
+    path = tmp_path / "daemon.yaml"
+    for value in ([secret, "another-hunter2"], ["yesterday-hunter2", secret]) if case == "list" else (secret, "another-hunter2"):
+        result = write((component, path, changed(base, key, value)), diff=True, mode="0640")
+        assert "hunter2" not in str(result) + str(journal)
+        assert result.get("failed", False) == (case in ("misspelt", "refused", "list"))
+    if not result.get("failed"):
+        assert '********"' in result["diff"][0]["before"] and "******** (new)" in result["diff"][0]["after"]
+        assert yaml.safe_load(path.read_text()) == changed(base, key, "another-hunter2")
+
+
+def test_a_diff_shows_what_another_hand_wrote_only_where_it_can_tell_secrets(write, tmp_path):
+    path = tmp_path / "scheduler.yaml"
+    path.write_text("server:\n  port: 8003\ndatabase:\n  redis:\n    password: hunter2\n    passwrd: hunter2\n")
+    before = write(("scheduler", path, SCHEDULER), diff=True, check=True)["diff"][0]["before"]
+    assert "port: 8003" in before and "hunter2" not in before
+    for text in (
+        "database: {redis: {password: hunter2}}\n",
+        "database:\n  redis:\n    password: |\n      hunter2\n",
+        "hunter2",
+        "# hunter2\n",
+    ):
+        path.write_text(text)
+        assert "hunter2" not in str(write(("scheduler", path, SCHEDULER), diff=True, check=True))
+
+
+@pytest.mark.parametrize("mode", ["0644", 0o644, "0604", "u=rw,go=r"])
+def test_a_file_with_a_secret_is_for_its_daemon_only(write, tmp_path, mode):
+    config = changed(SCHEDULER, "database.redis.password", "hunter2")
+    path = tmp_path / "scheduler.yaml"
+    result = write(("scheduler", path, config), mode=mode)
+    assert result["failed"] and not path.exists()
+    assert f"database.redis.password in {path} is a secret" in result["msg"] and '"0640"' in result["msg"]
+    for mode in (None, "0640", 0o600):
+        assert not write(("scheduler", path, config), mode=mode).get("failed")
+    assert path.stat().st_mode & 0o7777 == 0o600
+
+
+@pytest.mark.parametrize("secret", ["hunter2\n", " hunter2", "hun\tter2", "", 5])
+def test_a_secret_is_clean(secret):
+    ((key, problem),) = problems("scheduler", changed(SCHEDULER, "database.redis.password", secret))
+    assert key == "database.redis.password" and "hunter2" not in problem and "printf %s" in problem
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@mirror.example.com", "https://mirror.example.com\n"])
+def test_a_url_is_clean_and_has_no_password(url):
+    assert [key for key, _problem in problems("dfdaemon", changed(PEER, "proxy.registryMirror.addr", url))] == ["proxy.registryMirror.addr"]
 
 
 @pytest.mark.parametrize(
@@ -285,3 +342,4 @@ def test_secrets_are_shown_nowhere(write, tmp_path):
 )
 def test_yaml_is_read_back_as_it_was(value):
     assert yaml.safe_load(to_yaml(value)) == value
+    assert from_yaml(to_yaml(value)) == value

@@ -218,6 +218,19 @@ def test_the_users_own_key_file_is_checked_on_the_host(configure, args, account_
     assert not os.path.exists(args["path"])
 
 
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        ({"Authorization": "Bearer " + SECRET}, "Failed to use header Authorization: dfdaemon logs the headers that pass"),
+        ({"X-Api-Key": SECRET}, "a server that asks for a header gets it from storage.http.headers."),
+        ({"X-Dragonfly-Tag": "models\n"}, "Failed to use header X-Dragonfly-Tag: its value ends with a line end. Write it on one line"),
+    ],
+)
+def test_a_header_of_every_request_is_no_secret(configure, header, sentence):
+    result = configure(header=header)
+    assert result["failed"] and sentence in result["msg"] and SECRET not in str(result)
+
+
 def test_the_value_of_a_header_is_masked_and_its_name_is_not(configure):
     configure(storage=HTTP)
     changed = {"http": {**HTTP["http"], "headers": [{"name": "X-Key", "value": SECRET[::-1]}, {"name": "X-More", "value": SECRET}]}}
