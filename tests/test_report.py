@@ -15,6 +15,7 @@ import yaml
 # A daemon's own ports are closed on this machine; a host that cannot be reached is one whose SSH port is closed.
 HERE = {"ansible_connection": "local"}
 AWAY = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+PLAYBOOKS = "collections/ansible_collections/modelfleet/serving/playbooks"
 MODEL = {"name": "tiny", "version": "1.0", "object": "tiny.mar", "sha256": "9f" * 32}
 
 
@@ -48,8 +49,7 @@ def report(run, tmp_path_factory):
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
     for name in ("report.json", "report.txt"):
         (directory / name).write_text('{"ok": true}')
-    smoke = "collections/ansible_collections/modelfleet/serving/playbooks/smoke.yml"
-    done = run("ansible-playbook", "-i", directory / "hosts.yml", smoke, "--limit", "!gpu-4")
+    done = run("ansible-playbook", "-i", directory / "hosts.yml", f"{PLAYBOOKS}/smoke.yml", "--limit", "!gpu-4")
     assert done.returncode != 0, done.stdout
     return json.loads((directory / "report.json").read_text()), done.stdout, (directory / "report.txt").read_text()
 
@@ -64,35 +64,57 @@ def test_no_host_of_the_run_is_forgotten(report):
         assert problem in text
 
 
-def test_each_host_fails_for_itself_and_the_first_for_those_that_cannot(report):
+def test_each_host_fails_for_itself(report):
     found, output, _text = report
     recap = dict(re.findall(r"^(\S+) +: .* failed=(\d+)", output.split("PLAY RECAP")[1], re.MULTILINE))
-    assert {name for name, failed in recap.items() if failed == "1"} == {"gpu-1", "gpu-3"}
-    said = {name: "\n".join(part.split("fatal: ")[0] for part in output.split(f"fatal: [{name}]: FAILED!")[1:]) for name in recap}
+    assert recap == dict.fromkeys(("scheduler-1", "scheduler-2", "seed-1", "gpu-1", "gpu-2", "gpu-3"), "1")
+    last = " ".join(output.split("TASK [modelfleet.serving.smoke : Stop if something is wrong]")[1].replace("''", "'").split())
+    said = {name: "".join(part.split("fatal: ")[0] for part in last.split(f"fatal: [{name}]: FAILED!")[1:]) for name in recap}
     for problem in found["problems"]:
-        # gpu-1 is the first of those that can be reached.
-        owner = problem.split(": ")[0]
-        assert problem in said["gpu-3" if owner == "gpu-3" else "gpu-1"]
-        assert owner == "gpu-3" or problem not in said["gpu-3"]
+        assert [name for name in said if problem in said[name]] == [problem.split(": ")[0]]
 
 
-def test_a_run_that_ends_early_leaves_no_old_report(run, tmp_path):
+@pytest.fixture(scope="module")
+def stopped(run, tmp_path_factory):
+    """(site's finished process, report) where no host can be used: they have no room, or cannot be reached."""
+    directory = tmp_path_factory.mktemp("stopped")
+    report = directory / "report.json"
+    report.write_text('{"ok": true}')
+    variables = {
+        "modelfleet_storage": {"http": {"url": "http://localhost"}},
+        "modelfleet_models": [MODEL],
+        "dfdaemon_release_sha256": "9f" * 32,
+        "dragonfly_scheduler_release_sha256": "9f" * 32,
+        "preflight_required_disk": "1000TiB",
+        "smoke_report_path": str(report),
+        "ansible_become": False,
+        "ansible_python_interpreter": sys.executable,
+    }
+    hosts = {"scheduler-1": HERE, "gpu-1": HERE, "gpu-2": AWAY}
+    hosts = {name: {**host, "modelfleet_address": f"10.1.1.{number}"} for number, (name, host) in enumerate(hosts.items())}
+    children = {"dragonfly_schedulers": {"hosts": {"scheduler-1": {}}}, "gpu_hosts": {"hosts": {"gpu-1": {}, "gpu-2": {}}}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "hosts": hosts, "children": children}}))
+    done = run("ansible-playbook", "-i", directory / "hosts.yml", f"{PLAYBOOKS}/site.yml")
+    return done, json.loads(report.read_text())
+
+
+def test_hosts_that_cannot_be_used_are_named_before_the_first_change(stopped):
+    done, _report = stopped
+    assert done.returncode == 2, done.stdout
+    named, after = done.stdout.split("PLAY [Name the hosts that cannot be used]")[1].split("PLAY [Build the endpoint plugin once]")
+    named = " ".join(named.split())
+    # Without a scheduler nobody can go on.
+    assert "The run stops here because of:" in named
+    assert "gpu-2: Reach the host: unreachable: " in named and "scheduler-1: Check this host: This host is not ready" in named
+    assert "changed=1" not in done.stdout
+    assert "PLAY [Install the GPU hosts] " in after and "PLAY [Report the fleet]" in after
+
+
+def test_check_mode_leaves_a_report_alone(run, tmp_path):
     old = tmp_path / "report.json"
     old.write_text('{"ok": true}')
-    inventory = {
-        "all": {
-            "vars": {
-                "ansible_become": False,
-                "modelfleet_storage": {"http": {"url": "http://files.example.com"}},
-                "smoke_report_path": str(old),
-            },
-            "children": {"gpu_hosts": {"hosts": {"gpu-1": {**AWAY, "modelfleet_address": "127.0.0.1"}}}},
-        }
-    }
+    variables = {"ansible_become": False, "modelfleet_storage": {"http": {"url": "http://localhost"}}, "smoke_report_path": str(old)}
+    inventory = {"all": {"vars": variables, "children": {"gpu_hosts": {"hosts": {"gpu-1": {**AWAY, "modelfleet_address": "10.1.1.1"}}}}}}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    site = "collections/ansible_collections/modelfleet/serving/playbooks/site.yml"
-    done = run("ansible-playbook", "-i", tmp_path / "hosts.yml", site, "--check")
-    assert done.returncode != 0 and old.exists(), "check mode touches nothing"
-    done = run("ansible-playbook", "-i", tmp_path / "hosts.yml", site)
-    assert done.returncode != 0 and "unreachable=1" in done.stdout
-    assert not old.exists()
+    done = run("ansible-playbook", "-i", tmp_path / "hosts.yml", f"{PLAYBOOKS}/smoke.yml", "--check")
+    assert done.returncode != 0 and old.exists()

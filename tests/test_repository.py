@@ -21,7 +21,7 @@ COLLECTION = REPOSITORY / "collections/ansible_collections/modelfleet/serving"
 ROLES = sorted(path for path in (COLLECTION / "roles").iterdir() if path.is_dir())
 MODULES = sorted((COLLECTION / "plugins/modules").glob("*.py"))
 FILTERS = sorted((COLLECTION / "plugins/filter").glob("*.py"))
-PLAYBOOKS = sorted((COLLECTION / "playbooks").glob("*.yml"))
+PLAYBOOKS = sorted((COLLECTION / "playbooks").glob("[!_]*.yml"))
 DOORS = sorted((REPOSITORY / "playbooks").glob("*.yml"))
 ATTRIBUTES = {"modelfleet.serving.attributes", "modelfleet.serving.attributes.info"}
 
