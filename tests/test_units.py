@@ -19,6 +19,12 @@ LIMIT = 2.5
 # A unit and the variables that give it another sandbox.
 VARIANTS = {path.name: (path, {}) for path in UNITS}
 VARIANTS.update({f"{path.name} on GPUs": (path, {"torchserve_device": "gpu"}) for path in UNITS if "torchserve" in path.name})
+# Values that systemd would expand, split, or leave out with the whole line.
+ODD = {
+    "torchserve_environment": {"ODD": '50% of "it" \\ $HOME', "SPACED": " a  b "},
+    "torchserve_java_options": ["-XX:OnOutOfMemoryError=kill -9 %p", "-Dodd=${HOME} \"'"],
+}
+VARIANTS["torchserve.service.j2 with odd values"] = (ROLES / "torchserve/templates/torchserve.service.j2", ODD)
 
 FLEET = {
     "ansible_python_interpreter": "{{ ansible_playbook_python }}",
@@ -77,6 +83,12 @@ def test_comes_back_after_a_kill(rendered, name):
     text = rendered[name].read_text()
     if "Type=oneshot" not in text:
         assert "Restart=always" in text and "StartLimitIntervalSec=0" in text
+
+
+def test_odd_values_are_quoted(rendered):
+    text = rendered["torchserve.service.j2 with odd values"].read_text()
+    assert r'Environment="ODD=50%% of \"it\" \\ $HOME"' in text and 'Environment="SPACED= a  b "' in text
+    assert r'''"-XX:OnOutOfMemoryError=kill -9 %%p"''' in text and r'''"-Dodd=$${HOME} \"'"''' in text
 
 
 @pytest.mark.parametrize("name", VARIANTS)

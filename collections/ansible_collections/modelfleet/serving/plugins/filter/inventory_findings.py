@@ -178,6 +178,28 @@ def settings_findings(settings):
     elif config:
         allow = settings.get("torchserve_config_allow") or []
         yield from _config_findings("torchserve_config", _torchserve_config.problems(version, config, allow))
+    yield from _unit_findings(settings)
+
+
+def _unit_findings(settings):
+    """Yield what TorchServe's unit could not hold. No value is shown: some are secrets in spite of what is said about them."""
+    environment, options = settings.get("torchserve_environment") or {}, settings.get("torchserve_java_options") or []
+    if not isinstance(environment, dict):
+        yield "The torchserve_environment is not a dictionary; write each variable with its value below it."
+    else:
+        for name, problem in _torchserve_config.environment_problems(environment):
+            yield f"The variable {name} in torchserve_environment {problem}."
+    if isinstance(options, str):
+        yield "The torchserve_java_options is not a list; make each option an element."
+    else:
+        for number, option in enumerate(options, 1):
+            problem = _torchserve_config.java_problem(option)
+            if problem:
+                yield f"The option {number} in torchserve_java_options {problem}."
+    if not re.fullmatch(r"[0-9]+[kKmMgG]?", str(settings.get("torchserve_heap", "1g"))):
+        yield f"The torchserve_heap is not a size of java ('{settings['torchserve_heap']}'); write a number and k, m or g, such as 512m."
+    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+", str(settings.get("torchserve_java", "/java"))):
+        yield f"The torchserve_java is not the path of a program ('{settings['torchserve_java']}'); write all of it, as in /usr/bin/java."
 
 
 def _config_findings(variable, problems):

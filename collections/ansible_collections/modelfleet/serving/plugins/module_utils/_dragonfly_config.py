@@ -86,7 +86,10 @@ def _key(key):
 
 
 def _scalar(value):
-    return json.dumps(value, ensure_ascii=False)
+    # JSON allows what YAML does not, or takes for the end of a line. What is beyond 16 bits stays as it is: JSON would write two halves.
+    return re.sub(
+        "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False)
+    )
 
 
 _ENTRY = re.compile(r'([A-Za-z][A-Za-z0-9_-]*|"(?:[^"\\\\]|\\\\.)*"):(?: (.+))?\Z')

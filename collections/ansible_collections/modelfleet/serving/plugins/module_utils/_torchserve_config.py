@@ -10,6 +10,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from ansible_collections.modelfleet.serving.plugins.module_utils import _systemd
+
 # TorchServe ignores a key that it does not know, so that a misspelt one goes unnoticed: these tables are the keys that its
 # ConfigManager reads, by the type it reads them as.
 _KEYS = {
@@ -47,6 +49,30 @@ SAFE = {
     "allowed_urls": "file:///nonexistent/modelfleet",
 }
 
+# Keys that take over what this collection does: TorchServe would load models that nobody verified, or heed what nobody wrote down.
+_UNVERIFIED = "lets TorchServe load models without a sha256 and without a record; list them in modelfleet_models"
+_NO_CHOICE = "has no effect, because the unit names the directory of verified models on the command line; leave it out"
+OWNED = {
+    "enable_envvars_config": "lets the environment override this file unseen; write the keys themselves",
+    "load_models": _UNVERIFIED,
+    "model_snapshot": _UNVERIFIED,
+    "model_store": _NO_CHOICE,
+    "models": "sets for a model what its entry in modelfleet_models sets; write it there",
+    "use_env_allowed_urls": "lets the environment say what may be loaded; leave it out",
+    "workflow_store": "is where TorchServe finds archives that nobody verified; leave it out, workflows are not supported",
+}
+_LAUNCHER = "is read by the torchserve launcher only, which this installation does not use; "
+OWNED["plugins_path"] = _LAUNCHER + "put a plugin's jar into /opt/torchserve/plugins"
+OWNED["vmargs"] = _LAUNCHER + "use the role's torchserve_java_options"
+
+# Variables of the environment that would take away what the unit sets up.
+OWNED_ENVIRONMENT = {
+    "DRAGONFLY_ENDPOINT_CONFIG": "names the endpoint plugin's configuration, which its role writes; leave it out",
+    "TEMP": "must be the directory that the unit empties at every start; leave it out",
+    "TMPDIR": "must be the directory that the unit empties at every start; leave it out",
+    "TS_CONFIG_FILE": "makes TorchServe read another configuration; write the keys into torchserve_config",
+}
+
 HOW = {
     "address": "a URL such as http://127.0.0.1:8080, or unix:/path",
     "host": "an IP address",
@@ -64,17 +90,40 @@ def problems(version, config, allow=()):
     keys = KEYS[version]
     for key in sorted(config):
         value = config[key]
-        if key in ("vmargs", "plugins_path"):
-            yield key, "is read by the torchserve launcher only, which this installation does not use; use the role's variables"
+        if key in OWNED:
+            yield key, OWNED[key]
         elif key not in keys:
             newer = [other for other in KEYS if key in KEYS[other]]
-            near = difflib.get_close_matches(key, keys, 1)
+            near = difflib.get_close_matches(key, [known for known in keys if known not in OWNED], 1)
             hint = f"; it exists in {newer[0]}" if newer else f"; did you mean {near[0]}?" if near else ""
             yield key, f"is not a key of TorchServe {version}{hint}"
         elif not _fits(keys[key], value):
             yield key, f"must be {HOW[keys[key]]}, not {value!r}"
         else:
             yield from _unsafe(key, keys[key], value, allow)
+
+
+def environment_problems(environment):
+    """Yield ``(name, problem)`` for each variable of ``environment`` (dict) that the unit cannot or must not have."""
+    for name in sorted(environment, key=str):
+        problem = _systemd.problem(environment[name])
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name), re.ASCII):
+            yield str(name), "is not the name of a variable, which has letters, digits and _ only; systemd would leave it out"
+        elif name in OWNED_ENVIRONMENT:
+            yield name, OWNED_ENVIRONMENT[name]
+        elif problem:
+            yield name, problem
+
+
+def java_problem(option):
+    """What is wrong with one option for java (str, with what to do), or None."""
+    if not isinstance(option, str) or not option.startswith("-"):
+        return "is not an option, which begins with '-'; java would take it for the program"
+    if re.match(r"(-cp|-classpath|--class-path|-jar|-m|--module|-Dmodel_server_home|-Djava[.]io[.]tmpdir)(=|$)", option):
+        return "takes away what the unit sets; leave it out"
+    if re.search(r"\s-[DX]", option):
+        return "is several options in one; make each an element of the list"
+    return _systemd.problem(option)
 
 
 def _fits(kind, value):
@@ -130,7 +179,15 @@ def to_properties(config):
 
 
 def _escape(text):
-    escaped = text.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode()
-    # backslashreplace writes \xNN and \UNNNNNNNN, which Java does not know.
-    escaped = re.sub(r"(?<!\\)\\x([0-9a-f]{2})", r"\\u00\1", escaped)
+    escaped = "".join(_escape_character(character) for character in text)
+    # Java leaves out blanks before a value.
     return "\\" + escaped if escaped.startswith(" ") else escaped
+
+
+def _escape_character(character):
+    if character == "\\":
+        return "\\\\"
+    if " " <= character <= "~":
+        return character
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))

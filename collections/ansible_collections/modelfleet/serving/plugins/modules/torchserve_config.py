@@ -11,6 +11,8 @@ short_description: Write TorchServe's configuration
 description:
   - Writes C(config.properties), checked against the keys that the installed version of TorchServe reads. TorchServe itself ignores a
     key that it does not know.
+  - Refuses keys that would take over what this collection does, such as C(load_models) and C(model_snapshot) (models without a sha256),
+    C(models) and C(enable_envvars_config).
   - Unless the configuration says otherwise, it binds loopback addresses, keeps token authorization on with keys that last as long as
     the process, lets models be removed (with the key), and loads models from files only.
 version_added: 0.1.0

@@ -125,7 +125,8 @@ def test_release_archives(variable, value, words):
         ({"dfdaemon_config": ["a"]}, "The dfdaemon_config must be a dictionary"),
         ({"dragonfly_scheduler_config": {"job": {"redis": {}}}}, "it moved to database.redis"),
         ({"dragonfly_scheduler_dynconfig": {"x": 1}}, "The key x in dragonfly_scheduler_dynconfig is not a key"),
-        ({"torchserve_version": "0.12.0", "torchserve_config": {"lode_models": "all"}}, "did you mean load_models?"),
+        ({"torchserve_version": "0.12.0", "torchserve_config": {"job_queue_sice": 1}}, "did you mean job_queue_size?"),
+        ({"torchserve_version": "0.12.0", "torchserve_config": {"load_models": "all"}}, "The key load_models in torchserve_config lets"),
         ({"torchserve_version": "0.11.1", "torchserve_config": {"default_startup_timeout": 1}}, "it exists in 0.12.0"),
         ({"torchserve_version": "0.12.0", "torchserve_config": "x"}, "The torchserve_config is not a dictionary"),
         ({"torchserve_version": "0.12.0", "torchserve_config": {"inference_address": "http://0.0.0.0:8080"}}, "name lan_bind in allow"),
@@ -145,6 +146,46 @@ def test_settings_that_are_right():
         "torchserve_version": "0.12.0",
         "torchserve_config": {"inference_address": "http://0.0.0.0:8080", "job_queue_size": 10},
         "torchserve_config_allow": ["lan_bind"],
+    }
+    assert inventory_findings([], settings=settings) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"torchserve_environment": "A=b"}, "The torchserve_environment is not a dictionary;"),
+        ({"torchserve_environment": {"MY-NAME": "x"}}, "The variable MY-NAME in torchserve_environment is not the name of a variable"),
+        ({"torchserve_environment": {"KEY": "s3cret\nx"}}, "The variable KEY in torchserve_environment has the character U+000A"),
+        (
+            {"torchserve_environment": {"KEY": None}},
+            "The variable KEY in torchserve_environment is not one text; write the text in quotes.",
+        ),
+        (
+            {"torchserve_environment": {"TS_CONFIG_FILE": "/tmp/x"}},
+            "TS_CONFIG_FILE in torchserve_environment makes TorchServe read another",
+        ),
+        ({"torchserve_environment": {"TMPDIR": "/tmp/x"}}, "TMPDIR in torchserve_environment must be the directory that the unit empties"),
+        ({"torchserve_java_options": "-Xss1m"}, "The torchserve_java_options is not a list;"),
+        ({"torchserve_java_options": ["-Xss1m", "Main"]}, "The option 2 in torchserve_java_options is not an option"),
+        ({"torchserve_java_options": ["-Xss1m -Dx=1"]}, "The option 1 in torchserve_java_options is several options in one;"),
+        ({"torchserve_java_options": ["-cp"]}, "The option 1 in torchserve_java_options takes away what the unit sets;"),
+        ({"torchserve_java_options": ["-Dx=\x00"]}, "The option 1 in torchserve_java_options has the character U+0000"),
+        ({"torchserve_heap": "half"}, "The torchserve_heap is not a size of java ('half'); write a number and k, m or g, such as 512m."),
+        ({"torchserve_java": "java"}, "The torchserve_java is not the path of a program ('java'); write all of it"),
+    ],
+)
+def test_what_a_unit_could_not_hold(settings, words):
+    (finding,) = inventory_findings([], settings=settings)
+    assert words in finding
+    assert finding.endswith(".") and "s3cret" not in finding
+
+
+def test_what_a_unit_can_hold():
+    settings = {
+        "torchserve_environment": {"HF_HOME": '/srv/50% "of" it', "OMP_NUM_THREADS": 4, "EMPTY": ""},
+        "torchserve_java": "/usr/lib/jvm/java-17-openjdk-amd64/bin/java",
+        "torchserve_java_options": ["-XX:OnOutOfMemoryError=kill -9 %p", "-Dx=a b", "-Xss1m"],
+        "torchserve_heap": "4096M",
     }
     assert inventory_findings([], settings=settings) == []
 

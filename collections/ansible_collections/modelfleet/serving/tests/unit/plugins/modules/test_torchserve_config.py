@@ -56,8 +56,16 @@ def test_check_mode_and_diff(apply):
         ({"metrics_mode": "statsd"}, "must be log, prometheus or legacy"),
         ({"inference_address": "127.0.0.1:8080"}, "must be a URL"),
         ({"default_service_handler": "a\nb"}, "one line"),
-        ({"load_models": ["x"]}, "one line"),
+        ({"service_envelope": ["x"]}, "one line"),
         ({"vmargs": "-Xmx1g"}, "launcher"),
+        ({"plugins_path": "/srv/plugins"}, "/opt/torchserve/plugins"),
+        ({"load_models": "all"}, "without a sha256 and without a record; list them in modelfleet_models"),
+        ({"model_snapshot": "{}"}, "modelfleet_models"),
+        ({"models": "{}"}, "modelfleet_models"),
+        ({"model_store": "/srv/models"}, "no effect"),
+        ({"workflow_store": "/srv/models"}, "nobody verified"),
+        ({"enable_envvars_config": True}, "write the keys themselves"),
+        ({"use_env_allowed_urls": True}, "leave it out"),
         ({"enable_model_api": False}, "impossible to remove"),
         ({"keystore_pass": "changeit"}, "secret in clear"),
         ({"inference_address": "http://0.0.0.0:8080"}, "lan_bind"),
@@ -97,6 +105,7 @@ def test_allowed_when_named(apply, config, allow):
 
 
 def test_properties_are_escaped(apply):
+    """What Java reads is tried in tests/test_quoting.py of the repository."""
     apply({"allowed_urls": "https://a\\.b/.*", "cpp_log_config": "/tmp/é"}, allow=["remote_urls"])
     assert apply.properties()["allowed_urls"] == "https://a\\\\.b/.*"
     assert apply.properties()["cpp_log_config"] == "/tmp/\\u00e9"
