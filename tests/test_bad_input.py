@@ -194,6 +194,18 @@ VARIABLES = {
             "The key keystore_pass in torchserve_config would be a secret in clear",
         ],
     ),
+    "addresses that the fleet could not use": (
+        lambda variables: variables.update(
+            dragonfly_scheduler_config={"server": {"tls": {"caCert": "/a", "cert": "/b", "key": "/c"}}},
+            dfdaemon_config={"upload": {"server": {"ip": "127.0.0.1"}}},
+            torchserve_config={"management_address": "https://127.0.0.1:{{ torchserve_management_port }}"},
+        ),
+        [
+            "The key server.tls in dragonfly_scheduler_config is not supported",
+            "The key upload.server.ip in dfdaemon_config does not cover modelfleet_address (10.0.0.2), at which other peers call; leave it out.",
+            "The key management_address in torchserve_config is https://127.0.0.1:8081, and this fleet asks TorchServe by plain HTTP",
+        ],
+    ),
     "a TorchServe that is not known": (
         lambda variables: variables.update(torchserve_version="0.13.0"),
         ["The torchserve_version is not one that is known ('0.13.0'); write 0.11.1 or 0.12.0, in quotes."],

@@ -49,7 +49,7 @@ def rendered(run, tmp_path_factory):
                 "connection": "local",
                 "gather_facts": False,
                 "vars": FLEET,
-                "vars_files": [f"{role}/defaults/main.yml", f"{role}/vars/main.yml"],
+                "vars_files": [f"{role}/defaults/main.yml", f"{role}/vars/main.yml", f"{ROLES}/modelfleet/vars/main.yml"],
                 "tasks": [
                     {"ansible.builtin.set_fact": variables or {"__nothing": True}},
                     {"ansible.builtin.template": {"src": str(path), "dest": str(files[name]), "mode": "0644"}},

@@ -64,7 +64,7 @@ import os
 import re
 
 from ansible.errors import AnsibleError
-from ansible_collections.modelfleet.serving.plugins.module_utils import _dragonfly_config, _torchserve_config
+from ansible_collections.modelfleet.serving.plugins.module_utils import _addresses, _dragonfly_config, _torchserve_config
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
 from jinja2.exceptions import UndefinedError
@@ -77,6 +77,7 @@ COMPONENTS = {
     "dragonfly_scheduler_dynconfig": "scheduler_dynconfig",
     "dfdaemon_config": "dfdaemon",
 }
+ADDRESSES = {"scheduler": "dragonfly_scheduler_config", "dfdaemon": "dfdaemon_config", "torchserve": "torchserve_config"}
 SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 
 
@@ -178,6 +179,10 @@ def settings_findings(settings):
     elif config:
         allow = settings.get("torchserve_config_allow") or []
         yield from _config_findings("torchserve_config", _torchserve_config.problems(version, config, allow))
+    for daemon, variable in ADDRESSES.items():
+        if variable in settings:
+            for name, key, problem in _addresses.problems(settings, daemon):
+                yield f"The key {key} in {name} {problem}."
     yield from _unit_findings(settings)
 
 

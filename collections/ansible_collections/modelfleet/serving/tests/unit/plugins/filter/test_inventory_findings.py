@@ -131,6 +131,15 @@ def test_release_archives(variable, value, words):
         ({"torchserve_version": "0.12.0", "torchserve_config": "x"}, "The torchserve_config is not a dictionary"),
         ({"torchserve_version": "0.12.0", "torchserve_config": {"inference_address": "http://0.0.0.0:8080"}}, "name lan_bind in allow"),
         ({"torchserve_version": "1.0", "torchserve_config": {"x": 1}}, "('1.0'); write 0.11.1 or 0.12.0"),
+        (
+            {"modelfleet_address": "10.0.0.1", "dfdaemon_config": {"upload": {"server": {"ip": "127.0.0.1"}}}},
+            "The key upload.server.ip in dfdaemon_config does not cover modelfleet_address (10.0.0.1), at which other peers call",
+        ),
+        ({"dragonfly_scheduler_config": {"server": {"tls": {"caCert": "/a", "cert": "/b", "key": "/c"}}}}, "server.tls in dragonfly_sch"),
+        (
+            {"torchserve_version": "0.12.0", "torchserve_config": {"management_address": "https://127.0.0.1:8443"}},
+            "asks TorchServe by plain HTTP on its own host; write http://127.0.0.1 with a port",
+        ),
     ],
 )
 def test_settings_that_a_module_would_refuse(settings, words):
