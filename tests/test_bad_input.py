@@ -202,7 +202,7 @@ VARIABLES = {
         ),
         [
             "The key server.tls in dragonfly_scheduler_config is not supported",
-            "The key upload.server.ip in dfdaemon_config does not cover modelfleet_address (10.0.0.2), at which other peers call; leave it out.",
+            "The key upload.server.ip in dfdaemon_config does not cover modelfleet_address (10.0.0.2), at which other peers call",
             "The key management_address in torchserve_config is https://127.0.0.1:8081, and this fleet asks TorchServe by plain HTTP",
         ],
     ),

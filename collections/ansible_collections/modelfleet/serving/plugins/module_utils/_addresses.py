@@ -88,7 +88,7 @@ def _covers(bound, address):
 
 
 def _value(variables, name, default):
-    value = variables[name] if name in variables else None
+    value = variables.get(name)
     return default if value is None or value == "" else value
 
 

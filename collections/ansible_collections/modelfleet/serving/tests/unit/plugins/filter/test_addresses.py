@@ -97,8 +97,14 @@ def test_what_somebody_moved(variables, daemon, name, bind, authority):
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"dragonfly_scheduler_config": {"server": {"listenIP": "127.0.0.1"}}}, "server.listenIP in dragonfly_scheduler_config does not cover"),
-        ({"dragonfly_scheduler_config": {"server": {"advertiseIP": "10.9.0.1"}}}, "server.advertiseIP in dragonfly_scheduler_config is not"),
+        (
+            {"dragonfly_scheduler_config": {"server": {"listenIP": "127.0.0.1"}}},
+            "server.listenIP in dragonfly_scheduler_config does not cover",
+        ),
+        (
+            {"dragonfly_scheduler_config": {"server": {"advertiseIP": "10.9.0.1"}}},
+            "server.advertiseIP in dragonfly_scheduler_config is not",
+        ),
         ({"dragonfly_scheduler_config": {"server": {"advertisePort": 9}}}, "server.advertisePort in dragonfly_scheduler_config is not"),
         ({"dragonfly_scheduler_config": {"server": {"tls": {"cert": "/a"}}}}, "server.tls in dragonfly_scheduler_config is not supported"),
         ({"dfdaemon_config": {"host": {"ip": "10.9.0.1"}}}, "host.ip in dfdaemon_config is not modelfleet_address (10.0.0.21)"),
@@ -108,7 +114,10 @@ def test_what_somebody_moved(variables, daemon, name, bind, authority):
         ({"dfdaemon_config": {"storage": {"dir": "/data"}}}, "storage.dir in dfdaemon_config must stay /var/lib/modelfleet/pieces"),
         ({"dfdaemon_config": {"download": {"server": {"socketPath": "/x"}}}}, "must stay /run/dragonfly/dfdaemon.sock"),
         ({"torchserve_config": {"inference_address": "https://127.0.0.1:8443"}}, "inference_address in torchserve_config is https://127"),
-        ({"torchserve_config": {"management_address": "unix:/run/ts.sock"}}, "management_address in torchserve_config is unix:/run/ts.sock"),
+        (
+            {"torchserve_config": {"management_address": "unix:/run/ts.sock"}},
+            "management_address in torchserve_config is unix:/run/ts.sock",
+        ),
         ({"torchserve_config": {"metrics_address": "http://127.0.0.1"}}, "metrics_address in torchserve_config is http://127.0.0.1, which"),
         ({"torchserve_config": {"metrics_address": "http://127.0.0.1:x"}}, "which names no port; write http://127.0.0.1 with a port"),
     ],
