@@ -19,6 +19,7 @@ COLUMNS = 4096
 MIB = 1024 * 1024
 EPOCH = (2026, 1, 1, 0, 0, 0)
 ANSWERS = 4
+CONFIG = "model-config.yaml"
 
 HANDLER = '''"""y[i] = sum over k of W[rows[i], columns[k]] * values[k], with W the int8 matrix in weights.bin."""
 
@@ -77,8 +78,8 @@ def entry(name):
     return info
 
 
-def build(path, name, version, size_mib, seed):
-    """Write the archive; return (known input, its answer)."""
+def build(path, name, version, size_mib, seed, config=None):
+    """Write the archive, with ``config`` as its model-config.yaml; return (known input, its answer)."""
     size = size_mib * MIB
     request = known_input(size)
     wanted = {row * COLUMNS + column for row in request["rows"] for column in request["columns"]}
@@ -89,11 +90,15 @@ def build(path, name, version, size_mib, seed):
         "model": {"modelName": name, "serializedFile": "weights.bin", "handler": "handler.py", "modelVersion": version},
         "archiverVersion": "0.12.0",
     }
+    if config is not None:
+        manifest["model"]["configFile"] = CONFIG
     generator = random.Random(seed)
     temporary = path.with_name(path.name + ".part")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(entry("MAR-INF/MANIFEST.json"), json.dumps(manifest, indent=2) + "\n")
         archive.writestr(entry("handler.py"), HANDLER)
+        if config is not None:
+            archive.writestr(entry(CONFIG), config)
         info = entry("weights.bin")
         info.file_size = size
         with archive.open(info, "w") as weights:
@@ -111,6 +116,7 @@ def main(argv=None):
     parser.add_argument("--version", default="1.0")
     parser.add_argument("--size-mib", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other weights and other answers")
+    parser.add_argument("--config", type=Path, help="file that becomes the archive's model-config.yaml")
     parser.add_argument(
         "--out",
         type=Path,
@@ -123,7 +129,8 @@ def main(argv=None):
     args.out.mkdir(parents=True, exist_ok=True)
     base = args.out / f"{args.name}-{args.version}"
     archive = base.with_name(base.name + ".mar")
-    request, answer = build(archive, args.name, args.version, args.size_mib, args.seed)
+    config = args.config.read_bytes() if args.config else None
+    request, answer = build(archive, args.name, args.version, args.size_mib, args.seed, config)
     base.with_name(base.name + ".input.json").write_text(json.dumps(request) + "\n")
     base.with_name(base.name + ".expected.json").write_text(json.dumps(answer) + "\n")
     with archive.open("rb") as handle:
