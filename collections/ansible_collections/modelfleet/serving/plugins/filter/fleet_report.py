@@ -84,7 +84,7 @@ _value:
 """
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import model_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import model_file
 
 SOURCES = ("origin", "remote_peer", "local_peer")
 

@@ -70,11 +70,6 @@ def segment(text):
     return "%74" + quoted[1:] if quoted.startswith("token") else quoted
 
 
-def model_file(name, version, sha256):
-    """Name of a model's file in the model store; two contents never share a name."""
-    return f"{name}-{version}-{sha256[:12]}.mar"
-
-
 class TorchServe:
     """One API of a TorchServe: ``api`` is "management" or "inference" and names the key in ``key_file``."""
 

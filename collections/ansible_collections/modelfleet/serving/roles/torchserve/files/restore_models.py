@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 import urllib.error
@@ -22,6 +23,8 @@ import urllib.request
 
 # TorchServe gives a worker process a fixed 2 minutes to come up, before startup_timeout begins.
 WORKER_BOOT_S = 120
+# A worker opens its GPU while it loads the model.
+GPU_GRACE_S = 15
 
 
 class Failure(Exception):
@@ -81,9 +84,12 @@ class Api:
                     raise Failure(f"{exc} after {timeout} s; see journalctl -u torchserve") from exc
             time.sleep(0.3)
 
-    def version(self, model):
+    def versions(self, model):
         status, data = self.call("GET", "/models/{}/all".format(segment(model["name"])))
-        found = [item for item in data if item["modelVersion"] == model["version"]] if status == 200 else []
+        return data if status == 200 else []
+
+    def version(self, model):
+        found = [item for item in self.versions(model) if item["modelVersion"] == model["version"]]
         return found[0] if found else None
 
 
@@ -116,27 +122,56 @@ def verify(path, sha256):
 
 
 def restore(api, model, store, timeout):
-    """Register one recorded model and wait for its workers."""
+    """Register one recorded model as torchserve_model does, and wait for its workers."""
+    device = model.get("device", "cpu")
     here = api.version(model)
-    if here and not ready(here):
-        api.call("DELETE", version_path(model))
+    if here and not ready(here, device):
+        unregister(api, model)
         here = None
     if not here:
         verify(os.path.join(store, model["file"]), model["sha256"])
         register(api, model, timeout)
-    deadline = time.monotonic() + timeout
+        here = api.version(model)
+    if here and not here["minWorkers"] == here["maxWorkers"] == model["workers"]:
+        # The minWorkers and maxWorkers of a model-config.yaml take the place of initial_workers.
+        workers = model["workers"]
+        require(api.call("PUT", version_path(model), {"min_worker": workers, "max_worker": workers, "synchronous": "false"}), "scale")
+    if model["default"]:
+        require(api.call("PUT", version_path(model) + "/set-default"), "become the default version")
+    wait_ready(api, model, device, timeout)
+
+
+def require(answer, doing):
+    status, data = answer
+    if status >= 300:
+        raise Failure(f"it did not {doing}: TorchServe answered {status}: {said(data)}; see journalctl -u torchserve")
+
+
+def unregister(api, model):
+    """TorchServe refuses to unregister the default version while others exist: another one is it until this one is back."""
+    status, data = api.call("DELETE", version_path(model), timeout=WORKER_BOOT_S + 10)
+    if status == 403:
+        others = [item["modelVersion"] for item in api.versions(model) if item["modelVersion"] != model["version"]]
+        require(api.call("PUT", version_path({**model, "version": others[0]}) + "/set-default"), "hand over the default")
+        status, data = api.call("DELETE", version_path(model), timeout=WORKER_BOOT_S + 10)
+    if status != 404:
+        require((status, data), "unregister")
+
+
+def wait_ready(api, model, device, timeout):
+    started = time.monotonic()
     while True:
         here = api.version(model)
-        count = ready(here) if here else 0
+        count = ready(here, device) if here else 0
         if count >= model["workers"]:
-            break
-        if time.monotonic() >= deadline:
-            raise Failure("{} of {} workers are READY after {} s; see journalctl -u torchserve".format(count, model["workers"], timeout))
+            return
+        waited = time.monotonic() - started
+        # Workers that are up on the CPU stay there.
+        fallen = here is not None and ready(here) >= model["workers"]
+        if waited >= (min(timeout, GPU_GRACE_S) if fallen else timeout):
+            where = " on a GPU, the others fell back to the CPU," if fallen else ""
+            raise Failure(f"{count} of {model['workers']} workers are READY{where} after {int(waited)} s; see journalctl -u torchserve")
         time.sleep(0.3)
-    if model["default"]:
-        status, data = api.call("PUT", version_path(model) + "/set-default")
-        if status >= 300:
-            raise Failure(f"it did not become the default version: {said(data)}")
 
 
 def register(api, model, timeout):
@@ -145,14 +180,47 @@ def register(api, model, timeout):
     status, data = api.call("POST", "/models", query, limit)
     if status >= 500 and api.version(model):
         # A failed registration sometimes leaves the name behind.
-        api.call("DELETE", version_path(model))
+        unregister(api, model)
         status, data = api.call("POST", "/models", query, limit)
-    if status >= 300 and status != 409:
-        raise Failure(f"TorchServe answered {status}: {said(data)}; see journalctl -u torchserve")
+    if status != 409:
+        require((status, data), "register")
 
 
-def ready(item):
-    return sum(worker.get("status") == "READY" for worker in item["workers"])
+def ready(item, device="cpu"):
+    """Number of READY workers; with ``device`` "gpu" only of those that truly use one."""
+    return sum(worker.get("status") == "READY" and (device != "gpu" or on_gpu(worker)) for worker in item["workers"])
+
+
+def on_gpu(worker):
+    """Whether TorchServe gave the worker a GPU that works and the process has it open: a handler falls back without a word."""
+    if not worker.get("gpu") or str(worker.get("gpuUsage", "")).startswith("failed"):
+        return False
+    return any(holds_gpu(pid) is not False for pid in family(worker.get("pid", -1)))
+
+
+def holds_gpu(pid):
+    """Whether the process has an NVIDIA device open; None when that cannot be seen from here."""
+    directory = f"/proc/{pid}/fd"
+    try:
+        return any(re.match(r"/dev/nvidia\d", os.readlink(os.path.join(directory, fd))) for fd in os.listdir(directory))
+    except OSError:
+        return None
+
+
+def family(pid):
+    """The process and its descendants (torchrun starts the real workers as children)."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as handle:
+                    parents.setdefault(int(handle.read().rpartition(")")[2].split()[1]), []).append(int(entry))
+            except (OSError, IndexError, ValueError):
+                continue
+    members = [pid]
+    for member in members:
+        members += parents.get(member, [])
+    return members
 
 
 def read_record(path):

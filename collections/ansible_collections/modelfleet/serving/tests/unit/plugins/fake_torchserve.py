@@ -14,11 +14,24 @@ from urllib.parse import parse_qs, unquote, urlsplit
 KEYS = {"management": {"key": "mgmtKEY1"}, "inference": {"key": "inferKEY"}, "API": {"key": "apiKEY"}}
 
 
-def description(version, file, workers=1, status="READY", min_workers=None):
+# What TorchServe describes of a model that says nothing.
+DEFAULTS = {"batchSize": 1, "maxBatchDelay": 100, "responseTimeout": 120, "startupTimeout": 120, "deviceType": "cpu"}
+PARAMETERS = {
+    "batch_size": "batchSize",
+    "max_batch_delay": "maxBatchDelay",
+    "response_timeout": "responseTimeout",
+    "startup_timeout": "startupTimeout",
+}
+
+
+def description(version, file, workers=1, status="READY", min_workers=None, **described):
     return {
+        **DEFAULTS,
+        **described,
         "modelVersion": version,
         "modelUrl": file,
         "minWorkers": workers if min_workers is None else min_workers,
+        "maxWorkers": workers if min_workers is None else min_workers,
         "workers": [{"id": str(9000 + n), "status": status, "pid": -1, "gpu": False, "gpuUsage": "N/A"} for n in range(workers)],
     }
 
@@ -31,6 +44,8 @@ class FakeTorchServe:
         # Answers that registrations give before they begin to work: (status, type, message, what stays registered).
         self.failures = []
         self.plugin = True
+        # The model-config.yaml of an archive, by the name of its model.
+        self.configs = {}
         self.answer = lambda name, body: (200, b"{}")
         self.key_file = directory / "key_file.json"
         self.key_file.write_text(json.dumps(KEYS))
@@ -103,8 +118,8 @@ class FakeTorchServe:
             self.defaults[name] = version
             return 200, {"status": "Default version successfully updated"}
         if method == "PUT":
-            file = self.models[name][version]["modelUrl"]
-            self.models[name][version] = description(version, file, int(query["min_worker"]))
+            fresh = description(version, "", int(query["min_worker"]))
+            self.models[name][version].update({key: fresh[key] for key in ("minWorkers", "maxWorkers", "workers")})
             return 202, {"status": "Processing worker updates..."}
         if self.defaults[name] == version and len(self.models[name]) > 1:
             return error(403, "InvalidModelVersionException", f"Can't remove default version: {version}")
@@ -130,7 +145,16 @@ class FakeTorchServe:
             return error(status, kind, message)
         if version in self.models.get(name, {}):
             return error(409, "ConflictStatusException", f"Model version {version} is already registered for model {name}")
-        self.models.setdefault(name, {})[version] = description(version, file, int(query["initial_workers"]))
+        described = {PARAMETERS[key]: int(value) for key, value in query.items() if key in PARAMETERS}
+        config = self.configs.get(name)
+        workers = int(query["initial_workers"])
+        if config is not None:
+            # Any model-config.yaml overrides the timeouts, if only with TorchServe's own; a request overrides its batches.
+            timeouts = {key: config.get(key, 120) for key in ("responseTimeout", "startupTimeout")}
+            described = {**{key: value for key, value in config.items() if key in DEFAULTS}, **described, **timeouts}
+            if 1 <= config.get("minWorkers", 0) <= config.get("maxWorkers", 0):
+                workers = config["minWorkers"]
+        self.models.setdefault(name, {})[version] = description(version, file, workers, **described)
         self.defaults.setdefault(name, version)
         return 200, {"status": f'Model "{name}" Version: {version} registered with {query["initial_workers"]} initial workers'}
 

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _torchserve
+from ansible_collections.modelfleet.serving.plugins.modules import torchserve_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
 
 SCRIPT = Path(__file__).parents[3] / "roles/torchserve/files/restore_models.py"
@@ -42,13 +44,22 @@ def host(fake, tmp_path, restore_models):
             self.record.parent.mkdir()
             self.models = []
 
-        def add(self, name, version, default=True, content=None, **params):
+        def add(self, name, version, default=True, content=None, device="cpu", **params):
             content = content or f"{name} {version}".encode()
             sha256 = hashlib.sha256(content).hexdigest()
             file = f"{name}-{version}-{sha256[:12]}.mar"
             (self.store / file).write_bytes(content)
             self.models.append(
-                {"name": name, "version": version, "file": file, "sha256": sha256, "workers": 2, "default": default, "params": params}
+                {
+                    "name": name,
+                    "version": version,
+                    "file": file,
+                    "sha256": sha256,
+                    "workers": 2,
+                    "default": default,
+                    "device": device,
+                    "params": params,
+                }
             )
             self.record.write_text(json.dumps({"format": 1, "models": self.models}))
             return self.store / file
@@ -122,6 +133,85 @@ def test_workers_that_never_become_ready(fake, host, capsys):
     fake.register = lambda path, query: (fake.put("demo", description("1.0", query["url"], 2, status="UNLOADING")), (200, {}))[1]
     assert host.restore(timeout=0) == 1
     assert "0 of 2 workers are READY after 0 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("configured", [1, 4])
+def test_workers_of_the_record_win_over_those_in_the_archive(fake, host, configured):
+    host.add("demo", "1.0")
+    fake.configs["demo"] = {"minWorkers": configured, "maxWorkers": configured}
+    assert host.restore(timeout=2) == 0
+    assert len(fake.models["demo"]["1.0"]["workers"]) == 2
+
+
+def test_what_is_served_is_scaled(fake, host):
+    file = host.add("demo", "1.0", default=False)
+    fake.put("demo", description("1.0", file.name, 1))
+    assert host.restore() == 0
+    assert len(fake.models["demo"]["1.0"]["workers"]) == 2
+    assert fake.changes() == ["PUT /models/demo/1.0"]
+
+
+def test_the_default_version_without_workers_is_registered_again(fake, host):
+    file = host.add("demo", "1.0")
+    other = host.add("demo", "2.0", default=False)
+    fake.put("demo", description("1.0", file.name, 0), description("2.0", other.name, 2))
+    assert host.restore() == 0
+    assert len(fake.models["demo"]["1.0"]["workers"]) == 2
+    assert fake.defaults["demo"] == "1.0"
+
+
+def test_workers_that_fell_back_to_the_cpu_are_named(fake, host, capsys, monkeypatch, restore_models):
+    monkeypatch.setattr(restore_models, "GPU_GRACE_S", 0)
+    host.add("demo", "1.0", device="gpu")
+    assert host.restore() == 1
+    assert "0 of 2 workers are READY on a GPU, the others fell back to the CPU" in capsys.readouterr().err
+    # An answer from the CPU is better than none.
+    assert len(fake.models["demo"]["1.0"]["workers"]) == 2
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("held", [True, False, None])
+@pytest.mark.parametrize(
+    "worker",
+    [
+        {"status": "READY", "gpu": True, "gpuUsage": "N/A", "pid": 1},
+        {"status": "READY", "gpu": True, "gpuUsage": "failed to obtained gpu usage", "pid": 1},
+        {"status": "READY", "gpu": False, "gpuUsage": "N/A", "pid": 1},
+        {"status": "UNLOADING", "gpu": True, "gpuUsage": "N/A", "pid": -1},
+        {"status": "READY"},
+    ],
+)
+def test_counts_the_workers_as_the_module_does(restore_models, monkeypatch, worker, held, device):
+    for module, prefix in ((restore_models, ""), (_torchserve, "_")):
+        monkeypatch.setattr(module, prefix + "holds_gpu", lambda pid: held)
+        monkeypatch.setattr(module, prefix + "family", lambda pid: [pid])
+    assert restore_models.ready({"workers": [worker]}, device) == len(_torchserve.ready_workers([worker], device))
+
+
+def test_has_the_limits_and_addresses_of_the_module(restore_models):
+    assert (restore_models.WORKER_BOOT_S, restore_models.GPU_GRACE_S) == (_torchserve.WORKER_BOOT_S, _torchserve.GPU_GRACE_S)
+    for name in ("demo", "tokenizer", "token", "a.b"):
+        assert restore_models.segment(name) == _torchserve.segment(name)
+
+
+def test_reads_what_the_module_writes(fake, host, run_module, restore_models):
+    host.add("demo", "1.0")
+    model = {"name": "demo", "version": "1.0", "object": "demo.mar", "sha256": host.models[0]["sha256"], "workers": 2, "batch_size": 4}
+    arguments = {
+        "models": [model],
+        "base_url": fake.url,
+        "key_file": str(fake.key_file),
+        "model_store": str(host.store),
+        "record": str(host.record),
+        "record_group": "root",
+        "dfdaemon_metrics_url": "http://127.0.0.1:9/metrics",
+    }
+    assert run_module(torchserve_model.main, arguments)["models"][0]["action"] == "registered"
+    served = fake.models["demo"]
+    fake.models.clear()
+    assert host.restore() == 0
+    assert fake.models["demo"] == served
+    assert not run_module(torchserve_model.main, arguments)["changed"]
 
 
 def test_damaged_record(host, capsys):

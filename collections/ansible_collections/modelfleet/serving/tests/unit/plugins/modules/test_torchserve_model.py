@@ -8,7 +8,7 @@ import hashlib
 import json
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _torchserve
+from ansible_collections.modelfleet.serving.plugins.module_utils import _model_registrar, _torchserve
 from ansible_collections.modelfleet.serving.plugins.modules import torchserve_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
 
@@ -22,8 +22,8 @@ DEMO = {"name": "demo", "version": "1.0", "object": "models/demo.mar", "sha256":
 def fake(tmp_path, monkeypatch):
     server = FakeTorchServe(tmp_path)
     traffic = iter(range(0, 10**9, 100))
-    monkeypatch.setattr(torchserve_model, "read_traffic", lambda url: {"origin": 0, "remote_peer": next(traffic), "local_peer": 0})
-    monkeypatch.setattr(torchserve_model.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(_model_registrar, "read_traffic", lambda url: {"origin": 0, "remote_peer": next(traffic), "local_peer": 0})
+    monkeypatch.setattr(_torchserve.time, "sleep", lambda seconds: None)
     yield server
     server.close()
 
@@ -62,7 +62,7 @@ def test_registers_once(fake, apply):
     assert result["diff"]["before"] == ""
     assert result["diff"]["after"] == f"demo 1.0: {FILE}, workers 1, default\n"
     assert apply.recorded()["demo", "1.0"] == {
-        "name": "demo", "version": "1.0", "file": FILE, "sha256": SHA, "workers": 1, "default": True, "params": {},
+        "name": "demo", "version": "1.0", "file": FILE, "sha256": SHA, "workers": 1, "default": True, "device": "cpu", "params": {},
     }  # fmt: skip
     assert apply.record.stat().st_mode & 0o777 == 0o640
     again = apply(DEMO)
@@ -126,7 +126,9 @@ def test_other_content_is_refused_before_any_change(fake, apply):
         ([{**DEMO, "object": None}], "has no object"),
         ([{**DEMO, "sha256": "abc"}], "64 hexadecimal digits"),
         ([{**DEMO, "workers": 0}], "at least 1"),
+        ([{**DEMO, "batch_size": -1}], "batch_size of model demo 1.0 must be at least 1"),
         ([{**DEMO, "name": "../x"}], "not usable"),
+        ([{**DEMO, "version": "1..0"}], "no two dots in a row"),
         ([{**DEMO, "default": True}, {**DEMO, "version": "2.0", "default": True}], "both 1.0 and 2.0"),
         ([{**DEMO, "batch_sze": 4}], "batch_sze"),
     ],
@@ -216,27 +218,165 @@ def test_model_without_workers_is_registered_again(fake, apply):
     assert apply(DEMO)["models"][0]["action"] == "reregistered"
 
 
-def test_workers_that_never_become_ready(fake, apply, monkeypatch):
-    monkeypatch.setattr(_torchserve.time, "sleep", lambda seconds: None)
-    fake.put("demo", description("1.0", FILE, 2, status="UNLOADING"))
-    fake.register = lambda path, query: (200, {"status": "registered"})
-    result = apply({**DEMO, "workers": 2, "startup_timeout": 1}, timeout=1)
-    assert result["failed"]
+def test_workers_that_never_become_ready(fake, apply):
+    fake.register = lambda path, query: (fake.put("demo", description("1.0", FILE, 2, status="UNLOADING")), (200, {}))[1]
+    result = apply({**DEMO, "workers": 2}, timeout=0)
+    assert "has 0 of 2 workers READY after 0 s: the workers are UNLOADING, UNLOADING" in result["msg"]
+    # A new version that does not come up is not left behind.
+    assert "demo" not in fake.models
+    assert not apply.record.exists()
 
 
 def test_worker_on_the_cpu_is_not_ready_for_gpu(fake, apply, monkeypatch):
     monkeypatch.setattr(_torchserve, "GPU_GRACE_S", 0)
+    # TorchServe gave it a GPU, the handler fell back.
+    fake.configs["demo"] = {"deviceType": "gpu"}
     result = apply(DEMO, device="gpu")
     assert "0 of 1 workers READY" in result["msg"]
     assert "runs on the CPU" in result["msg"]
+    assert "demo" not in fake.models
+    assert not apply.record.exists()
 
 
-def test_other_parameters_are_refused(apply):
+def test_torchserve_without_a_gpu_is_named(fake, apply):
+    result = apply(DEMO, device="gpu")
+    assert "with device: gpu: TorchServe at" in result["msg"]
+    assert "took deviceType: cpu" in result["msg"]
+    assert "set device: cpu in the entry" in result["msg"]
+    assert "demo" not in fake.models
+
+
+def test_a_cpu_model_on_a_gpu_host(fake, apply):
+    fake.configs["demo"] = {"deviceType": "cpu"}
+    result = apply({**DEMO, "device": "cpu"}, device="gpu")
+    assert (result["models"][0]["action"], result["models"][0]["workers_ready"]) == ("registered", 1)
+    assert apply.recorded()["demo", "1.0"]["device"] == "cpu"
+    assert not apply({**DEMO, "device": "cpu"}, device="gpu")["changed"]
+    assert not apply({**DEMO, "device": "cpu"}, device="gpu", base_url="http://127.0.0.1:9", check=True)["changed"]
+
+
+def test_a_model_that_is_given_a_gpu_is_not_called_a_cpu_model(fake, apply):
+    fake.configs["demo"] = {"deviceType": "gpu"}
+    result = apply({**DEMO, "device": "cpu"}, device="gpu")
+    assert "with device: cpu" in result["msg"]
+    assert "took deviceType: gpu" in result["msg"]
+    assert "write deviceType: cpu there" in result["msg"]
+    assert "demo" not in fake.models
+    # A host that says nothing of GPUs does not mind one.
+    assert apply(DEMO)["models"][0]["action"] == "registered"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_other_parameters_are_refused(fake, apply, check):
     apply({**DEMO, "batch_size": 4})
-    result = apply({**DEMO, "batch_size": 8})
-    assert "registered with batch_size 4" in result["msg"]
-    assert "not 8" in result["msg"]
+    calls = fake.changes()
+    result = apply({**DEMO, "batch_size": 8, "response_timeout": 60}, check=check)
+    assert "registered with batch_size 4, not 8, and response_timeout 120, not 60, at" in result["msg"]
+    assert "remove this one (state: absent) first" in result["msg"]
+    assert fake.changes() == calls
     assert not apply({**DEMO, "batch_size": 4})["changed"]
+
+
+def test_a_parameter_that_is_added_is_applied_or_refused(fake, apply):
+    apply(DEMO)
+    result = apply({**DEMO, "batch_size": 4})
+    assert "registered with batch_size 1, not 4" in result["msg"]
+    assert apply.recorded()["demo", "1.0"]["params"] == {}
+    # It is so already.
+    assert apply({**DEMO, "batch_size": 1})["changed"]
+    assert apply.recorded()["demo", "1.0"]["params"] == {"batch_size": 1}
+    assert not apply({**DEMO, "batch_size": 1})["changed"]
+
+
+def test_a_parameter_that_is_not_named_any_more_is_still_so(apply):
+    apply({**DEMO, "batch_size": 4})
+    assert not apply(DEMO)["changed"]
+    assert apply.recorded()["demo", "1.0"]["params"] == {"batch_size": 4}
+
+
+def test_a_version_that_serves_nothing_takes_other_parameters(fake, apply):
+    fake.put("demo", description("1.0", FILE, 1, status="UNLOADING"))
+    assert apply({**DEMO, "startup_timeout": 600})["models"][0]["action"] == "reregistered"
+    assert fake.models["demo"]["1.0"]["startupTimeout"] == 600
+
+
+def test_a_parameter_that_this_torchserve_does_not_know(fake, apply):
+    old = description("1.0", FILE)
+    del old["startupTimeout"]
+    fake.register = lambda path, query: (fake.put("demo", old), (200, {}))[1]
+    assert "has no startup_timeout: drop it from the entry" in apply({**DEMO, "startup_timeout": 600})["msg"]
+    assert "demo" not in fake.models
+
+
+@pytest.mark.parametrize(("configured", "workers"), [(1, 2), (4, 1)])
+def test_workers_of_the_list_win_over_those_in_the_archive(fake, apply, configured, workers):
+    fake.configs["demo"] = {"minWorkers": configured, "maxWorkers": configured}
+    result = apply({**DEMO, "workers": workers})
+    assert (result["models"][0]["action"], result["models"][0]["workers_ready"]) == ("registered", workers)
+    assert not apply({**DEMO, "workers": workers})["changed"]
+
+
+def test_workers_between_two_limits_are_scaled(fake, apply):
+    fake.put("demo", {**description("1.0", FILE, 2), "minWorkers": 1, "maxWorkers": 2})
+    assert apply(DEMO)["models"][0]["action"] == "scaled"
+    assert not apply(DEMO)["changed"]
+
+
+def test_timeouts_in_the_archive_win_and_that_is_an_error(fake, apply):
+    apply({**DEMO, "name": "other"})
+    fake.configs["demo"] = {"responseTimeout": 60}
+    real = fake.register
+    fake.register = lambda path, query: ((apply.store / FILE).write_bytes(CONTENT), real(path, query))[1]
+    result = apply({**DEMO, "response_timeout": 33, "startup_timeout": 44, "batch_size": 4})
+    assert "model demo 1.0 with response_timeout: 33, startup_timeout: 44: TorchServe at" in result["msg"]
+    assert "took responseTimeout: 60, startupTimeout: 120" in result["msg"]
+    assert "write responseTimeout: 33 there and publish it as a new version, or drop response_timeout from the entry" in result["msg"]
+    # Nothing is left of it.
+    assert list(fake.models) == ["other"]
+    assert list(apply.recorded()) == [("other", "1.0")]
+    assert not (apply.store / FILE).exists()
+    assert apply({**DEMO, "response_timeout": 60, "startup_timeout": 120})["models"][0]["action"] == "registered"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_default_version_is_the_default_again_after_it_was_registered_again(fake, apply, named):
+    first, second = {**DEMO, "default": named}, {**DEMO, "version": "2.0"}
+    apply(first, second)
+    fake.models["demo"]["1.0"]["workers"] = []
+    predicted = apply(first, second, check=True, diff=True)
+    result = apply(first, second, diff=True)
+    assert [model["action"] for model in result["models"]] == ["reregistered", "unchanged"]
+    assert result["diff"]["after"] == predicted["diff"]["after"]
+    assert fake.defaults["demo"] == "1.0"
+    assert apply.recorded()["demo", "1.0"]["default"]
+    assert not apply(first, second)["changed"]
+
+
+def test_the_default_version_that_failed_meanwhile_is_the_default_again(fake, apply):
+    other = {**DEMO, "version": "2.0"}
+    apply(DEMO, other)
+    fake.models["demo"]["1.0"]["workers"] = []
+    fake.failures = [(502, "BadGatewayException", "The origin answered 503.", None)]
+    assert apply(DEMO, other)["failed"]
+    assert fake.defaults["demo"] == "2.0"
+    apply(DEMO, other)
+    assert fake.defaults["demo"] == "1.0"
+
+
+def test_another_default_version_of_the_list_stays(fake, apply):
+    apply(DEMO, {**DEMO, "version": "2.0"})
+    fake.models["demo"]["1.0"]["workers"] = []
+    apply(DEMO, {**DEMO, "version": "2.0", "default": True})
+    assert fake.defaults["demo"] == "2.0"
+
+
+def test_the_newest_version_becomes_the_default_when_the_default_goes(fake, apply):
+    versions = ["8.0", "9.0", "10.0"]
+    apply(*({**DEMO, "version": version} for version in versions))
+    predicted = apply({"name": "demo", "version": "8.0", "state": "absent"}, check=True, diff=True)
+    assert predicted["diff"]["before"].split(":")[0] == "demo 8.0"
+    assert apply({"name": "demo", "version": "8.0", "state": "absent"}, diff=True)["diff"] == predicted["diff"]
+    assert fake.defaults["demo"] == "10.0"
 
 
 def test_via_api(fake, apply, monkeypatch):
@@ -247,7 +387,7 @@ def test_via_api(fake, apply, monkeypatch):
     (apply.store / FILE).write_bytes(CONTENT)
     assert "is not a .mar" in apply(model, via="api")["msg"]
     assert not fake.changes()
-    monkeypatch.setattr(torchserve_model.zipfile, "is_zipfile", lambda path: True)
+    monkeypatch.setattr(_model_registrar.zipfile, "is_zipfile", lambda path: True)
     result = apply(model, via="api")
     assert (result["models"][0]["action"], result["models"][0]["bytes"]) == ("registered", {})
 

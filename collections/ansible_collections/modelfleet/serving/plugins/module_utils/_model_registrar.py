@@ -1,0 +1,224 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registering one version of a model at TorchServe. PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+import os
+import time
+import zipfile
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import read_traffic
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import asked, differences, title, version_key
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import WORKER_BOOT_S, ready_workers
+
+
+class Registrar:
+    """Brings a version to TorchServe and takes it away. Its options are those of torchserve_model; every error is a ModelFleetError."""
+
+    def __init__(self, module, server):
+        self.module = module
+        self.params = module.params
+        self.server = server
+        self.place = module.params["base_url"]
+
+    def device(self, model):
+        """Where the workers of an entry must be, "cpu" or "gpu"."""
+        return model["device"] or self.params["device"]
+
+    def apply(self, model, here, result, default):
+        """Do what ``result["action"]`` says, wait for the workers, and make the version the default one if ``default``.
+
+        ``here`` is how TorchServe describes the version now, or None. A version that was not there before is gone again after an error.
+        """
+        workers = model["workers"]
+        if result["action"] == "scaled":
+            self.server.scale(model["name"], model["version"], workers)
+        elif result["action"] == "unchanged" and not ready_workers(here["workers"], self.device(model)) and not self.recovers(model):
+            result["action"] = "reregistered"
+        if result["action"] == "reregistered":
+            self.unregister(model)
+        if result["action"] in ("registered", "reregistered"):
+            started = time.monotonic()
+            result["bytes"] = self.register(model, result["file"])
+            result["register_seconds"] = round(time.monotonic() - started, 3)
+        try:
+            self.server.wait_ready(model["name"], model["version"], workers, self.params["timeout"], self.device(model))
+        except ModelFleetError:
+            if result["action"] == "registered":
+                self.withdraw(model)
+            raise
+        if default and not self.describe(model)["is_default"]:
+            self.server.set_default(model["name"], model["version"])
+
+    def describe(self, model):
+        return self.server.describe(model["name"]).get(model["version"])
+
+    def recovers(self, model):
+        """Whether workers that are not READY become so by themselves within the time that a worker may take."""
+        try:
+            self.server.wait_ready(model["name"], model["version"], 1, model["startup_timeout"] or WORKER_BOOT_S, self.device(model))
+        except ModelFleetError:
+            return False
+        return True
+
+    def register(self, model, file):
+        """Register, once more after a failure that left the name behind; returns the bytes by source."""
+        via_plugin = self.params["via"] == "plugin"
+        path = os.path.join(self.params["model_store"], file)
+        query = {"initial_workers": model["workers"], "synchronous": "true", **asked(model)}
+        if via_plugin:
+            query.update(file_name=model["object"], sha256=model["sha256"], model_name=model["name"], model_version=model["version"])
+        else:
+            query.update(url=file)
+            self.verify_file(model, path)
+        api = "/dragonfly/models" if via_plugin else "/models"
+        timeout = self.params["timeout"] + (model["startup_timeout"] or 0) + WORKER_BOOT_S
+        new_file = via_plugin and not os.path.exists(path)
+        before = self.traffic()
+        answer = self.server.register(query, api, timeout)
+        if answer.status >= 500 and self.clear_leftover(model):
+            answer = self.server.register(query, api, timeout)
+        if answer.status >= 300 and answer.status != 409:
+            self.clear_leftover(model)
+            raise ModelFleetError(self.explain(model, api, answer))
+        here = self.require_content(model, file)
+        self.require_parameters(model, here, path if new_file else None)
+        # The minWorkers and maxWorkers of a model-config.yaml take the place of initial_workers.
+        if not has_workers(here, model["workers"]):
+            self.server.scale(model["name"], model["version"], model["workers"])
+        after = self.traffic()
+        return {source: max(0, after[source] - before[source]) for source in after} if before and after else {}
+
+    def clear_leftover(self, model):
+        """A failed registration sometimes leaves the name behind with no READY worker; returns whether it did."""
+        leftover = self.describe(model)
+        if leftover is None or ready_workers(leftover["workers"], self.device(model)):
+            return False
+        self.unregister(model)
+        return True
+
+    def require_content(self, model, file):
+        """What is registered now is the version and the content that was asked for; returns its description."""
+        here = self.describe(model)
+        if here is None:
+            raise ModelFleetError(
+                f"Registered {model['object'] or file} at {self.place}, but it is not {title(model)}. Make name and version in the list "
+                "of models equal to the archive's MAR-INF/MANIFEST.json."
+            )
+        found = os.path.basename(here["modelUrl"])
+        if found != file:
+            raise ModelFleetError(
+                f"Registered {title(model)}, but {self.place} serves {found} instead of {file}. Set require_sha256 in the endpoint "
+                "plugin's config.json, remove the model (state: absent) and run again."
+            )
+        return here
+
+    def require_parameters(self, model, here, new_file):
+        """TorchServe took what the entry asks; otherwise the version goes again, with its file ``new_file`` if that came with it."""
+        wrong = list(differences(model, here, self.device(model)))
+        if not wrong:
+            return
+        self.withdraw(model, new_file)
+        asks = ", ".join(f"{key}: {wanted}" for key, wanted, _name, _found in wrong)
+        took = ", ".join(f"{name}: {found}" for _key, _wanted, name, found in wrong)
+        remedies = dict.fromkeys(_remedy(*one) for one in wrong)
+        raise ModelFleetError(
+            f"Failed to register {title(model)} with {asks}: TorchServe at {self.place} took {took}. {' '.join(remedies)} "
+            "The model was unregistered again."
+        )
+
+    def withdraw(self, model, new_file=None):
+        """Take away what this run registered. The error that comes next matters more than one from here."""
+        try:
+            self.unregister(model)
+            if new_file:
+                delete_file(new_file)
+        except ModelFleetError as exc:
+            self.module.warn(str(exc))
+
+    def verify_file(self, model, path):
+        if not os.path.isfile(path):
+            raise ModelFleetError(f"Failed to register {title(model)}: this host has no {path}. Bring it there first, or use via: plugin.")
+        found = self.module.sha256(path)
+        if found != model["sha256"]:
+            raise ModelFleetError(
+                f"Failed to register {title(model)}: {path} on this host has sha256 {found}, expected {model['sha256']}. Remove the "
+                "file and bring the right one."
+            )
+        if not zipfile.is_zipfile(path):
+            raise ModelFleetError(f"Failed to register {title(model)}: {path} on this host is not a .mar (a zip). Publish the model again.")
+
+    def explain(self, model, path, answer):
+        said = answer.message.rstrip(".")
+        if path != "/models" and answer.status in (404, 405) and "Requested" in said:
+            return (
+                f"Failed to register {title(model)}: TorchServe at {self.place} has no endpoint plugin. Run the role "
+                "modelfleet.serving.endpoint_plugin and restart torchserve.service."
+            )
+        if path != "/models" and answer.status in (400, 403, 404, 502, 504):
+            remedy = f"Check the object {model['object']}, its sha256 and the storage credentials"
+        else:
+            remedy = "See journalctl -u torchserve on this host"
+        return (
+            f"Failed to register {title(model)}: {self.place}{path} answered {answer.status}: {said}. {remedy}; "
+            "what was served before is still served."
+        )
+
+    def traffic(self):
+        if self.params["via"] != "plugin":
+            return {}
+        try:
+            return read_traffic(self.params["dfdaemon_metrics_url"])
+        except ModelFleetError as exc:
+            self.module.warn(f"The bytes by source are unknown: {exc}")
+            return {}
+
+    def unregister(self, model, leaving=()):
+        """TorchServe refuses to unregister the default version while others exist, so another one becomes the default first."""
+        successor = next_default(model, self.server.describe(model["name"]), leaving)
+        if successor:
+            self.server.set_default(model["name"], successor)
+        self.server.unregister(model["name"], model["version"])
+
+
+def has_workers(description, workers):
+    """Whether TorchServe keeps exactly this number of workers, as a scale request leaves it."""
+    return description["minWorkers"] == description["maxWorkers"] == workers
+
+
+def next_default(model, described, leaving=()):
+    """The version that becomes the default when this one goes: the newest one, not one of the versions ``leaving`` if another is left.
+
+    None when this one is not the default version, or the only one.
+    """
+    if not described.get(model["version"], {}).get("is_default"):
+        return None
+    others = [version for version in described if version != model["version"]]
+    return max([version for version in others if version not in leaving] or others, key=version_key, default=None)
+
+
+def delete_file(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise ModelFleetError(f"Failed to remove {path} from the model store: {exc.strerror}. Remove it by hand.") from exc
+
+
+def _remedy(key, wanted, name, found):
+    """What helps when TorchServe took another value than the entry asks."""
+    if found is None:
+        return f"This version of TorchServe has no {key}: drop it from the entry, or install a newer TorchServe."
+    if (key, found) == ("device", "cpu"):
+        return (
+            "Either the archive's model-config.yaml says deviceType: cpu, then set device: cpu in the entry, or TorchServe found no GPU: "
+            "see nvidia-smi and torchserve_device of this host, and restart torchserve.service."
+        )
+    return (
+        f"The archive's model-config.yaml, or what it leaves out, decides: write {name}: {wanted} there and publish it as a new version, "
+        f"or drop {key} from the entry."
+    )
