@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test test-all lint collection-tests repository-tests lab-tests clean purge
+.PHONY: help setup demo collection test test-all lint collection-tests repository-tests lab-tests clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -29,6 +29,25 @@ demo: setup ## Boot the lab fleet, publish a model, serve it on every GPU host, 
 	ansible-playbook playbooks/publish.yml
 	ansible-playbook playbooks/site.yml
 	@echo; cat reports/modelfleet-lab/report.txt; echo "The same facts in JSON: reports/modelfleet-lab/report.json"
+
+# The tracked files and the plugin's jar. The classes of JDK 17 and 25 differ, so one JDK makes the jar of every release.
+JDK ?= 17
+JAVAC ?= javac
+DEST ?= .
+STAGE := .cache/collection
+COLLECTION := collections/ansible_collections/modelfleet/serving
+
+collection: $(VENV)/complete ## Build the collection's archive with the plugin's jar in it
+	lab/wheels
+	@case "$$($(JAVAC) -version 2>&1)" in "javac $(JDK)."*) ;; *) \
+		echo "The plugin's jar is built with JDK $(JDK), and $(JAVAC) is $$($(JAVAC) -version 2>&1 | head -n 1). Give one in JAVAC=/path/to/bin/javac."; \
+		exit 1;; esac
+	rm -rf $(STAGE) && mkdir -p $(STAGE)
+	git ls-files -z $(COLLECTION) | tar --create --null --files-from - | tar --extract --directory $(STAGE)
+	@cd $(STAGE)/$(COLLECTION)/roles/endpoint_plugin/files && ANSIBLE_COLLECTIONS_PATH=$(abspath $(STAGE))/collections ansible localhost \
+		-i localhost, -c local -e 'ansible_python_interpreter={{ ansible_playbook_python }}' -m modelfleet.serving.endpoint_plugin \
+		-a "src=$$PWD/src dest=$$PWD/dragonfly-endpoint.jar javac=$(JAVAC) mode=0644 torchserve_wheel=$(CURDIR)/.cache/wheels/torchserve-0.12.0-py3-none-any.whl"
+	ansible-galaxy collection build --force --output-path $(DEST) $(STAGE)/$(COLLECTION)
 
 test: $(VENV)/complete ## Run the checks that fit into 55 minutes, and show how long each stage took
 	lab/setup
