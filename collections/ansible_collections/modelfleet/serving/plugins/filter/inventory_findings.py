@@ -66,10 +66,10 @@ import re
 from ansible.errors import AnsibleError
 from ansible_collections.modelfleet.serving.plugins.module_utils import _addresses, _dragonfly_config, _torchserve_config
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
 from jinja2.exceptions import UndefinedError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
 COMPONENTS = {
@@ -90,8 +90,8 @@ def model_findings(model, files_dir=None):
             yield f"The {label} has no {key}; add it to the entry in modelfleet_models."
         elif not isinstance(value, str):
             yield f"The {key} of the {label} is not text; write it in quotes in modelfleet_models, for YAML reads 1.10 as the number 1.1."
-        elif key in ("name", "version") and not NAME.match(value):
-            yield f"The {key} of the {label} may have letters, digits, '.', '_' and '-' only, and begins with a letter or digit; rename it."
+        elif key in ("name", "version") and not is_name(value):
+            yield f"The {key} of the {label} {NAME_RULE}; rename it."
         elif key == "sha256" and not SHA256.match(value):
             yield f"The sha256 of the {label} is not 64 hexadecimal digits in lower case; write what sha256sum prints for the file."
         elif key == "object":

@@ -10,9 +10,9 @@ import re
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
 # Name and version become parts of one file name, and TorchServe refuses file names with two dots in a row.
-# ModelName.java has the same rule; tests/unit/plugins/model_names.json has the examples for both.
+# ModelName.java has the same rule; tests/plugin/test_names.py compares the two.
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-NAME_RULE = "has letters, digits, dots, dashes and underscores only, begins with a letter or digit, and has no two dots in a row"
+NAME_RULE = "must be of letters, digits, dots, dashes and underscores, 100 at most, with a letter or digit first and no two dots in a row"
 # What a registration takes, by the name that TorchServe describes it with.
 DESCRIBED = {
     "batch_size": "batchSize",
@@ -81,7 +81,7 @@ def check_list(models, via):
         seen.add((model["name"], model["version"]))
         for key in ("name", "version"):
             if not is_name(model[key]):
-                raise ModelFleetError(f"The {key} {model[key]!r} in the list of models is not usable. It {NAME_RULE}; rename it.")
+                raise ModelFleetError(f"The {key} {model[key]!r} in the list of models {NAME_RULE}; rename it.")
         if model["state"] == "absent":
             continue
         for key in ("sha256", "object") if via == "plugin" else ("sha256",):

@@ -137,7 +137,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 import tempfile
 import traceback
 import zipfile
@@ -145,14 +144,13 @@ import zlib
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CREATED = "01/01/1980 00:00:00"
 _MODE = 0o100644 << 16
 _SKIPPED = ("__MACOSX", "__pycache__")
-# The rule for a model and its version everywhere in this collection; torch-model-archiver has the same for the name.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LSP_HANDLERS = ("BaseHandler", "TorchScriptHandler")
 _BLOCK = 1 << 20
 
@@ -175,11 +173,8 @@ class Archive:
 
     def run(self):
         for option in ("model_name", "version"):
-            if not _NAME.fullmatch(self.params[option]):
-                raise self._error(
-                    "{} {!r} is not of letters, digits, '.', '_' and '-' with a letter or digit first".format(option, self.params[option]),
-                    "Choose another",
-                )
+            if not is_name(self.params[option]):
+                raise self._error("{} {!r} {}".format(option, self.params[option], NAME_RULE), "Choose another")
         if not os.path.isdir(self.directory):
             raise self._error("there is no directory {}".format(self.directory), "Check directory")
         handlers, manifest = self._ask_the_archiver()

@@ -215,9 +215,9 @@ def test_a_name_that_is_not_utf_8(build, model):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"model_name": "a/b"}, "model_name 'a/b' is not of letters"),
-        ({"model_name": ""}, "model_name '' is not of letters"),
-        ({"version": "../1"}, "version '../1' is not of letters"),
+        ({"model_name": "a/b"}, "model_name 'a/b' must be of letters"),
+        ({"model_name": ""}, "model_name '' must be of letters"),
+        ({"version": "../1"}, "version '../1' must be of letters"),
         ({"directory": "/nonexistent"}, "there is no directory /nonexistent"),
         ({"handler": "image_clasifier"}, "is neither the file"),
         ({"handler": "image_classifier", "runtime": "LSP"}, "a handler of TorchServe (BaseHandler, TorchScriptHandler)"),

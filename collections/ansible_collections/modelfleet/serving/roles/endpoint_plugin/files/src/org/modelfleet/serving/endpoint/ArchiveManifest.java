@@ -6,15 +6,12 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.regex.Pattern;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipFile;
 
 /** Name and version that a model archive gives itself. */
 final class ArchiveManifest {
     private static final String ENTRY = "MAR-INF/MANIFEST.json";
-    /** TorchServe refuses file names with two dots in a row. */
-    private static final Pattern SAFE = Pattern.compile("(?!.*\\.\\.)[A-Za-z0-9][A-Za-z0-9_.+-]*");
 
     final String name;
     final String version;
@@ -54,10 +51,8 @@ final class ArchiveManifest {
 
     /** For an archive whose name and version become part of the name of its file. */
     void requireFileName(String object) throws EndpointException {
-        if (!SAFE.matcher(name).matches() || !SAFE.matcher(version).matches()) {
-            String key = SAFE.matcher(name).matches() ? "modelVersion" : "modelName";
-            throw refusal(object, key + " in its manifest has characters other than letters, digits and _ . + -, or .., or does not begin"
-                    + " with a letter or a digit");
+        if (!ModelName.isName(name) || !ModelName.isName(version)) {
+            throw refusal(object, (ModelName.isName(name) ? "modelVersion" : "modelName") + " in its manifest " + ModelName.RULE);
         }
     }
 
