@@ -64,7 +64,12 @@ import os
 import re
 
 from ansible.errors import AnsibleError
-from ansible_collections.modelfleet.serving.plugins.module_utils import _addresses, _dragonfly_config, _torchserve_config
+from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _addresses,
+    _dragonfly_config,
+    _systemd,
+    _torchserve_config,
+)
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
@@ -78,6 +83,10 @@ COMPONENTS = {
     "dfdaemon_config": "dfdaemon",
 }
 ADDRESSES = {"scheduler": "dragonfly_scheduler_config", "dfdaemon": "dfdaemon_config", "torchserve": "torchserve_config"}
+ENVIRONMENTS = {
+    "dfdaemon_environment": _dragonfly_config.OWNED_ENVIRONMENT,
+    "torchserve_environment": _torchserve_config.OWNED_ENVIRONMENT,
+}
 SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 
 
@@ -187,13 +196,15 @@ def settings_findings(settings):
 
 
 def _unit_findings(settings):
-    """Yield what TorchServe's unit could not hold. No value is shown: some are secrets in spite of what is said about them."""
-    environment, options = settings.get("torchserve_environment") or {}, settings.get("torchserve_java_options") or []
-    if not isinstance(environment, dict):
-        yield "The torchserve_environment is not a dictionary; write each variable with its value below it."
-    else:
-        for name, problem in _torchserve_config.environment_problems(environment):
-            yield f"The variable {name} in torchserve_environment {problem}."
+    """Yield what the units could not hold. No value is shown: some are secrets in spite of what is said about them."""
+    for variable, owned in ENVIRONMENTS.items():
+        environment = settings.get(variable) or {}
+        if not isinstance(environment, dict):
+            yield f"The {variable} is not a dictionary; write each variable with its value below it."
+            continue
+        for name, problem in _systemd.environment_problems(environment, owned):
+            yield f"The variable {name} in {variable} {problem}."
+    options = settings.get("torchserve_java_options") or []
     if isinstance(options, str):
         yield "The torchserve_java_options is not a list; make each option an element."
     else:

@@ -13,6 +13,14 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_sche
 
 HIDDEN = "********"
 
+# Variables of dfdaemon's environment that would take away what the unit sets up.
+OWNED_ENVIRONMENT = {
+    "RUST_LOG": "would log presigned URLs, which open an object to whoever reads them; leave it out",
+    "DFDAEMON_CONFIG": "makes dfdaemon read another configuration; write the keys into dfdaemon_config",
+    "DFDAEMON_DYNCONFIG": "makes dfdaemon call other schedulers; correct the group dragonfly_schedulers",
+    "DFDAEMON_LOG_LEVEL": "would log presigned URLs, which open an object to whoever reads them; leave it out",
+}
+
 
 def problems(component, config):
     """Everything that is wrong with ``config`` (dict) of a component, as ``[(dotted path, what is wrong and what to do)]``."""

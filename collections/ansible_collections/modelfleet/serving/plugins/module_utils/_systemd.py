@@ -25,6 +25,23 @@ def problem(value):
     return None
 
 
+def environment_problems(environment, owned):
+    """Yield ``(name, problem)`` for each variable of ``environment`` (dict) that a unit cannot or must not have.
+
+    ``owned``: the variables that the unit sets itself, with the reason why nobody else may.
+    """
+    for name in sorted(environment, key=str):
+        wrong = problem(environment[name])
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name), re.ASCII):
+            yield str(name), "is not the name of a variable, which has letters, digits and _ only; systemd would leave it out"
+        elif name in owned:
+            yield name, owned[name]
+        elif wrong:
+            yield name, wrong
+        elif re.search(r"://[^/\s]*@", str(environment[name])):
+            yield name, "has a user or a password in a URL, and everyone may read a unit; name a server or a proxy that asks for none"
+
+
 def quote(value, argument=False):
     """One word of a setting such as C(Environment=) that holds exactly ``value``: quoted, nothing in it is expanded.
 

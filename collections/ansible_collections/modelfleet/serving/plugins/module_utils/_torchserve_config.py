@@ -103,18 +103,6 @@ def problems(version, config, allow=()):
             yield from _unsafe(key, keys[key], value, allow)
 
 
-def environment_problems(environment):
-    """Yield ``(name, problem)`` for each variable of ``environment`` (dict) that the unit cannot or must not have."""
-    for name in sorted(environment, key=str):
-        problem = _systemd.problem(environment[name])
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name), re.ASCII):
-            yield str(name), "is not the name of a variable, which has letters, digits and _ only; systemd would leave it out"
-        elif name in OWNED_ENVIRONMENT:
-            yield name, OWNED_ENVIRONMENT[name]
-        elif problem:
-            yield name, problem
-
-
 def java_problem(option):
     """What is wrong with one option for java (str, with what to do), or None."""
     if not isinstance(option, str) or not option.startswith("-"):

@@ -53,6 +53,27 @@ def test_rules_of_every_store(storage, regex, tls):
     assert FILTERS["dfdaemon_rules"](storage) == [{"regex": regex, "useTLS": tls}]
 
 
+PROXY = {"host": "proxy.example.com", "port": 3128, "tls": False}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "environment", "proxied"),
+    [
+        ("https://minio.example.com", {"HTTPS_PROXY": "http://proxy.example.com:3128"}, True),
+        ("https://minio.example.com", {"https_proxy": "proxy.example.com:3128"}, True),
+        ("https://minio.example.com", {"ALL_PROXY": "http://proxy.example.com:3128", "NO_PROXY": "10.0.0.0/8,localhost"}, True),
+        ("https://minio.example.com", {"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": ".example.com"}, False),
+        ("https://minio.example.com", {"HTTPS_PROXY": "http://proxy.example.com:3128", "no_proxy": "*"}, False),
+        ("https://minio.example.com", {"HTTP_PROXY": "http://proxy.example.com:3128"}, False),
+        ("http://minio.example.com", {"HTTP_PROXY": "http://proxy.example.com:3128"}, True),
+        ("http://minio.example.com", {}, False),
+    ],
+)
+def test_origin_hosts_behind_a_proxy(endpoint, environment, proxied):
+    (found,) = FILTERS["origin_hosts"]({"s3": {**STORAGE, "endpoint": endpoint, "path_style": True}}, environment)
+    assert found == PROXY if proxied else found["host"] == "minio.example.com"
+
+
 def test_origin_hosts():
     assert FILTERS["origin_hosts"]({"s3": STORAGE}) == [{"host": "models.s3.us-east-1.amazonaws.com", "port": 443, "tls": True}]
 

@@ -131,6 +131,12 @@ def test_release_archives(variable, value, words):
         ({"torchserve_version": "0.12.0", "torchserve_config": "x"}, "The torchserve_config is not a dictionary"),
         ({"torchserve_version": "0.12.0", "torchserve_config": {"inference_address": "http://0.0.0.0:8080"}}, "name lan_bind in allow"),
         ({"torchserve_version": "1.0", "torchserve_config": {"x": 1}}, "('1.0'); write 0.11.1 or 0.12.0"),
+        ({"dfdaemon_environment": {"RUST_LOG": "info"}}, "The variable RUST_LOG in dfdaemon_environment would log presigned URLs"),
+        (
+            {"dfdaemon_environment": {"HTTPS_PROXY": "http://u:p@proxy:3128"}},
+            "HTTPS_PROXY in dfdaemon_environment has a user or",
+        ),
+        ({"dfdaemon_environment": "x"}, "The dfdaemon_environment is not a dictionary"),
         (
             {"modelfleet_address": "10.0.0.1", "dfdaemon_config": {"upload": {"server": {"ip": "127.0.0.1"}}}},
             "The key upload.server.ip in dfdaemon_config does not cover modelfleet_address (10.0.0.1), at which other peers call",
@@ -151,6 +157,7 @@ def test_settings_that_are_right():
     settings = {
         "dfdaemon_config": {"seedPeer": {"type": "super"}, "download": {"bandwidthLimit": "1GiB"}},
         "dfdaemon_seed_peer": True,
+        "dfdaemon_environment": {"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": "localhost"},
         "dragonfly_scheduler_config": {"scheduler": {"backToSourceCount": 5}},
         "torchserve_version": "0.12.0",
         "torchserve_config": {"inference_address": "http://0.0.0.0:8080", "job_queue_size": 10},
