@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
+from ansible.module_utils.basic import AnsibleModule
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COLLECTION = REPOSITORY / "collections/ansible_collections/modelfleet/serving"
@@ -23,7 +25,6 @@ MODULES = sorted((COLLECTION / "plugins/modules").glob("*.py"))
 FILTERS = sorted((COLLECTION / "plugins/filter").glob("*.py"))
 PLAYBOOKS = sorted((COLLECTION / "playbooks").glob("[!_]*.yml"))
 DOORS = sorted((REPOSITORY / "playbooks").glob("*.yml"))
-ATTRIBUTES = {"modelfleet.serving.attributes", "modelfleet.serving.attributes.info"}
 
 
 def load(path):
@@ -40,6 +41,26 @@ def documentation(path):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "DOCUMENTATION":
             return yaml.safe_load(node.value.value)
     return None
+
+
+def imported(module):
+    sys.path.insert(0, str(COLLECTION.parents[2]))
+    return importlib.import_module(f"ansible_collections.modelfleet.serving.plugins.modules.{module.stem}")
+
+
+def attributes(module):
+    """What the documentation of a module promises, its fragments included."""
+    documented = documentation(module)
+    sys.path.insert(0, str(COLLECTION.parents[2]))
+    from ansible_collections.modelfleet.serving.plugins.doc_fragments.attributes import ModuleDocFragment
+
+    texts = {"modelfleet.serving.attributes": ModuleDocFragment.DOCUMENTATION, "modelfleet.serving.attributes.info": ModuleDocFragment.INFO}
+    promised = {}
+    for name in documented["extends_documentation_fragment"]:
+        promised.update(yaml.safe_load(texts[name])["attributes"] if name in texts else {})
+    for name, said in documented.get("attributes", {}).items():
+        promised[name] = {**promised.get(name, {}), **said}
+    return promised
 
 
 def test_there_is_something_to_test():
@@ -90,10 +111,28 @@ def test_template_says_who_manages_the_file(template):
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 class TestModule:
-    def test_promises_check_mode_diff_and_idempotence(self, module):
-        documented = documentation(module)
-        assert documented["module"] == module.stem
-        assert ATTRIBUTES & set(documented["extends_documentation_fragment"]) or "attributes" in documented
+    def test_keeps_what_it_promises_of_check_mode(self, module, monkeypatch):
+        """Ansible skips a module in check mode unless the module itself says that it can."""
+        said = []
+
+        def construct(*_args, **keywords):
+            said.append(keywords.get("supports_check_mode", False))
+            raise InterruptedError
+
+        monkeypatch.setattr(AnsibleModule, "__init__", construct)
+        with pytest.raises(InterruptedError):
+            imported(module).main()
+        assert said == [attributes(module)["check_mode"]["support"] in ("full", "partial")]
+
+    def test_is_tested_for_what_it_promises(self, module):
+        """Check mode, diff and a second run, each by a test that would fail without."""
+        promised = attributes(module)
+        text = (COLLECTION / f"tests/unit/plugins/modules/test_{module.stem}.py").read_text(encoding="utf-8")
+        if promised["idempotent"]["support"] == "full" and promised["diff_mode"]["support"] != "N/A":
+            assert re.search(r"assert not .*\[\"changed\"\]|\[\"changed\"\] is False", text)
+            assert re.search(r"check=True|\bcheck=check\b", text)
+        if promised["diff_mode"]["support"] == "full":
+            assert re.search(r"\[\"diff\"\]", text)
 
     def test_is_in_an_action_group(self, module):
         groups = load(COLLECTION / "meta/runtime.yml")["action_groups"]

@@ -143,7 +143,9 @@ def test_findings_can_be_returned_without_failing(preflight, host):
 )
 def test_operating_system(preflight, host, lines, supported):
     host.os_release = lines
-    assert preflight().get("failed", False) is not supported
+    result = preflight()
+    assert result.get("failed", False) is not supported
+    assert ("is not supported" in result.get("msg", "")) is not supported
 
 
 def test_an_unsupported_operating_system_can_be_allowed(preflight, host):
@@ -208,7 +210,9 @@ def test_filesystems_that_do_not_serve(preflight, host, mount, severity, word):
 
 @pytest.mark.parametrize(("shift", "wrong"), [(0, False), (45, False), (-90, True), (90, True)])
 def test_clock_against_the_controller(preflight, shift, wrong):
-    assert preflight(controller_epoch=time.time() + shift).get("failed", False) is wrong
+    result = preflight(controller_epoch=time.time() + shift)
+    assert result.get("failed", False) is wrong
+    assert ("clock" in result.get("msg", "")) is wrong
 
 
 def test_clock_that_nothing_keeps(preflight, host):

@@ -357,7 +357,7 @@ def test_the_default_version_that_failed_meanwhile_is_the_default_again(fake, ap
     apply(DEMO, other)
     fake.models["demo"]["1.0"]["workers"] = []
     fake.failures = [(502, "BadGatewayException", "The origin answered 503.", None)]
-    assert apply(DEMO, other)["failed"]
+    assert "The origin answered 503." in apply(DEMO, other)["msg"]
     assert fake.defaults["demo"] == "2.0"
     apply(DEMO, other)
     assert fake.defaults["demo"] == "1.0"
