@@ -48,6 +48,20 @@ def _address(text):
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def addresses(proc="/proc"):
+    """Return the IP addresses of this host, as IPv4Address and IPv6Address; an empty list where the kernel does not tell."""
+    found = {}
+    candidate = ""
+    for line in read_lines(os.path.join(proc, "net", "fib_trie")):
+        if "|--" in line:
+            candidate = line.split()[-1]
+        elif "/32 host LOCAL" in line:
+            found[ipaddress.ip_address(candidate)] = None
+    for line in read_lines(os.path.join(proc, "net", "if_inet6")):
+        found[ipaddress.ip_address(bytes.fromhex(line.split()[0]))] = None
+    return list(found)
+
+
 def overlaps(one, other):
     """Whether two sockets on one port collide. A wildcard takes every address; ``::`` usually takes the IPv4 ones as well."""
     return one == other or one.is_unspecified or other.is_unspecified

@@ -31,12 +31,33 @@ MOUNTINFO = """\
 31 30 8:3 / /var/lib/model\\040fleet/models ro,relatime shared:3 - vfat /dev/sdc1 rw
 """
 
+FIB_TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 10.213.0.0/24 2 0 2
+        |-- 10.213.0.0
+           /24 link UNICAST
+        |-- 10.213.0.11
+           /32 host LOCAL
+        |-- 10.213.0.255
+           /32 link BROADCAST
+     |-- 127.0.0.0
+        /8 host LOCAL
+     |-- 127.0.0.1
+        /32 host LOCAL
+"""
+IF_INET6 = "fd000000000000000000000000000011 02 40 00 80     eth0\n"
+
 
 @pytest.fixture
 def proc(tmp_path):
     for path, text in {
         "net/tcp": TCP,
         "net/tcp6": TCP6,
+        "net/fib_trie": FIB_TRIE,
+        "net/if_inet6": IF_INET6,
         "self/mountinfo": MOUNTINFO,
         "meminfo": "MemTotal:       24684084 kB\nMemFree: 1 kB\n",
         "812/comm": "java\n",
@@ -50,6 +71,11 @@ def proc(tmp_path):
         (tmp_path / str(pid) / "fd").mkdir()
         os.symlink(f"socket:[{inode}]", tmp_path / str(pid) / "fd/7")
     return str(tmp_path)
+
+
+def test_addresses(proc, tmp_path):
+    assert [str(one) for one in _proc.addresses(proc)] == ["10.213.0.11", "127.0.0.1", "fd00::11"]
+    assert _proc.addresses(str(tmp_path / "nothing")) == []
 
 
 def test_listeners(proc):

@@ -10,7 +10,7 @@ import socket
 import time
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _proc
+from ansible_collections.modelfleet.serving.plugins.module_utils import _preflight_gpu, _preflight_system, _proc
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.modules import preflight_info
 
@@ -28,6 +28,7 @@ class Host:
         self.mounts = {"/": {"point": "/", "type": "ext4", "read_only": False}}
         self.listeners = []
         self.owners = {}
+        self.addresses = ["127.0.0.1", "10.0.0.1", "fe80::1"]
         self.synchronized = True
         self.names = {"models.s3.us-east-1.amazonaws.com"}
         self.gpus = {"driver": "570.86.15", "cuda": "12.8", "gpus": [{"index": 0}]}
@@ -37,6 +38,7 @@ class Host:
         patch(_proc, "read_lines", lambda path: self.os_release)
         patch(_proc, "memory_bytes", lambda: 8 * 1024**3)
         patch(_proc, "mount_of", self.mount_of)
+        patch(_proc, "addresses", lambda: [ipaddress.ip_address(one) for one in self.addresses])
         patch(_proc, "listeners", lambda: self.listeners)
         patch(_proc, "socket_owners", lambda inodes: self.owners)
         patch(_proc, "clock_synchronized", lambda: self.synchronized)
@@ -44,8 +46,8 @@ class Host:
         patch(os.path, "exists", lambda path: False if path == "/run/systemd/container" else real_exists(path))
         patch(socket, "getaddrinfo", self.getaddrinfo)
         patch(preflight_info.AnsibleModule, "run_command", lambda _module, _command: self.systemctl)
-        patch(preflight_info, "read_gpus", self.read_gpus)
-        patch(preflight_info.platform, "machine", lambda: "x86_64")
+        patch(_preflight_gpu, "read_gpus", self.read_gpus)
+        patch(_preflight_system.platform, "machine", lambda: "x86_64")
 
     def mount_of(self, path):
         return self.mounts.get(os.path.basename(path), self.mounts["/"])
@@ -116,7 +118,7 @@ def test_every_finding_is_reported_at_once_and_named_in_the_failure(preflight, h
         required_memory_bytes=10**12,
     )
     assert result["failed"]
-    assert [finding["check"] for finding in result["findings"]] == ["os", "systemd", "disk", "clock", "port", "name", "gpu", "memory"]
+    assert [finding["check"] for finding in result["findings"]] == ["os", "systemd", "clock", "disk", "port", "name", "gpu", "memory"]
     errors = [finding["message"] for finding in result["findings"] if finding["severity"] == "error"]
     assert result["msg"] == "This host is not ready, 7 problems found: " + " ".join(errors)
 
@@ -163,12 +165,12 @@ def test_systemd_that_is_old_or_broken(preflight, host, answer):
 
 
 def test_architecture(preflight, monkeypatch):
-    monkeypatch.setattr(preflight_info.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(_preflight_system.platform, "machine", lambda: "riscv64")
     assert "riscv64" in only_finding(preflight())["message"]
 
 
 def test_python(preflight, monkeypatch):
-    monkeypatch.setattr(preflight_info.platform, "python_version_tuple", lambda: ("3", "8", "20"))
+    monkeypatch.setattr(_preflight_system.platform, "python_version_tuple", lambda: ("3", "8", "20"))
     assert only_finding(preflight())["check"] == "python"
 
 
@@ -243,6 +245,22 @@ def test_ports(preflight, host, address, owner, message):
 def test_a_listen_address_that_is_none(preflight):
     finding = only_finding(preflight(ports=[{"port": 4000, "address": "gpu-1", "unit": "dfdaemon.service"}]))
     assert "gpu-1" in finding["message"]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "0.0.0.0", "::", "127.0.0.1", "127.0.0.2", "::1"])
+def test_an_address_that_the_host_has(preflight, address):
+    assert preflight(ports=[{"port": 4000, "address": address, "unit": "dfdaemon.service"}])["findings"] == []
+
+
+def test_an_address_that_the_host_has_not(preflight, host):
+    ports = [{"port": port, "address": "10.0.0.99", "unit": "dfdaemon.service"} for port in (4000, 4005)]
+    finding = only_finding(preflight(ports=ports))
+    assert finding["check"] == "address"
+    assert finding["message"].startswith(
+        "The address 10.0.0.99, at which dfdaemon.service is to listen, is on no interface of this host, which has 10.0.0.1; correct modelf"
+    )
+    host.addresses = []
+    assert preflight(ports=ports)["findings"] == []
 
 
 def test_a_broken_driver(preflight, host):
