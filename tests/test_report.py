@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
@@ -20,58 +22,98 @@ MODEL = {"name": "tiny", "version": "1.0", "object": "tiny.mar", "sha256": "9f" 
 
 
 @pytest.fixture(scope="module")
-def report(run, tmp_path_factory):
-    """(report, output, text beside the report) of the play smoke, without gpu-4."""
-    directory = tmp_path_factory.mktemp("report")
-    groups = {
-        "dragonfly_schedulers": {"scheduler-1": HERE, "scheduler-2": AWAY},
-        "dragonfly_seed_peers": {"seed-1": HERE},
-        "gpu_hosts": {"gpu-1": HERE, "gpu-2": AWAY, "gpu-3": HERE, "gpu-4": HERE},
-    }
+def port():
+    """Port of a server that answers everything with the number 2."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"2")
+
+        def log_message(self, *_arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def write_inventory(directory, groups, variables):
+    """Write hosts.yml: ``groups`` is {group: {host: its variables}}. Returns its path."""
     number = iter(range(1, 100))
-    inventory = {
-        "all": {
-            "vars": {
-                "ansible_python_interpreter": sys.executable,
-                "ansible_become": False,
-                "modelfleet_storage": {"http": {"url": "http://files.example.com"}},
-                "modelfleet_models": [MODEL],
-                "smoke_report_path": str(directory / "report.json"),
-                "dragonfly_scheduler_port": 1,
-                "torchserve_management_port": 1,
-            },
-            "children": {
-                group: {"hosts": {name: {**host, "modelfleet_address": f"127.0.0.{next(number)}"} for name, host in hosts.items()}}
-                for group, hosts in groups.items()
-            },
-        }
+    common = {"ansible_python_interpreter": sys.executable, "ansible_become": False, "smoke_report_path": str(directory / "report.json")}
+    common.update(modelfleet_storage={"http": {"url": "http://localhost"}}, modelfleet_models=[MODEL])
+    hosts = {
+        group: {"hosts": {name: {"modelfleet_address": f"10.1.1.{next(number)}", **host} for name, host in members.items()}}
+        for group, members in groups.items()
     }
-    (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": {**common, **variables}, "children": hosts}}))
+    return directory / "hosts.yml"
+
+
+@pytest.fixture(scope="module")
+def report(run, port, tmp_path_factory):
+    """(report, output, text beside the report) of the play smoke, without gpu-4. gpu-3 has a list of models of its own."""
+    directory = tmp_path_factory.mktemp("report")
+    own = {"name": "own", "version": "2.0", "object": "own.mar", "sha256": "ab" * 32}
+    own["check"] = {"input_file": "one.json", "expected_file": "one.json"}
+    groups = {
+        "dragonfly_schedulers": {"scheduler-1": {**HERE, "modelfleet_address": "127.0.0.1"}, "scheduler-2": AWAY},
+        "dragonfly_seed_peers": {"seed-1": HERE},
+        "gpu_hosts": {
+            "gpu-1": HERE,
+            "gpu-2": AWAY,
+            "gpu-3": {**HERE, "modelfleet_models": [own], "torchserve_inference_port": port},
+            "gpu-4": HERE,
+        },
+    }
+    ports = {"dragonfly_scheduler_port": 1, "torchserve_management_port": 1, "torchserve_inference_port": 1}
+    inventory = write_inventory(directory, groups, {**ports, "modelfleet_files_dir": str(directory)})
+    (directory / "one.json").write_text("1\n")
     for name in ("report.json", "report.txt"):
         (directory / name).write_text('{"ok": true}')
-    done = run("ansible-playbook", "-i", directory / "hosts.yml", f"{PLAYBOOKS}/smoke.yml", "--limit", "!gpu-4")
-    assert done.returncode != 0, done.stdout
+    done = run("ansible-playbook", "-i", inventory, f"{PLAYBOOKS}/smoke.yml", "--limit", "!gpu-4")
+    assert done.returncode == 2, done.stdout
     return json.loads((directory / "report.json").read_text()), done.stdout, (directory / "report.txt").read_text()
 
 
 def test_no_host_of_the_run_is_forgotten(report):
     found, _output, text = report
     assert found["ok"] is False
-    assert (found["failed"], found["not_checked"]) == (["gpu-2"], ["gpu-4"])
-    told = {problem.split(": ")[0] for problem in found["problems"]}
-    assert told == {"scheduler-1", "scheduler-2", "seed-1", "gpu-1", "gpu-2", "gpu-3"}
-    for problem in found["problems"]:
-        assert problem in text
+    assert {host: one["ok"] for host, one in found["hosts"].items()} == {
+        **dict.fromkeys(("scheduler-1", "scheduler-2", "seed-1", "gpu-1", "gpu-2", "gpu-3"), False),
+        "gpu-4": None,
+    }
+    assert found["not_checked"] == ["gpu-4"]
+    for host, one in found["hosts"].items():
+        for message in one["problems"]:
+            assert {"host": host, "message": message} in found["problems"]
+            assert f"{host}: {message}" in text
+    assert found["hosts"]["gpu-2"]["problems"][0].startswith("Reach the host: unreachable: ")
+
+
+def test_a_host_is_judged_by_its_own_list(report):
+    found, _output, _text = report
+    assert [row["model"] for row in found["hosts"]["gpu-1"]["models"]] == ["tiny"]
+    (own,) = found["hosts"]["gpu-3"]["models"]
+    assert (own["model"], own["answer_ok"]) == ("own", False)
+    assert any("own 2.0 does not give its known answer: $ is 2, expected 1" in said for said in found["hosts"]["gpu-3"]["problems"])
 
 
 def test_each_host_fails_for_itself(report):
     found, output, _text = report
     recap = dict(re.findall(r"^(\S+) +: .* failed=(\d+)", output.split("PLAY RECAP")[1], re.MULTILINE))
     assert recap == dict.fromkeys(("scheduler-1", "scheduler-2", "seed-1", "gpu-1", "gpu-2", "gpu-3"), "1")
-    last = " ".join(output.split("TASK [modelfleet.serving.smoke : Stop if something is wrong]")[1].replace("''", "'").split())
-    said = {name: "".join(part.split("fatal: ")[0] for part in last.split(f"fatal: [{name}]: FAILED!")[1:]) for name in recap}
+    last = output.split("TASK [modelfleet.serving.smoke : Stop if something is wrong]")[1]
+    said = {
+        name: " ".join(part.split("[ERROR]")[0].split()) for name, part in re.findall(r"fatal: \[(\S+)\]: (.*?)(?=fatal:|$)", last, re.S)
+    }
     for problem in found["problems"]:
-        assert [name for name in said if problem in said[name]] == [problem.split(": ")[0]]
+        words = " ".join(problem["message"].split()[:4])
+        assert words in said[problem["host"]]
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +122,10 @@ def stopped(run, tmp_path_factory):
     directory = tmp_path_factory.mktemp("stopped")
     report = directory / "report.json"
     report.write_text('{"ok": true}')
-    variables = {
-        "modelfleet_storage": {"http": {"url": "http://localhost"}},
-        "modelfleet_models": [MODEL],
-        "dfdaemon_release_sha256": "9f" * 32,
-        "dragonfly_scheduler_release_sha256": "9f" * 32,
-        "preflight_required_disk": "1000TiB",
-        "smoke_report_path": str(report),
-        "ansible_become": False,
-        "ansible_python_interpreter": sys.executable,
-    }
-    hosts = {"scheduler-1": HERE, "gpu-1": HERE, "gpu-2": AWAY}
-    hosts = {name: {**host, "modelfleet_address": f"10.1.1.{number}"} for number, (name, host) in enumerate(hosts.items())}
-    children = {"dragonfly_schedulers": {"hosts": {"scheduler-1": {}}}, "gpu_hosts": {"hosts": {"gpu-1": {}, "gpu-2": {}}}}
-    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "hosts": hosts, "children": children}}))
-    done = run("ansible-playbook", "-i", directory / "hosts.yml", f"{PLAYBOOKS}/site.yml")
+    groups = {"dragonfly_schedulers": {"scheduler-1": HERE}, "gpu_hosts": {"gpu-1": HERE, "gpu-2": AWAY}}
+    digests = {"dfdaemon_release_sha256": "9f" * 32, "dragonfly_scheduler_release_sha256": "9f" * 32}
+    inventory = write_inventory(directory, groups, {**digests, "preflight_required_disk": "1000TiB"})
+    done = run("ansible-playbook", "-i", inventory, f"{PLAYBOOKS}/site.yml")
     return done, json.loads(report.read_text())
 
 
@@ -110,11 +141,18 @@ def test_hosts_that_cannot_be_used_are_named_before_the_first_change(stopped):
     assert "PLAY [Install the GPU hosts] " in after and "PLAY [Report the fleet]" in after
 
 
+def test_a_run_that_is_stopped_ends_with_the_report(stopped):
+    _done, report = stopped
+    assert {host: one["problems"][0].split(": ")[0] for host, one in report["hosts"].items()} == {
+        "scheduler-1": "Check this host",
+        "gpu-1": "Check this host",
+        "gpu-2": "Reach the host",
+    }
+
+
 def test_check_mode_leaves_a_report_alone(run, tmp_path):
     old = tmp_path / "report.json"
     old.write_text('{"ok": true}')
-    variables = {"ansible_become": False, "modelfleet_storage": {"http": {"url": "http://localhost"}}, "smoke_report_path": str(old)}
-    inventory = {"all": {"vars": variables, "children": {"gpu_hosts": {"hosts": {"gpu-1": {**AWAY, "modelfleet_address": "10.1.1.1"}}}}}}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    done = run("ansible-playbook", "-i", tmp_path / "hosts.yml", f"{PLAYBOOKS}/smoke.yml", "--check")
+    inventory = write_inventory(tmp_path, {"gpu_hosts": {"gpu-1": AWAY}}, {})
+    done = run("ansible-playbook", "-i", inventory, f"{PLAYBOOKS}/smoke.yml", "--check")
     assert done.returncode != 0 and old.exists()

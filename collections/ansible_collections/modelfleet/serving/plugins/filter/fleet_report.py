@@ -9,32 +9,33 @@ name: fleet_report
 short_description: Make one report from what the hosts of a fleet returned
 version_added: 0.1.0
 description:
-  - Joins, for every host and every model, how it was registered, whether its answer was right and where its bytes came from.
+  - Joins, for every host and every model of its own list, how it was registered, whether its answer was right and where its bytes
+    came from, and says what is wrong on each host.
   - The role P(modelfleet.serving.smoke#role) prints the result with P(modelfleet.serving.fleet_table#filter) and writes it as JSON.
 positional: _input
 options:
   _input:
-    description: The results of the GPU hosts, by host. A host without a result failed before, or was not asked.
-    type: dict
-    required: true
-  models:
-    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.modelfleet#role).
-    type: list
-    elements: dict
-    required: true
-  seeds:
     description:
-      - What each seed peer had taken before and after the registration, by host, as C(before) and C(after) with the bytes by source.
-      - Without one of the two the bytes from the origin are not known.
-      - C(problem) says why a seed peer is not healthy.
+      - The hosts of the fleet, each with what is known of it. The mapping of a host of which nothing is known is empty, or it has none.
+      - C(problem) says why it was set aside. What it said for each of its jobs is under the name of the job.
+      - C(scheduler) has a C(problem), C(seed) too, and the bytes by source C(before) and C(after) the registration. Without one of the two
+        the bytes from the origin are not known.
+      - C(gpu) has C(registrations), C(served), C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the
+        registrations.
+      - C(models) is the C(modelfleet_models) of the host, C(device) its C(torchserve_device).
     type: dict
-    default: {}
-  schedulers:
-    description: How each scheduler is, by host. C(problem) says why it does not answer.
+    required: true
+  jobs:
+    description: The hosts of the fleet by what they are there for, V(scheduler), V(seed) and V(gpu).
     type: dict
-    default: {}
+    required: true
   asked:
-    description: All hosts of this run. One of them without a result is a problem.
+    description: All hosts of this run. One of them of which nothing is known is a problem.
+    type: list
+    elements: str
+    default: []
+  stopped_by:
+    description: Hosts that stopped the run for all others.
     type: list
     elements: str
     default: []
@@ -48,7 +49,7 @@ seealso:
 EXAMPLES = r"""
 - name: Make the report
   ansible.builtin.set_fact:
-    report: "{{ results | modelfleet.serving.fleet_report(modelfleet_models) }}"
+    report: "{{ facts | modelfleet.serving.fleet_report({'gpu': groups['gpu_hosts']}, ansible_play_hosts) }}"
 """
 
 RETURN = r"""
@@ -57,24 +58,69 @@ _value:
   type: dict
   contains:
     ok:
-      description: Whether nothing is wrong on any host that was checked.
+      description: Whether nothing is wrong on any host of the run.
       type: bool
+    hosts:
+      description: Every host of the fleet, by name.
+      type: dict
+      contains:
+        ok:
+          description: Whether nothing is wrong with it; null for a host that is not part of this run.
+          type: bool
+        jobs:
+          description: What it is there for, V(scheduler), V(seed) and V(gpu).
+          type: list
+          elements: str
+        answered:
+          description: Whether the run learned anything of what runs there.
+          type: bool
+        problems:
+          description: What is wrong, one sentence each.
+          type: list
+          elements: str
+        models:
+          description: The models of its list, each with what is known of it. Facts that are not known are null.
+          type: list
+          elements: dict
+          contains:
+            model:
+              description: Name of the model.
+              type: str
+            version:
+              description: Version of the model.
+              type: str
+            action:
+              description: What the run did, see M(modelfleet.serving.torchserve_model).
+              type: str
+            register_seconds:
+              description: How long the download and the registration took.
+              type: float
+            workers_ready:
+              description: Number of workers that are READY on the model's device.
+              type: int
+            first_inference_seconds:
+              description: How long the answer to the known input took.
+              type: float
+            answer_ok:
+              description: Whether it was the known answer.
+              type: bool
+            detail:
+              description: The first difference.
+              type: str
+            bytes:
+              description: Bytes that were moved for the registration, by source.
+              type: dict
+        traffic:
+          description: The bytes by source of a seed peer, C(before) and C(after) the registrations.
+          type: dict
     problems:
-      description: What is wrong, one sentence each.
-      type: list
-      elements: str
-    failed:
-      description: GPU hosts of this run without a result.
-      type: list
-      elements: str
-    not_checked:
-      description: GPU hosts that are not part of this run.
-      type: list
-      elements: str
-    rows:
-      description: One entry for every host and model.
+      description: The same problems in one list, as C(host) and C(message).
       type: list
       elements: dict
+    not_checked:
+      description: Hosts that are not part of this run.
+      type: list
+      elements: str
     origin:
       description:
         - RV(_value.origin.bytes) is what the origin sent while the models of this run were registered, to the hosts and to the seed peers.
@@ -87,79 +133,134 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import model_file
 
 SOURCES = ("origin", "remote_peer", "local_peer")
+SITE = "run modelfleet.serving.site"
 
 
-def fleet_report(results, models, seeds=None, schedulers=None, asked=()):
-    present = [model for model in models if model.get("state", "present") == "present"]
-    seeds, schedulers = seeds or {}, schedulers or {}
-    silent = [host for host, result in results.items() if not result]
-    rows, problems = [], []
-    for host, result in {**schedulers, **seeds}.items():
-        problems.extend(_not_healthy(host, result, asked))
-    problems.extend(f"{host}: nothing is known of it; see where it failed in this run" for host in silent if host in asked)
-    for host, result in results.items():
-        if not result:
-            continue
-        problems.extend(f"{host}: {message}" for message in result.get("problems", []))
-        registrations = {(one["name"], str(one["version"])): one for one in result.get("registrations", [])}
-        checks = {(one["model"], str(one.get("version"))): one for one in result.get("checks", [])}
-        problems.extend(_not_served(host, present, result.get("served")))
-        for model in present:
-            key = (model["name"], str(model["version"]))
-            rows.append(_row(host, key, registrations.get(key, {}), checks.get(key, {})))
-    for row in rows:
-        if row["answer_ok"] is False:
-            problems.append(f"{row['host']}: {row['model']} {row['version']} does not give its known answer: {row['detail']}")
+def fleet_report(facts, jobs, asked=(), stopped_by=()):
+    hosts = dict.fromkeys(host for names in jobs.values() for host in names)
+    reports = {
+        host: _host(host, [job for job, names in jobs.items() if host in names], facts.get(host) or {}, host in asked, stopped_by)
+        for host in hosts
+    }
+    problems = [{"host": host, "message": message} for host, one in reports.items() for message in one["problems"]]
     return {
         "ok": not problems,
+        "hosts": reports,
         "problems": problems,
-        "failed": [host for host in silent if host in asked],
-        "not_checked": [host for host in silent if host not in asked],
-        "rows": rows,
-        "seeds": seeds,
-        "origin": _origin(rows, seeds),
+        "not_checked": [host for host in hosts if host not in asked],
+        "origin": _origin(reports),
     }
 
 
-def _not_healthy(host, result, asked):
-    """Of a host that serves no models: what it says of itself, or that it said nothing."""
-    if result.get("problem"):
-        yield f"{host}: {result['problem']}"
-    elif host in asked and "problem" not in result:
-        yield f"{host}: nothing is known of it; see where it failed in this run"
+def _host(name, jobs, facts, asked, stopped_by):
+    said = {job: facts.get(job) or {} for job in jobs}
+    gpu = said.get("gpu", {})
+    problems = list(_problems(name, facts, said, stopped_by)) if asked else []
+    registrations = {_key(one): one for one in gpu.get("registrations", [])}
+    served = {_key(one): one for one in gpu.get("served") or []}
+    checks = {(one["model"], str(one.get("version"))): one for one in gpu.get("checks", [])}
+    models = [
+        _row(model, registrations.get(_key(model), {}), served.get(_key(model)), checks.get(_key(model), {}), facts.get("device"))
+        for model in _present(facts.get("models", []))
+    ]
+    report = {
+        "ok": not problems if asked else None,
+        "jobs": jobs,
+        "answered": any(said.values()),
+        "problems": problems,
+        "models": models if "gpu" in jobs else [],
+    }
+    if "seed" in jobs:
+        report["traffic"] = {moment: said["seed"].get(moment) for moment in ("before", "after")}
+    return report
 
 
-def _not_served(host, present, served):
-    """Where TorchServe differs from the list of models. ``served`` is None where it was not asked."""
+def _problems(name, facts, said, stopped_by):
+    """Yield what is wrong with a host of this run."""
+    if facts.get("problem"):
+        yield facts["problem"]
+    elif stopped_by and name not in stopped_by:
+        yield f"the run stopped before it was done with this host, because of {', '.join(stopped_by)}"
+    elif not facts or not all(said.values()):
+        yield "nothing is known of it; see where it failed in this run"
+    for job in ("scheduler", "seed"):
+        if said.get(job, {}).get("problem"):
+            yield said[job]["problem"]
+    gpu = said.get("gpu")
+    if not gpu:
+        return
+    models, device = facts.get("models", []), facts.get("device")
+    yield from gpu.get("problems", [])
+    if not gpu.get("predicted"):
+        yield from _not_served(models, gpu.get("served"), device)
+    yield from _drift(models, gpu)
+    for one in gpu.get("checks", []):
+        if not one["ok"]:
+            yield f"{one['model']} {one.get('version')} does not give its known answer: {one['detail']}"
+
+
+def _present(models):
+    return [model for model in models if model.get("state", "present") == "present"]
+
+
+def _key(one):
+    return one["name"], str(one["version"])
+
+
+def _not_served(models, served, device):
+    """Yield where TorchServe differs from what the list says is present. ``served`` is None where it was not asked."""
     if served is None:
         return
-    by_key = {(one["name"], str(one["version"])): one for one in served}
-    for model in present:
-        label = f"{host}: {model['name']} {model['version']}"
-        one = by_key.get((model["name"], str(model["version"])))
+    by_key = {_key(one): one for one in served}
+    for model in _present(models):
+        label = f"{model['name']} {model['version']}"
+        one = by_key.get(_key(model))
         if one is None:
-            yield f"{label} is not served; run modelfleet.serving.site"
+            yield f"{label} is not served; {SITE}"
             continue
         file = model_file(model["name"], model["version"], model["sha256"])
         if one["file"] != file:
-            yield f"{label} is served from {one['file']} instead of {file}; remove it (state: absent) and run modelfleet.serving.site"
-        workers = int(model.get("workers", 1))
+            yield f"{label} is served from {one['file']} instead of {file}; remove it (state: absent) and {SITE}"
+        workers, ready = int(model.get("workers", 1)), _ready(model, one, device)
         if one["workers"] < workers:
-            yield f"{label} has {one['workers']} of {workers} workers; run modelfleet.serving.site"
+            yield f"{label} has {one['workers']} of {workers} workers; {SITE}"
         elif one["workers_ready"] < one["workers"]:
             yield f"{label} has {one['workers_ready']} of {one['workers']} workers READY; see journalctl -u torchserve"
+        elif ready < one["workers"]:
+            yield (
+                f"{label} has {ready} of {one['workers']} workers READY on a GPU, the others fell back to the CPU;"
+                " see nvidia-smi and journalctl -u torchserve, or say device: cpu for a model that needs no GPU"
+            )
         if boolean(model.get("default", False)) and not one["default"]:
-            yield f"{label} is not the default version; run modelfleet.serving.site"
+            yield f"{label} is not the default version; {SITE}"
 
 
-def _row(host, key, registration, check):
+def _ready(model, one, device):
+    """READY workers on the device that the model is for, the host's unless it has its own."""
+    return one.get("gpu", 0) if (model.get("device") or device) == "gpu" else one["workers_ready"]
+
+
+def _drift(models, gpu):
+    """Yield what is served, or would be after the next boot, against or without the list."""
+    listed = {_key(model): model.get("state", "present") for model in models}
+    served = [_key(one) for one in gpu.get("served") or []]
+    recorded = [_key(one) for one in gpu.get("recorded") or []]
+    for key in dict.fromkeys([*served, *recorded]):
+        found = "is served, but" if key in served else "is not served, but restored at the next boot, and"
+        label = " ".join(key)
+        if key not in listed:
+            yield f"{label} {found} is not in modelfleet_models; add it there, or list it with state: absent and {SITE}"
+        elif listed[key] == "absent" and not gpu.get("predicted"):
+            yield f"{label} {found} modelfleet_models says state: absent; {SITE}"
+
+
+def _row(model, registration, served, check, device):
     return {
-        "host": host,
-        "model": key[0],
-        "version": key[1],
+        "model": model["name"],
+        "version": str(model["version"]),
         "action": registration.get("action"),
         "register_seconds": registration.get("register_seconds"),
-        "workers_ready": registration.get("workers_ready"),
+        "workers_ready": registration.get("workers_ready") if served is None else _ready(model, served, device),
         "first_inference_seconds": check.get("seconds"),
         "answer_ok": check.get("ok"),
         "detail": check.get("detail", ""),
@@ -167,16 +268,17 @@ def _row(host, key, registration, check):
     }
 
 
-def _origin(rows, seeds):
-    moved = [row for row in rows if row["bytes"]]
+def _origin(reports):
+    moved = [(host, row) for host, one in reports.items() for row in one["models"] if row["bytes"]]
     sizes = {}
-    for row in moved:
+    for _host_name, row in moved:
         key = (row["model"], row["version"])
         sizes[key] = max(sizes.get(key, 0), sum(row["bytes"].values()))
+    seeds = {host: one["traffic"] for host, one in reports.items() if "traffic" in one}
     from_seeds = [_taken(seed) for seed in seeds.values()]
     total = sum(sizes.values())
     # The counters of a seed peer that also serves have its models in them.
-    sent = None if None in from_seeds else sum(row["bytes"]["origin"] for row in moved if row["host"] not in seeds) + sum(from_seeds)
+    sent = None if None in from_seeds else sum(row["bytes"]["origin"] for host, row in moved if host not in seeds) + sum(from_seeds)
     return {"bytes": sent, "model_bytes": total, "ratio": round(sent / total, 4) if total and sent is not None else None}
 
 

@@ -9,7 +9,7 @@ name: fleet_table
 short_description: Show the report of a fleet as lines of text
 version_added: 0.1.0
 description:
-  - Turns a report of P(modelfleet.serving.fleet_report#filter) into a table, with the bytes from the origin below it.
+  - Turns a report of P(modelfleet.serving.fleet_report#filter) into a table of the GPU hosts, with the bytes from the origin below it.
   - The columns say how long the registration and the first answer took, whether the answer was the known one,
     and how many bytes came from the origin, from other peers and from the host's own piece store.
   - What is wrong follows, a line each.
@@ -29,7 +29,7 @@ seealso:
 EXAMPLES = r"""
 - name: Show the report
   ansible.builtin.debug:
-    msg: "{{ results | modelfleet.serving.fleet_report(modelfleet_models) | modelfleet.serving.fleet_table }}"
+    msg: "{{ report | modelfleet.serving.fleet_table }}"
 """
 
 RETURN = r"""
@@ -48,31 +48,35 @@ RIGHT = (3, 4, 6, 7, 8)
 
 
 def fleet_table(report):
-    table = [HEADER, *(_cells(row) for row in report["rows"])]
-    table.extend((host, "-", "-", "-", "-", ANSWERS[False], "-", "-", "-") for host in report["failed"])
-    table.extend((host, "-", "-", "-", "-", ANSWERS[None], "-", "-", "-") for host in report["not_checked"])
+    table = [HEADER]
+    for host, one in report["hosts"].items():
+        # What serves no models has no line of its own, only what is wrong with it below.
+        if one["models"] or "gpu" in one["jobs"]:
+            table.extend(_cells(host, one, row) for row in one["models"] or [None])
     widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADER))]
     lines = ["  ".join(_align(text, column, widths[column]) for column, text in enumerate(cells)).rstrip() for cells in table]
     lines.insert(1, "-" * max(len(line) for line in lines))
-    problems = ["", "Wrong:", *report["problems"]] if report["problems"] else []
-    return [*lines, "", _origin_line(report["origin"]), *problems]
+    problems = [f"{problem['host']}: {problem['message']}" for problem in report["problems"]]
+    return [*lines, "", _origin_line(report["origin"]), *(["", "Wrong:", *problems] if problems else [])]
 
 
 def _align(text, column, width):
     return text.rjust(width) if column in RIGHT else text.ljust(width)
 
 
-def _cells(row):
+def _cells(host, one, row):
+    if row is None:
+        return (host, "-", "-", "-", "-", "FAILED" if one["ok"] is False else "unchecked" if one["ok"] is None else "-", "-", "-", "-")
     moved = row["bytes"]
     # No single spaces inside a line: Ansible's YAML output would wrap it there.
     sources = [human_bytes(moved[source]).replace(" ", "") if moved else "-" for source in ("origin", "remote_peer", "local_peer")]
     return (
-        row["host"],
+        host,
         row["model"],
         row["version"],
         _registered(row),
         _seconds(row["first_inference_seconds"]),
-        ANSWERS[row["answer_ok"]],
+        ANSWERS[row["answer_ok"] if one["answered"] else False],
         *sources,
     )
 

@@ -10,7 +10,8 @@ short_description: Load the known inputs and answers of a list of models
 version_added: 0.1.0
 description:
   - Reads, on the controller, the files that the C(check) entries name, and returns what M(modelfleet.serving.inference_check) takes.
-  - An input file that is named C(*.json) is sent as JSON, any other byte for byte. An answer that is JSON is compared as JSON.
+  - An input file that is named C(*.json) is sent as JSON, any other byte for byte.
+  - An expected answer that is JSON is compared as JSON, other text but for one line end at its end, anything else byte for byte.
   - Models that are absent or have no C(check) are left out.
 positional: _input
 options:
@@ -84,7 +85,13 @@ def _expected(path):
     try:
         return {"expected": json.loads(content)}
     except ValueError:
-        return {"expected_base64": base64.b64encode(content).decode("ascii")}
+        pass
+    try:
+        text = content.decode("utf-8")
+    except ValueError:
+        text = "\0"
+    # No text has a NUL.
+    return {"expected_base64": base64.b64encode(content).decode("ascii")} if "\0" in text else {"expected": text}
 
 
 def _read(path):

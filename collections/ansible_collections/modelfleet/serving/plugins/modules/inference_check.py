@@ -10,7 +10,8 @@ module: inference_check
 short_description: Compare a model's answers with the known ones
 description:
   - Sends known inputs to TorchServe's inference API, compares the answers with the expected ones, and records the latency.
-  - Numbers in JSON are compared with a tolerance at any depth; anything else must be equal.
+  - Numbers in JSON are compared with a tolerance at any depth; anything else must be equal. The order of keys and the format do not matter.
+  - Text must be equal but for one line end at its end, which editors add.
   - It waits for nothing. M(modelfleet.serving.torchserve_model) has waited for the workers already.
 version_added: 0.1.0
 author: ModelFleet developers (@modelfleet)
@@ -121,6 +122,7 @@ import base64
 import binascii
 import json
 import math
+import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -175,6 +177,10 @@ def parse(text):
         return NOT_JSON
 
 
+def without_line_end(text):
+    return re.sub(r"\r?\n\Z", "", text)
+
+
 def decode(check, key):
     try:
         return base64.b64decode(check[key], validate=True)
@@ -195,7 +201,11 @@ def compare(check, answer):
     if isinstance(expected, str):
         data = parse(expected)
         if data is NOT_JSON:
-            return "" if answer.text.strip() == expected.strip() else f"the answer is {_short(answer.text)}, expected {_short(expected)}"
+            return (
+                ""
+                if without_line_end(answer.text) == without_line_end(expected)
+                else f"the answer is {_short(answer.text)}, expected {_short(expected)}"
+            )
         expected = data
     found = parse(answer.text)
     if found is NOT_JSON:

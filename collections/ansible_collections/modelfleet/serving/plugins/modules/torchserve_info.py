@@ -11,6 +11,7 @@ short_description: Read what TorchServe serves
 description:
   - Reads the version of TorchServe and its models with their versions, workers and default version.
   - A TorchServe that does not answer is an answer too (RV(reachable)=false), not a failure.
+  - A worker that fell back to the CPU is not ready for a model that is recorded for a GPU.
 version_added: 0.1.0
 author: ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
@@ -26,8 +27,8 @@ options:
     default: /var/lib/torchserve/key_file.json
   record:
     description:
-      - The file that records what this host serves. With it, the module waits for a restore in progress, and RV(not_restored) tells
-        what of the record is not served.
+      - The file that records what this host serves. With it, the module waits for a restore in progress, RV(recorded) tells what it says,
+        and RV(not_restored) what of it is not served.
     type: path
   wait_s:
     description: How long to wait for TorchServe to answer, in seconds.
@@ -101,6 +102,25 @@ models:
       workers: 2
       workers_ready: 2
       gpu: 2
+recorded:
+  description: What O(record) says is served, and restored at every start of TorchServe. Empty without O(record).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the model.
+      type: str
+    version:
+      description: Version of the model.
+      type: str
+    device:
+      description: Where its workers must be, V(cpu) or V(gpu).
+      type: str
+  sample:
+    - name: resnet50
+      version: "1.0"
+      device: gpu
 not_restored:
   description: Models of O(record) that are not served, as C(NAME VERSION). Empty without O(record).
   returned: success
@@ -110,13 +130,12 @@ not_restored:
 """
 
 import fcntl
-import json
 import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     KEY_FILE,
     MANAGEMENT_URL,
@@ -153,35 +172,30 @@ def wait_for_restore(record):
         os.close(handle)
 
 
-def recorded(record):
-    try:
-        return [(entry["name"], entry["version"]) for entry in json.loads(read_text(record) or '{"models": []}')["models"]]
-    except (ValueError, KeyError, TypeError) as exc:
-        raise ModelFleetError(
-            f"Failed to read the record {record}: it is damaged. Run torchserve_model (playbook site), which writes it anew."
-        ) from exc
-
-
 def run(params, server):
-    result = {"changed": False, "reachable": False, "healthy": False, "version": "", "models": [], "not_restored": []}
+    result = {"changed": False, "reachable": False, "healthy": False, "version": "", "models": [], "recorded": [], "not_restored": []}
     description = server.api_description(params["wait_s"])
-    if description is None:
-        return result
-    if params["record"]:
+    if description is not None and params["record"]:
         # The restore starts a moment after TorchServe's process.
         time.sleep(0.5 if params["wait_s"] else 0)
         wait_for_restore(params["record"])
+    entries = read_record(params["record"]) if params["record"] else {}
+    result["recorded"] = [{key: entry[key] for key in ("name", "version", "device")} for entry in entries.values()]
+    if description is None:
+        return result
     models = read_models(server)
-    served = {(model["name"], model["version"]) for model in models if model["workers_ready"]}
-    missing = [
-        f"{name} {version}" for name, version in (recorded(params["record"]) if params["record"] else []) if (name, version) not in served
-    ]
+    ready = {}
+    for model in models:
+        key = (model["name"], model["version"])
+        # READY where the record says that they must be.
+        ready[key] = model["gpu" if entries.get(key, {}).get("device") == "gpu" else "workers_ready"]
+    missing = [f"{name} {version}" for name, version in entries if not ready.get((name, version))]
     result.update(
         reachable=True,
         version=description.get("info", {}).get("version", ""),
         models=models,
         not_restored=missing,
-        healthy=not missing and all(model["workers_ready"] >= max(1, model["workers"]) for model in models),
+        healthy=not missing and all(ready[model["name"], model["version"]] >= max(1, model["workers"]) for model in models),
     )
     return result
 

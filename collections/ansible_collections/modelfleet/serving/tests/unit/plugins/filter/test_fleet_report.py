@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from ansible_collections.modelfleet.serving.plugins.filter.fleet_report import FilterModule
 
 fleet_report = FilterModule().filters()["fleet_report"]
 MIB = 1024 * 1024
 SHA256 = "0f3a5e9c1f0c" + 52 * "0"
+FILE = "resnet50-1.0-0f3a5e9c1f0c.mar"
 MODELS = [{"name": "resnet50", "version": "1.0", "sha256": SHA256}, {"name": "resnet50", "version": "0.9", "state": "absent"}]
 
 
@@ -23,116 +25,212 @@ def answered(ok=True, detail=""):
     return {"model": "resnet50", "version": "1.0", "ok": ok, "seconds": 0.5, "detail": detail}
 
 
+def served(**changes):
+    return {"name": "resnet50", "version": "1.0", "default": True, "file": FILE, "workers": 2, "workers_ready": 2, "gpu": 0, **changes}
+
+
+def gpu(models=MODELS, device="cpu", **said):
+    """What is known of a GPU host that said ``said``."""
+    return {"models": models, "device": device, "gpu": {"served": [served()], **said}}
+
+
+def report_of(facts, seeds=None, schedulers=None, **options):
+    """The report of GPU hosts with these facts, all of them asked unless ``asked`` names others."""
+    jobs = {"scheduler": list(schedulers or {}), "seed": list(seeds or {}), "gpu": list(facts)}
+    merged = {host: {"scheduler": said} for host, said in (schedulers or {}).items()}
+    merged.update({host: {"seed": said} for host, said in (seeds or {}).items()})
+    for host, known in facts.items():
+        merged[host] = {**merged.get(host, {}), **known}
+    return fleet_report(merged, jobs, **{"asked": list(merged), **options})
+
+
+def problems(facts, **options):
+    return [(one["host"], one["message"]) for one in report_of(facts, **options)["problems"]]
+
+
 def test_a_registration_everywhere():
-    results = {host: {"registrations": [registered(remote_peer=64 * MIB)], "checks": [answered()]} for host in ("gpu-1", "gpu-2")}
+    facts = {host: gpu(registrations=[registered(remote_peer=64 * MIB)], checks=[answered()]) for host in ("gpu-1", "gpu-2")}
     seeds = {"seed-1": {"before": {"origin": 10}, "after": {"origin": 10 + 64 * MIB}}}
-    report = fleet_report(results, MODELS, seeds)
+    report = report_of(facts, seeds)
     assert (report["ok"], report["problems"], report["not_checked"]) == (True, [], [])
-    assert report["rows"][0] == {
-        "host": "gpu-1",
-        "model": "resnet50",
-        "version": "1.0",
-        "action": "registered",
-        "register_seconds": 4.2,
-        "workers_ready": 2,
-        "first_inference_seconds": 0.5,
-        "answer_ok": True,
-        "detail": "",
-        "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
+    assert list(report["hosts"]) == ["seed-1", "gpu-1", "gpu-2"]
+    assert report["hosts"]["gpu-1"] == {
+        "ok": True,
+        "jobs": ["gpu"],
+        "answered": True,
+        "problems": [],
+        "models": [
+            {
+                "model": "resnet50",
+                "version": "1.0",
+                "action": "registered",
+                "register_seconds": 4.2,
+                "workers_ready": 2,
+                "first_inference_seconds": 0.5,
+                "answer_ok": True,
+                "detail": "",
+                "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
+            }
+        ],
     }
+    assert report["hosts"]["seed-1"]["traffic"] == seeds["seed-1"]
     assert report["origin"] == {"bytes": 64 * MIB, "model_bytes": 64 * MIB, "ratio": 1.0}
     assert json.loads(json.dumps(report)) == report
 
 
 def test_bytes_that_a_host_took_from_the_origin_itself_count():
-    results = {"gpu-1": {"registrations": [registered(origin=MIB)], "checks": []}, "gpu-2": {"registrations": [registered(origin=MIB)]}}
-    assert fleet_report(results, MODELS)["origin"] == {"bytes": 2 * MIB, "model_bytes": MIB, "ratio": 2.0}
+    facts = {host: gpu(registrations=[registered(origin=MIB)]) for host in ("gpu-1", "gpu-2")}
+    assert report_of(facts)["origin"] == {"bytes": 2 * MIB, "model_bytes": MIB, "ratio": 2.0}
 
 
-def test_a_seed_that_was_not_read_leaves_the_origin_unknown():
-    results = {"gpu-1": {"registrations": [registered(remote_peer=MIB)]}}
-    for seed in ({}, {"after": {"origin": 1}}, {"before": None, "after": {"origin": 1}}):
-        assert fleet_report(results, MODELS, {"seed-1": seed})["origin"] == {"bytes": None, "model_bytes": MIB, "ratio": None}
+@pytest.mark.parametrize("seed", [{}, {"after": {"origin": 1}}, {"before": None, "after": {"origin": 1}}])
+def test_a_seed_that_was_not_read_leaves_the_origin_unknown(seed):
+    report = report_of({"gpu-1": gpu(registrations=[registered(remote_peer=MIB)])}, {"seed-1": seed})
+    assert report["origin"] == {"bytes": None, "model_bytes": MIB, "ratio": None}
 
 
 def test_a_seed_that_restarted_begins_to_count_again():
-    results = {"gpu-1": {"registrations": [registered(remote_peer=MIB)]}}
     seeds = {"seed-1": {"before": {"origin": 9 * MIB}, "after": {"origin": MIB}}}
-    assert fleet_report(results, MODELS, seeds)["origin"]["bytes"] == MIB
+    assert report_of({"gpu-1": gpu(registrations=[registered(remote_peer=MIB)])}, seeds)["origin"]["bytes"] == MIB
 
 
-def test_wrong_answers_and_problems_are_listed():
-    results = {
-        "gpu-1": {"checks": [answered(ok=False, detail="y[0] is 0.2, not 0.1")]},
-        "gpu-2": {"problems": ["TorchServe does not answer"]},
+def test_a_seed_peer_that_also_serves_counts_once():
+    seeds = {"gpu-1": {"before": {"origin": 0}, "after": {"origin": MIB}, "problem": ""}}
+    report = report_of({"gpu-1": gpu(registrations=[registered(origin=MIB)])}, seeds)
+    assert report["origin"] == {"bytes": MIB, "model_bytes": MIB, "ratio": 1.0}
+
+
+def test_wrong_answers_and_problems_are_listed_with_their_host():
+    facts = {
+        "gpu-1": gpu(checks=[answered(ok=False, detail="y[0] is 0.2, not 0.1")]),
+        "gpu-2": gpu(served=None, problems=["TorchServe does not answer"]),
         "gpu-3": {},
     }
-    report = fleet_report(results, MODELS, asked=["gpu-1", "gpu-2"])
+    report = report_of(facts, asked=["gpu-1", "gpu-2"])
     assert report["ok"] is False
     assert report["problems"] == [
-        "gpu-2: TorchServe does not answer",
-        "gpu-1: resnet50 1.0 does not give its known answer: y[0] is 0.2, not 0.1",
+        {"host": "gpu-1", "message": "resnet50 1.0 does not give its known answer: y[0] is 0.2, not 0.1"},
+        {"host": "gpu-2", "message": "TorchServe does not answer"},
     ]
-    assert (report["failed"], report["not_checked"]) == ([], ["gpu-3"])
-    assert [row["answer_ok"] for row in report["rows"]] == [False, None]
+    assert report["hosts"]["gpu-2"]["problems"] == ["TorchServe does not answer"]
+    assert [report["hosts"][host]["ok"] for host in facts] == [False, False, None]
+    assert report["not_checked"] == ["gpu-3"]
+    assert [report["hosts"][host]["models"][0]["answer_ok"] for host in ("gpu-1", "gpu-2")] == [False, None]
 
 
-def test_a_run_that_downloads_nothing():
-    unchanged = {**registered(), "action": "unchanged", "register_seconds": 0, "bytes": {}}
-    report = fleet_report({"gpu-1": {"registrations": [unchanged], "checks": [answered()]}}, MODELS)
-    assert report["rows"][0]["bytes"] is None
-    assert report["origin"] == {"bytes": 0, "model_bytes": 0, "ratio": None}
+def test_each_host_is_judged_by_its_own_list():
+    own = [{"name": "bert", "version": "2.0", "sha256": "ab" * 32}]
+    wrong = {"model": "bert", "version": "2.0", "ok": False, "seconds": 0.1, "detail": "$ is 1, expected 2"}
+    bert = {**served(), "name": "bert", "version": "2.0", "file": f"bert-2.0-{'ab' * 6}.mar"}
+    facts = {"gpu-1": gpu(checks=[answered()]), "gpu-2": gpu(own, served=[bert], checks=[wrong]), "gpu-3": gpu([], served=[])}
+    report = report_of(facts)
+    assert [(one["host"], one["message"]) for one in report["problems"]] == [
+        ("gpu-2", "bert 2.0 does not give its known answer: $ is 1, expected 2")
+    ]
+    assert [[row["model"] for row in one["models"]] for one in report["hosts"].values()] == [["resnet50"], ["bert"], []]
 
 
-def served(**changes):
-    file = "resnet50-1.0-0f3a5e9c1f0c.mar"
-    return {"name": "resnet50", "version": "1.0", "default": True, "file": file, "workers": 2, "workers_ready": 2, **changes}
-
-
-def test_a_host_that_failed_before_is_a_problem_and_one_that_was_left_out_is_not():
-    results = {"gpu-1": {"served": [served()]}, "gpu-2": {}, "gpu-3": {}}
-    seeds = {"seed-1": {}, "seed-2": {}}
-    schedulers = {"scheduler-1": {}, "scheduler-2": {"problem": ""}}
-    report = fleet_report(results, MODELS, seeds, schedulers, asked=["scheduler-1", "scheduler-2", "seed-1", "gpu-1", "gpu-2"])
-    assert report["ok"] is False
+def test_a_host_that_failed_says_why_and_one_that_was_left_out_is_no_problem():
+    facts = {"gpu-1": gpu(), "gpu-2": {"problem": "Reach the host: unreachable", "models": MODELS}, "gpu-3": {}, "gpu-4": {}}
+    report = report_of(facts, {"seed-1": {}, "seed-2": {}}, {"scheduler-1": {}, "scheduler-2": {"problem": ""}}, asked=[
+        "scheduler-1", "scheduler-2", "seed-1", "gpu-1", "gpu-2", "gpu-3"
+    ])  # fmt: skip
     unknown = "nothing is known of it; see where it failed in this run"
-    assert report["problems"] == [f"{host}: {unknown}" for host in ("scheduler-1", "seed-1", "gpu-2")]
-    assert (report["failed"], report["not_checked"]) == (["gpu-2"], ["gpu-3"])
+    assert [(one["host"], one["message"]) for one in report["problems"]] == [
+        ("scheduler-1", unknown),
+        ("seed-1", unknown),
+        ("gpu-2", "Reach the host: unreachable"),
+        ("gpu-3", unknown),
+    ]
+    assert report["not_checked"] == ["seed-2", "gpu-4"]
+    assert [row["model"] for row in report["hosts"]["gpu-2"]["models"]] == ["resnet50"]
+
+
+def test_a_host_whose_registration_failed_is_judged_all_the_same():
+    facts = {"gpu-1": {**gpu(served=[]), "problem": "Register the models: no"}}
+    assert problems(facts) == [
+        ("gpu-1", "Register the models: no"),
+        ("gpu-1", "resnet50 1.0 is not served; run modelfleet.serving.site"),
+    ]
+
+
+def test_who_stopped_the_run_is_named():
+    facts = {"gpu-1": {"problem": "Check this host: no", "models": MODELS}, "gpu-2": gpu()}
+    assert problems(facts, stopped_by=["gpu-1"]) == [
+        ("gpu-1", "Check this host: no"),
+        ("gpu-2", "the run stopped before it was done with this host, because of gpu-1"),
+    ]
 
 
 def test_seeds_and_schedulers_say_what_is_wrong_with_them():
     seeds = {"seed-1": {"after": None, "problem": "dfdaemon does not answer"}, "seed-2": {"problem": ""}}
-    report = fleet_report({"gpu-1": {"served": [served()]}}, MODELS, seeds, {"scheduler-1": {"problem": "no answer"}})
-    assert report["problems"] == ["scheduler-1: no answer", "seed-1: dfdaemon does not answer"]
+    assert problems({"gpu-1": gpu()}, seeds=seeds, schedulers={"scheduler-1": {"problem": "no answer"}}) == [
+        ("scheduler-1", "no answer"),
+        ("seed-1", "dfdaemon does not answer"),
+    ]
+
+
+def test_a_run_that_downloads_nothing():
+    unchanged = {**registered(), "action": "unchanged", "register_seconds": 0, "bytes": {}}
+    report = report_of({"gpu-1": gpu(registrations=[unchanged], checks=[answered()])})
+    assert report["hosts"]["gpu-1"]["models"][0]["bytes"] is None
+    assert report["origin"] == {"bytes": 0, "model_bytes": 0, "ratio": None}
 
 
 def test_the_inventory_says_what_should_be_served():
     models = [{**MODELS[0], "workers": "4", "default": True}]
-    results = {
-        "gpu-1": {"served": [served(workers=4, workers_ready=4)]},
-        "gpu-2": {"served": [served(file="resnet50-1.0-ffffffffffff.mar", workers=4, workers_ready=4)]},
-        "gpu-3": {"served": [served(workers=1, workers_ready=1)]},
-        "gpu-4": {"served": [served(workers=0, workers_ready=0, default=False)]},
+    facts = {
+        "gpu-1": gpu(models, served=[served(workers=4, workers_ready=4)]),
+        "gpu-2": gpu(models, served=[served(file="resnet50-1.0-ffffffffffff.mar", workers=4, workers_ready=4)]),
+        "gpu-3": gpu(models, served=[served(workers=1, workers_ready=1)]),
+        "gpu-4": gpu(models, served=[served(workers=0, workers_ready=0, default=False)]),
+        "gpu-5": gpu(models, served=[served(workers=4, workers_ready=1)]),
+        "gpu-6": gpu(models, served=[]),
     }
-    assert fleet_report(results, models)["problems"] == [
-        "gpu-2: resnet50 1.0 is served from resnet50-1.0-ffffffffffff.mar instead of resnet50-1.0-0f3a5e9c1f0c.mar;"
-        " remove it (state: absent) and run modelfleet.serving.site",
-        "gpu-3: resnet50 1.0 has 1 of 4 workers; run modelfleet.serving.site",
-        "gpu-4: resnet50 1.0 has 0 of 4 workers; run modelfleet.serving.site",
-        "gpu-4: resnet50 1.0 is not the default version; run modelfleet.serving.site",
+    assert problems(facts) == [
+        (
+            "gpu-2",
+            f"resnet50 1.0 is served from resnet50-1.0-ffffffffffff.mar instead of {FILE};"
+            " remove it (state: absent) and run modelfleet.serving.site",
+        ),
+        ("gpu-3", "resnet50 1.0 has 1 of 4 workers; run modelfleet.serving.site"),
+        ("gpu-4", "resnet50 1.0 has 0 of 4 workers; run modelfleet.serving.site"),
+        ("gpu-4", "resnet50 1.0 is not the default version; run modelfleet.serving.site"),
+        ("gpu-5", "resnet50 1.0 has 1 of 4 workers READY; see journalctl -u torchserve"),
+        ("gpu-6", "resnet50 1.0 is not served; run modelfleet.serving.site"),
     ]
 
 
-def test_a_seed_peer_that_also_serves_counts_once():
-    results = {"gpu-1": {"registrations": [registered(origin=MIB)]}}
-    seeds = {"gpu-1": {"before": {"origin": 0}, "after": {"origin": MIB}, "problem": ""}}
-    assert fleet_report(results, MODELS, seeds)["origin"] == {"bytes": MIB, "model_bytes": MIB, "ratio": 1.0}
-
-
-def test_models_that_are_not_served_are_listed():
-    ready = served()
-    results = {"gpu-1": {"served": [ready]}, "gpu-2": {"served": [{**ready, "workers_ready": 1}]}, "gpu-3": {"served": []}}
-    assert fleet_report(results, MODELS)["problems"] == [
-        "gpu-2: resnet50 1.0 has 1 of 2 workers READY; see journalctl -u torchserve",
-        "gpu-3: resnet50 1.0 is not served; run modelfleet.serving.site",
+def test_what_is_served_and_not_listed_is_drift():
+    other = {**served(), "name": "other", "version": "3"}
+    gone = {**served(), "version": "0.9", "default": False}
+    recorded = [{"name": "forgotten", "version": "1"}, {"name": "other", "version": "3"}]
+    expected = [
+        "resnet50 0.9 is served, but modelfleet_models says state: absent; run modelfleet.serving.site",
+        "other 3 is served, but is not in modelfleet_models; add it there, or list it with state: absent and run modelfleet.serving.site",
+        "forgotten 1 is not served, but restored at the next boot, and is not in modelfleet_models; add it there, or list it with"
+        " state: absent and run modelfleet.serving.site",
     ]
+    said = {"served": [served(), gone, other], "recorded": recorded}
+    assert [message for _host, message in problems({"gpu-1": gpu(**said)})] == expected
+    # Check mode has foretold that the absent one goes.
+    assert [message for _host, message in problems({"gpu-1": gpu(**said, predicted=True)})] == expected[1:]
+
+
+def test_check_mode_asks_for_nothing_that_it_only_foretold():
+    assert problems({"gpu-1": gpu(served=[], predicted=True)}) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "on_gpu", "ready"),
+    [("gpu", None, 1, 1), ("gpu", None, 2, 2), ("gpu", "cpu", 0, 2), ("cpu", None, 0, 2), ("cpu", "gpu", 0, 0)],
+)
+def test_workers_that_fell_back_to_the_cpu_are_not_ready(host, model, on_gpu, ready):
+    models = [{**MODELS[0], "workers": 2, **({"device": model} if model else {})}]
+    report = report_of({"gpu-1": gpu(models, host, served=[served(gpu=on_gpu)])})
+    assert report["hosts"]["gpu-1"]["models"][0]["workers_ready"] == ready
+    told = [
+        f"resnet50 1.0 has {ready} of 2 workers READY on a GPU, the others fell back to the CPU; see nvidia-smi and journalctl"
+        " -u torchserve, or say device: cpu for a model that needs no GPU"
+    ]
+    assert report["hosts"]["gpu-1"]["problems"] == (told if ready < 2 else [])

@@ -13,7 +13,6 @@ MIB = 1024 * 1024
 
 def row(**options):
     return {
-        "host": "gpu-1",
         "model": "resnet50",
         "version": "1.0",
         "action": "registered",
@@ -27,14 +26,23 @@ def row(**options):
     }
 
 
-def report(*rows, failed=(), not_checked=(), problems=(), **origin):
-    origin = {"bytes": 0, "model_bytes": 0, "ratio": None, **origin}
-    return {"rows": list(rows), "failed": failed, "not_checked": not_checked, "problems": problems, "origin": origin}
+def host(*rows, ok=True, answered=True, jobs=("gpu",), problems=()):
+    return {"ok": ok, "jobs": jobs, "answered": answered, "problems": problems, "models": list(rows)}
+
+
+def report(problems=(), hosts=None, **origin):
+    return {"hosts": hosts or {}, "problems": problems, "origin": {"bytes": 0, "model_bytes": 0, "ratio": None, **origin}}
 
 
 def test_table():
-    unchanged = row(host="gpu-10", action="unchanged", register_seconds=0, answer_ok=False, bytes=None)
-    lines = fleet_table(report(row(), unchanged, not_checked=["gpu-3"], bytes=65 * MIB, model_bytes=64 * MIB, ratio=1.0156))
+    unchanged = row(action="unchanged", register_seconds=0, answer_ok=False, bytes=None)
+    hosts = {
+        "seed-1": host(jobs=["seed"]),
+        "gpu-1": host(row()),
+        "gpu-10": host(unchanged, ok=False),
+        "gpu-3": host(ok=None, answered=False),
+    }
+    lines = fleet_table(report(hosts=hosts, bytes=65 * MIB, model_bytes=64 * MIB, ratio=1.0156))
     assert lines == [
         "host    model     version  registered  answered  answer     origin    peers  local",
         "----------------------------------------------------------------------------------",
@@ -47,15 +55,18 @@ def test_table():
 
 
 def test_what_is_wrong_follows():
-    lines = fleet_table(report(row(), failed=["gpu-2"], problems=["gpu-2: nothing is known of it"]))
-    assert "FAILED" in lines[3] and lines[3].startswith("gpu-2 ")
+    unknown = row(action=None, register_seconds=None, first_inference_seconds=None, answer_ok=None, bytes=None)
+    hosts = {"gpu-1": host(row()), "gpu-2": host(unknown, ok=False, answered=False), "gpu-3": host(ok=False, answered=False)}
+    lines = fleet_table(report([{"host": "gpu-2", "message": "nothing is known of it"}], hosts))
+    assert [line.split()[0] for line in lines if "FAILED" in line] == ["gpu-2", "gpu-3"]
     assert lines[-3:] == ["", "Wrong:", "gpu-2: nothing is known of it"]
 
 
-def test_a_model_that_was_not_asked():
-    line = fleet_table(report(row(action=None, register_seconds=None, first_inference_seconds=None, answer_ok=None, bytes=None)))[2]
-    assert line.split("  ")[0] == "gpu-1"
-    assert "unchecked" in line
+def test_a_model_that_was_not_asked_and_a_host_without_models():
+    unasked = row(action=None, register_seconds=None, first_inference_seconds=None, answer_ok=None, bytes=None)
+    lines = fleet_table(report(hosts={"gpu-1": host(unasked), "gpu-2": host()}))
+    assert lines[2].startswith("gpu-1  ") and "unchecked" in lines[2]
+    assert lines[3].split() == ["gpu-2", *"--------"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +78,7 @@ def test_a_model_that_was_not_asked():
     ],
 )
 def test_line_about_the_origin(origin, words):
-    assert words in fleet_table(report(row(), **origin))[-1]
+    assert words in fleet_table(report(hosts={"gpu-1": host(row())}, **origin))[-1]
 
 
 def test_no_hosts_at_all():

@@ -22,7 +22,8 @@ def files(tmp_path):
     (tmp_path / "cat.json").write_text('{"x": [1, 2]}', encoding="utf-8")
     (tmp_path / "cat.expected.json").write_text("[0.5]\n", encoding="utf-8")
     (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\x00")
-    (tmp_path / "cat.txt").write_bytes(b"a cat")
+    (tmp_path / "cat.txt").write_bytes(b"a cat\n")
+    (tmp_path / "nul.bin").write_bytes(b"a\x00\n")
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
     return str(tmp_path)
 
@@ -32,11 +33,14 @@ def test_json_is_sent_and_compared_as_json(files):
     assert checks == [{"model": "resnet50", "version": "1.0", "input": {"x": [1, 2]}, "expected": [0.5], "tolerance": 0.1}]
 
 
-def test_anything_else_byte_for_byte(files):
-    (check,) = inference_checks([model(input_file="cat.jpg", expected_file="cat.txt")], files)
-    assert base64.b64decode(check["input_base64"]) == b"\xff\xd8\x00"
-    assert base64.b64decode(check["expected_base64"]) == b"a cat"
-    assert check["tolerance"] == 1e-4
+def test_a_text_is_compared_as_text_and_anything_else_byte_for_byte(files):
+    (text,) = inference_checks([model(input_file="cat.jpg", expected_file="cat.txt")], files)
+    assert base64.b64decode(text["input_base64"]) == b"\xff\xd8\x00"
+    assert (text["expected"], text["tolerance"]) == ("a cat\n", 1e-4)
+    (binary,) = inference_checks([model(input_file="cat.jpg", expected_file="cat.jpg")], files)
+    assert base64.b64decode(binary["expected_base64"]) == b"\xff\xd8\x00"
+    (nul,) = inference_checks([model(input_file="cat.jpg", expected_file="nul.bin")], files)
+    assert base64.b64decode(nul["expected_base64"]) == b"a\x00\n"
 
 
 def test_leaves_out_what_cannot_be_asked(files):

@@ -74,6 +74,25 @@ def test_tolerance(fake, check):
     assert check({"model": "demo", "input": "x", "expected": 1.0, "tolerance": 0.05})["checks"][0]["ok"]
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"), [(b"tabby", "tabby\n"), (b"tabby\n", "tabby"), (b"tabby\r\n", "tabby\n"), (b" a\n", " a\n")]
+)
+def test_one_line_end_at_the_end_of_a_text_makes_no_difference(fake, check, found, expected):
+    answers(fake, found)
+    assert check({"model": "demo", "input": "x", "expected": expected})["checks"][0]["ok"]
+
+
+@pytest.mark.parametrize(("found", "expected"), [(b"tabby ", "tabby"), (b"tabby\n\n", "tabby"), (b"\ntabby", "tabby")])
+def test_other_white_space_does(fake, check, found, expected):
+    answers(fake, found)
+    assert not check({"model": "demo", "input": "x", "expected": expected}, fail_on_mismatch=False)["checks"][0]["ok"]
+
+
+def test_json_in_another_order_and_format(fake, check):
+    answers(fake, b'{\n  "b": 1.0,\n  "a": "x"\n}\n')
+    assert check({"model": "demo", "input": "x", "expected": '{"a":"x","b":1}'})["checks"][0]["ok"]
+
+
 def test_bytes(fake, check):
     seen = []
     fake.answer = lambda name, body: (seen.append(body), (200, b"\x00\x01\x02"))[1]

@@ -52,7 +52,7 @@ def test_unreachable_is_an_answer(read):
 
 def test_record(fake, read, tmp_path):
     record = tmp_path / "models.json"
-    assert read(record=str(record))["not_restored"] == []
+    assert (read(record=str(record))["not_restored"], read(record=str(record))["recorded"]) == ([], [])
     record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0"}, {"name": "other", "version": "1"}]}))
     fake.put("demo", description("1.0", "x"))
     result = read(record=str(record))
@@ -60,3 +60,21 @@ def test_record(fake, read, tmp_path):
     assert not result["healthy"]
     record.write_text("{")
     assert f"{record}: it is damaged" in read(record=str(record))["msg"]
+
+
+@pytest.mark.parametrize(("device", "healthy"), [("cpu", True), ("gpu", False)])
+def test_a_worker_on_the_cpu_is_not_ready_for_a_model_recorded_for_a_gpu(fake, read, tmp_path, device, healthy):
+    record = tmp_path / "models.json"
+    record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0", "device": device}]}))
+    fake.put("demo", description("1.0", "x"))
+    result = read(record=str(record))
+    assert (result["healthy"], result["not_restored"]) == (healthy, [] if healthy else ["demo 1.0"])
+    assert result["recorded"] == [{"name": "demo", "version": "1.0", "device": device}]
+
+
+def test_the_record_is_read_where_torchserve_is_down(read, tmp_path):
+    record = tmp_path / "models.json"
+    record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0"}]}))
+    result = read(base_url="http://127.0.0.1:9", record=str(record))
+    assert not result["reachable"]
+    assert result["recorded"] == [{"name": "demo", "version": "1.0", "device": "cpu"}]
