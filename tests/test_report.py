@@ -156,3 +156,35 @@ def test_check_mode_leaves_a_report_alone(run, tmp_path):
     inventory = write_inventory(tmp_path, {"gpu_hosts": {"gpu-1": AWAY}}, {})
     done = run("ansible-playbook", "-i", inventory, f"{PLAYBOOKS}/smoke.yml", "--check")
     assert done.returncode != 0 and old.exists()
+
+
+def test_nothing_depends_on_the_users_way_of_running(run, tmp_path):
+    """Become everywhere on a controller that cannot, another strategy, tags: the hosts fail, the controller's own work does not."""
+    report = tmp_path / "report.json"
+    report.write_text("old")
+    nowhere = {"ansible_become": True, "ansible_become_user": "nobody", "ansible_become_exe": "/bin/false"}
+    inventory = write_inventory(
+        tmp_path, {"dragonfly_schedulers": {"scheduler-1": HERE}, "gpu_hosts": {"gpu-1": HERE, "gpu-2": HERE}}, nowhere
+    )
+    smoke = f"{PLAYBOOKS}/smoke.yml"
+    done = run("ansible-playbook", "-i", inventory, smoke, "-b", "--tags", "none", ANSIBLE_STRATEGY="free", ANSIBLE_FORKS="1")
+    assert done.returncode == 2, done.stdout
+    hosts = json.loads(report.read_text())["hosts"]
+    assert sorted(hosts) == ["gpu-1", "gpu-2", "scheduler-1"]
+    assert all(one["problems"][0].startswith("Gather facts: ") for one in hosts.values()), hosts
+    assert done.stdout.count("TASK [modelfleet.serving.smoke : Write the report as JSON]") == 1
+
+
+def test_a_python_without_pip_is_named(run, tmp_path):
+    inventory = write_inventory(tmp_path, {"gpu_hosts": {"gpu-1": HERE}}, {"endpoint_plugin_python": "/bin/false"})
+    variables = {"__endpoint_plugin_is_built": True, "endpoint_plugin_build_dir": str(tmp_path)}
+    role = {"name": "modelfleet.serving.endpoint_plugin", "tasks_from": "build"}
+    play = {"hosts": "gpu_hosts", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+    (tmp_path / "build.yml").write_text(yaml.safe_dump([play]))
+    done = run("ansible-playbook", "-i", inventory, tmp_path / "build.yml", "-e", json.dumps(variables))
+    said = " ".join(done.stdout.split())
+    assert (
+        done.returncode == 2
+        and "with /bin/false -m pip on localhost" in said
+        and "Set endpoint_plugin_python to a Python that has pip" in said
+    )

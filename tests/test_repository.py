@@ -248,6 +248,27 @@ FORBIDDEN = [
 ]
 
 
+def tasks_of(items):
+    """Every play, block and task below a list of them."""
+    for item in items:
+        yield item
+        for key in ("tasks", "pre_tasks", "post_tasks", "block", "rescue", "always"):
+            yield from tasks_of(item.get(key) or [])
+
+
+def test_work_on_the_controller_never_becomes():
+    """A group variable ansible_become beats the keyword, so the variable is said where the controller works."""
+    seen = 0
+    for path in [*(COLLECTION / "playbooks").glob("*.yml"), *(COLLECTION / "roles").glob("*/tasks/*.yml")]:
+        for item in tasks_of(load(path) or []):
+            applied = (item.get("ansible.builtin.include_role") or {}).get("apply", {})
+            for one in (item, applied):
+                if one.get("hosts") == "localhost" or "localhost" in str(one.get("delegate_to", "")):
+                    seen += 1
+                    assert one.get("become") is False and (one.get("vars") or {}).get("ansible_become") is False, f"{path}: {item['name']}"
+    assert seen >= 4
+
+
 def test_no_machine_paths_and_no_secrets_in_the_repository():
     found = []
     for path in tracked():
