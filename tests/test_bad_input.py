@@ -140,6 +140,41 @@ VARIABLES = {
         lambda variables: variables.update(modelfleet_publish_credentials={"oss": {"secret_key": SECRET}}),
         ["modelfleet_publish_credentials.oss.secret_key", "access_key_id, access_key_secret"],
     ),
+    "a secret with a line end": (
+        lambda variables: storage(variables, secret_key=SECRET + "\n"),
+        ["The variable modelfleet_storage.s3.secret_key ends with a line end; write it without; where a command makes the text, echo adds"],
+    ),
+    "a publishing secret with a line end": (
+        lambda variables: variables.update(modelfleet_publish_credentials={"s3": {"access_key": "writer", "secret_key": SECRET + "\n"}}),
+        ["The variable modelfleet_publish_credentials.s3.secret_key ends with a line end; write it without"],
+    ),
+    "names and keys with white space": (
+        lambda variables: (
+            model(variables, object="a.mar "),
+            storage(variables, bucket="models\n"),
+            variables.update(torchserve_java="/java\n"),
+        ),
+        [
+            "The variable modelfleet_models[0] (resnet50).object begins or ends with white space; write it without",
+            "The variable modelfleet_storage.s3.bucket ends with a line end",
+            "The variable torchserve_java ends with a line end",
+        ],
+    ),
+    "secrets of the daemons in the wrong place": (
+        lambda variables: variables.update(
+            dragonfly_scheduler_config={"database": {"redis": f"password={SECRET}"}},
+            dfdaemon_config={"tracing": {"headers": [SECRET]}, "backend": {"requestHeader": {"Authorization": SECRET + "\t"}}},
+        ),
+        ["The variable dfdaemon_config.backend.requestHeader.Authorization begins or ends with white space; write it without"],
+    ),
+    "a secret of a daemon in place of its dictionary": (
+        lambda variables: variables.update(dragonfly_scheduler_config={"database": {"redis": f"password={SECRET}"}}),
+        ["The key database.redis in dragonfly_scheduler_config must be a dictionary, not a text."],
+    ),
+    "a secret in the environment of TorchServe": (
+        lambda variables: variables.update(torchserve_environment={"HF_TOKEN": SECRET}),
+        ["The variable torchserve_environment.HF_TOKEN is a secret by its name"],
+    ),
     "no bucket": (no_bucket, ["missing required arguments: bucket found in modelfleet_storage -> s3"]),
     "an unknown key in a model": (lambda variables: model(variables, wokers=2), ["modelfleet_models.wokers", "workers"]),
     "a model without sha256": (no_sha256, ["missing required arguments: sha256 found in modelfleet_models"]),
@@ -208,7 +243,7 @@ VARIABLES = {
     ),
     "a TorchServe that is not known": (
         lambda variables: variables.update(torchserve_version="0.13.0"),
-        ["The torchserve_version is not one that is known ('0.13.0'); write 0.11.1 or 0.12.0, in quotes."],
+        ["value of torchserve_version must be one of: 0.11.1, 0.12.0, got: 0.13.0."],
     ),
     "a check file that is not there": (
         lambda variables: model(variables, check={"input_file": "cat.json", "expected_file": "cat.expected.json"}),
@@ -241,7 +276,7 @@ INVENTORIES = {
 def preflight(run, tmp_path):
     """Run the first play of a site against an inventory without real hosts: a module that runs at all fails in another way."""
 
-    def run_preflight(variables, groups=None, python="/nonexistent/python", **environment):
+    def run_preflight(variables, groups=None, python="/nonexistent/python", playbook="preflight", verbosity="-vvv", **environment):
         inventory = {
             "all": {
                 "vars": {"ansible_connection": "local", "ansible_python_interpreter": python, "ansible_become": False},
@@ -254,7 +289,9 @@ def preflight(run, tmp_path):
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
         (tmp_path / "vars.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
         inputs = ["-i", tmp_path / "hosts.yml", "-e", f"@{tmp_path / 'vars.yml'}"]
-        finished = run("ansible-playbook", "-vvv", "--diff", *inputs, "playbooks/preflight.yml", **environment)
+        finished = run("ansible-playbook", verbosity, "--diff", *inputs, f"playbooks/{playbook}.yml", **environment)
+        if verbosity == "-v":
+            return finished.returncode, finished.stdout
         # The output is wrapped for the eye.
         return finished.returncode, " ".join(finished.stdout.split())
 
@@ -272,6 +309,17 @@ def test_wrong_variables(preflight, case):
         assert sentence in output
     assert SECRET not in output
     assert "/nonexistent/python" not in output, "a module was run"
+
+
+@pytest.mark.parametrize("playbook", ["preflight", "site", "smoke", "publish"])
+def test_a_mistake_is_the_sentence_and_not_a_screen(preflight, playbook):
+    """Every play checks the variables first: Ansible's own check prints the whole specification, some 400 lines."""
+    variables = copy.deepcopy(GOOD)
+    no_sha256(variables)
+    code, output = preflight(variables, playbook=playbook, verbosity="-v")
+    assert code != 0
+    assert "The variable modelfleet_models[0] (resnet50) is not what its role takes: missing required arguments: sha256 found" in output
+    assert len(output.splitlines()) < 30
 
 
 @pytest.mark.parametrize("case", INVENTORIES)
@@ -333,6 +381,16 @@ def test_everything_that_the_sample_leaves_open_is_named_at_once(run):
     ):
         assert name in output
     assert "/nonexistent/python" not in output
+
+
+def test_a_vault_that_is_not_there_yet_is_named(run):
+    finished = run("ansible-playbook", "-i", "inventory/sample", "-c", "local", "playbooks/site.yml")
+    output = " ".join(finished.stdout.split())
+    assert finished.returncode != 0
+    assert (
+        "The variable modelfleet_storage cannot be read: 'vault_read_access_key' is undefined; define it, a secret in vault.yml." in output
+    )
+    assert len(finished.stdout.splitlines()) < 30
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])

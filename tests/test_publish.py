@@ -492,6 +492,16 @@ def test_what_was_published_is_shown_when_another_failed(fleet, origin):
     assert origin.holds("s3/demo.mar") and origin.holds("s3/more.txt") and origin.holds("s3/taken.txt") == OTHER
 
 
+def test_a_mar_needs_no_key_and_another_file_does(fleet, origin, tmp_path):
+    """The key is made from the archive's own name and version, whether it was built here or not."""
+    fleet(["s3"])
+    more = [{"src": "archives/demo-1.10.mar"}]
+    changed, output = fleet(["s3"], more=more)
+    assert changed == 1 and origin.holds("models/demo/1.10/demo.mar")
+    _changed, output = fleet(["s3"], more=[*more, {"src": "notes.txt"}], failed=1)
+    assert "notes.txt is no .mar, so its key cannot be made from its name and version; add its object" in " ".join(output.split())
+
+
 def test_publish_runs_on_a_copy_of_the_sample(run, origin, certificate, tmp_path):
     """Filled in as its README says, with the files where its variables look for them."""
     inventory = tmp_path / "inventory/prod"

@@ -177,7 +177,10 @@ def _walk(component, table, value, path, found):
 
 def _kind(value):
     """Not the value: a secret may stand in the place of its dictionary."""
-    return {str: "a text", list: "a list", dict: "a dictionary"}.get(type(value)) or _shown(value)
+    for kind, name in ((str, "a text"), (list, "a list"), (dict, "a dictionary")):
+        if isinstance(value, kind):
+            return name
+    return _shown(value)
 
 
 def _shown(value):

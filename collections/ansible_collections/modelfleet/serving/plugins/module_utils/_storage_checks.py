@@ -10,6 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import OUTER_REMEDY, outer_problem
 
 _LABEL = r"(?![a-z0-9_-]{64})[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 _HOST = re.compile(r"(?=.{{1,253}}\Z){0}(\.{0})*\.?\Z".format(_LABEL))
@@ -26,6 +27,15 @@ class BaseStore:
 
     def __init__(self, options, from_credentials=()):
         self._from_credentials = frozenset(from_credentials)
+        for key, value in options.items():
+            # A key file ends with a line end, and is read as JSON.
+            if key != "service_account_json":
+                self._refuse_outer(key, value)
+
+    def _refuse_outer(self, key, value, what="it"):
+        problem = outer_problem(value) if isinstance(value, str) else None
+        if problem:
+            raise self.refuse_secret(key, "{} {}; {}".format(what, problem, OUTER_REMEDY))
 
     def option(self, key):
         """An option as the user wrote it."""

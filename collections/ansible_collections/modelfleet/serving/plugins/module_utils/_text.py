@@ -24,6 +24,10 @@ def human_bytes(size):
     return f"{size:.1f} {unit}"
 
 
+# What to do about it. A secret gets its line end before it is encrypted.
+OUTER_REMEDY = "write it without; where a command makes the text, echo adds a line end, printf %s and echo -n do not"
+
+
 def outer_problem(text):
     """What a name, a credential or a URL has that nobody meant to write, in words; None for a text (str) without it.
 

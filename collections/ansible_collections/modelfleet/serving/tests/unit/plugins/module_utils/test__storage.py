@@ -521,7 +521,7 @@ def http_header(name="X-Key", value="PLANTED"):
         ("http", http_header(name="Host"), "Host is set by those who carry the request"),
         ("http", http_header(name="x-dragonfly-Tag"), "x-dragonfly-Tag is set by"),
         ("http", http_header(name="X Key"), "a name is not one that HTTP allows"),
-        ("http", http_header(value="PLANTED\nHost: a"), "the value of X-Key is empty or not plain ASCII"),
+        ("http", http_header(value="PLANTED\nHost: a"), "the value of X-Key holds a control character"),
         ("http", http_header(value=""), "the value of X-Key is empty"),
         (
             "http",
@@ -641,6 +641,33 @@ def test_bad_credentials_are_named_as_such(name, given, changes, said):
     with pytest.raises(ModelFleetError) as raised:
         publishing(name, given, **changes)
     assert said in str(raised.value)
+
+
+TEXTS = [
+    (name, where, key)
+    for name, store_class in STORES.items()
+    for where, options in (("storage", store_class.OPTIONS), ("credentials", store_class.CREDENTIALS))
+    for key, option in options.items()
+    if option["type"] in ("str", "path") and "choices" not in option
+]
+
+
+@pytest.mark.parametrize("value", ["/text\n", " /text", "/te\nxt"])
+@pytest.mark.parametrize(("name", "where", "key"), TEXTS)
+def test_no_option_has_outer_white_space_or_control_characters(name, where, key, value):
+    given = {option: STORAGE[name].get(option) for option in STORES[name].CREDENTIALS}
+    with pytest.raises(ModelFleetError) as raised:
+        if where == "storage":
+            STORES[name]({**STORAGE[name], key: value})
+        else:
+            publishing_store({name: STORAGE[name]}, {name: {**given, key: value}})
+    message = str(raised.value)
+    assert message.startswith(f"Failed to use {where}.{name}.{key}: it ") and "printf %s" in message and "/te" not in message
+
+
+def test_no_header_has_a_line_end():
+    with pytest.raises(ModelFleetError, match=r"storage\.http\.headers: the value of X-Key ends with a line end; .*printf %s"):
+        store("http", headers=[{"name": "X-Key", "value": "key\n"}], headers_reach_daemon_logs=True)
 
 
 @pytest.mark.parametrize("key", ["a", "a b+ü%2F", "models/x..y.mar", ".hidden", "k" * 1024, "ü" * 512])
