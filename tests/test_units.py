@@ -78,6 +78,12 @@ def test_sandbox(rendered, name):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_the_devices_of_workers_are_seen_where_they_are_judged(rendered):
+    for unit in ("torchserve.service.j2", "torchserve-models.service.j2"):
+        assert "PrivateUsers=true" in rendered[unit].read_text()
+        assert "PrivateUsers=true" not in rendered[f"{unit} on GPUs"].read_text()
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_comes_back_after_a_kill(rendered, name):
     text = rendered[name].read_text()
