@@ -91,6 +91,16 @@ def test_comes_back_after_a_kill(rendered, name):
         assert "Restart=always" in text and "StartLimitIntervalSec=0" in text
 
 
+def test_nvidia_devices_of_every_driver(rendered):
+    """The class of the devices has two names, and those of a module that is not loaded yet are not allowed to the unit at all."""
+    gpu, cpu = (rendered[name].read_text() for name in ("torchserve.service.j2 on GPUs", "torchserve.service.j2"))
+    for kind in ("nvidia", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"):
+        assert f"\nDeviceAllow=char-{kind} rw" in gpu
+    assert "\nWants=modprobe@nvidia_uvm.service\nAfter=modprobe@nvidia_uvm.service " in gpu
+    assert "\nExecStartPre=-+nvidia-modprobe -u -c=0\n" in gpu
+    assert "nvidia" not in cpu
+
+
 def test_odd_values_are_quoted(rendered):
     text = rendered["torchserve.service.j2 with odd values"].read_text()
     assert r'Environment="ODD=50%% of \"it\" \\ $HOME"' in text and 'Environment="SPACED= a  b "' in text

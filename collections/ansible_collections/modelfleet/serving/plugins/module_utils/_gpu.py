@@ -14,6 +14,16 @@ TIMEOUT_S = 60
 NOT_FOUND = 127
 TIMED_OUT = 124
 
+# Memory that failed and is replaced at the next reset, and memory that can no longer be replaced.
+PENDING = (
+    "remapped_rows/remapped_row_pending",
+    "retired_pages/pending_retirement",
+    "retired_pages/pending_blacklist",
+    "ecc_errors/channel_repair_pending",
+    "ecc_errors/tpc_repair_pending",
+)
+FAILED = ("remapped_rows/remapped_row_failure", "ecc_errors/unrepairable_memory")
+
 
 def read_gpus(run_command, nvidia_smi="nvidia-smi"):
     """Return ``{"driver": str|None, "cuda": str|None, "gpus": [GPU]}``, see ``_gpu`` for what is known of a GPU.
@@ -60,6 +70,49 @@ def _gpu(index, gpu):
         "memory_total_mib": _mib(gpu.findtext("fb_memory_usage/total")),
         "memory_used_mib": _mib(gpu.findtext("fb_memory_usage/used")),
         "mig": gpu.findtext("mig_mode/current_mig") == "Enabled",
+        "mig_pending": gpu.findtext("mig_mode/pending_mig") == "Enabled",
+        "mig_instances": len(gpu.findall("mig_devices/mig_device")),
+        "compute_mode": _text(gpu, "compute_mode"),
+        "persistence": gpu.findtext("persistence_mode") == "Enabled",
+        "ecc_uncorrectable": _uncorrectable(gpu.find("ecc_errors/volatile")),
+        "repair_pending": any(_text(gpu, place) == "Yes" for place in PENDING),
+        "repair_failed": any(_text(gpu, place) == "Yes" for place in FAILED),
+        "recovery": _recovery(gpu),
+        "fabric": _text(gpu, "fabric/state"),
+        "fabric_status": _text(gpu, "fabric/status"),
+        "processes": [_process(process) for process in gpu.findall("processes/process_info")],
+    }
+
+
+def _text(gpu, place):
+    """The text at ``place``, or None where a driver does not know the field or the GPU does not have it."""
+    text = gpu.findtext(place)
+    return None if text is None or text.strip() in ("", "N/A") else text.strip()
+
+
+def _uncorrectable(errors):
+    """Uncorrectable memory errors since the driver was loaded; None without ECC. Before Turing they are called double bit errors."""
+    if errors is None:
+        return None
+    counts = [field.text for field in errors if "uncorrectable" in field.tag] or [errors.findtext("double_bit/total")]
+    numbers = [int(text) for text in counts if text and text.strip().isdigit()]
+    return sum(numbers) if numbers else None
+
+
+def _recovery(gpu):
+    """What the driver says must be done before the GPU works again, such as Reset; None if nothing."""
+    action = _text(gpu, "gpu_recovery_action")
+    if action is None and _text(gpu, "gpu_reset_status/reset_required") == "Yes":
+        return "Reset"
+    return None if action == "None" else action
+
+
+def _process(process):
+    return {
+        "pid": int(process.findtext("pid") or 0),
+        "type": _text(process, "type"),
+        "name": _text(process, "process_name"),
+        "memory_mib": _mib(process.findtext("used_memory")),
     }
 
 

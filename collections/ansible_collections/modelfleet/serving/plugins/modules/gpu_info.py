@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: gpu_info
 short_description: Read the NVIDIA GPUs of a host
 description:
-  - Reads GPUs, driver, CUDA version, memory and MIG mode from C(nvidia-smi).
+  - Reads driver, CUDA version and GPUs with their memory, MIG, ECC, fabric and processes from C(nvidia-smi).
+  - What a driver or a GPU does not have is nothing.
   - A host without a GPU or without C(nvidia-smi) has an empty list, which is not a failure. A C(nvidia-smi) that fails is one.
 version_added: 0.1.0
 author: ModelFleet developers (@modelfleet)
@@ -72,6 +73,40 @@ gpus:
     mig:
       description: Whether MIG is enabled.
       type: bool
+    mig_pending:
+      description: Whether MIG will be enabled after the next reset of the GPU.
+      type: bool
+    mig_instances:
+      description: How many MIG devices there are.
+      type: int
+    compute_mode:
+      description: Who may use the GPU, for example V(Default) or V(Exclusive_Process).
+      type: str
+    persistence:
+      description: Whether the driver stays loaded while nobody uses the GPU.
+      type: bool
+    ecc_uncorrectable:
+      description: Uncorrectable memory errors since the driver was loaded; nothing without ECC.
+      type: int
+    repair_pending:
+      description: Whether memory that failed waits for a reset of the GPU to be replaced.
+      type: bool
+    repair_failed:
+      description: Whether memory that failed can no longer be replaced.
+      type: bool
+    recovery:
+      description: What the driver says must be done before the GPU works again, for example V(Reset); nothing if it works.
+      type: str
+    fabric:
+      description: State of the NVLink fabric, for example V(Completed); nothing on GPUs and drivers without it.
+      type: str
+    fabric_status:
+      description: How joining the fabric ended, for example V(Success).
+      type: str
+    processes:
+      description: Who uses the GPU, each with C(pid), C(type), C(name) and C(memory_mib).
+      type: list
+      elements: dict
   sample:
     - index: 0
       name: NVIDIA H100 80GB HBM3
@@ -80,6 +115,17 @@ gpus:
       memory_total_mib: 81559
       memory_used_mib: 0
       mig: false
+      mig_pending: false
+      mig_instances: 0
+      compute_mode: Default
+      persistence: true
+      ecc_uncorrectable: 0
+      repair_pending: false
+      repair_failed: false
+      recovery: null
+      fabric: Completed
+      fabric_status: Success
+      processes: []
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -77,6 +77,10 @@ options:
     description: Whether the host must have a working NVIDIA GPU and driver.
     type: bool
     default: false
+  cuda:
+    description: Version of CUDA that torch is built for, for example V(12.4). It is compared with what the driver supports.
+    type: str
+    default: ""
   nvidia_smi:
     description: The program C(nvidia-smi), by name or by path.
     type: str
@@ -198,6 +202,7 @@ def main():
             },
             "names": {"type": "list", "elements": "str", "default": []},
             "gpu": {"type": "bool", "default": False},
+            "cuda": {"type": "str", "default": ""},
             "nvidia_smi": {"type": "str", "default": "nvidia-smi"},
             "fail_on_error": {"type": "bool", "default": True},
         },

@@ -52,6 +52,17 @@ def test_reads_driver_cuda_and_gpus():
         "memory_total_mib": 81559,
         "memory_used_mib": 4,
         "mig": False,
+        "mig_pending": False,
+        "mig_instances": 0,
+        "compute_mode": None,
+        "persistence": False,
+        "ecc_uncorrectable": None,
+        "repair_pending": False,
+        "repair_failed": False,
+        "recovery": None,
+        "fabric": None,
+        "fabric_status": None,
+        "processes": [],
     }
     assert (seen["gpus"][1]["index"], seen["gpus"][1]["memory_total_mib"], seen["gpus"][1]["mig"]) == (1, None, True)
 

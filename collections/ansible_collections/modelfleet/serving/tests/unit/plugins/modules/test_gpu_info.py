@@ -54,6 +54,17 @@ def test_two_gpus(read, check):
         "memory_total_mib": 81559,
         "memory_used_mib": 17,
         "mig": False,
+        "mig_pending": False,
+        "mig_instances": 0,
+        "compute_mode": None,
+        "persistence": False,
+        "ecc_uncorrectable": None,
+        "repair_pending": False,
+        "repair_failed": False,
+        "recovery": None,
+        "fabric": None,
+        "fabric_status": None,
+        "processes": [],
     }
     assert (result["gpus"][1]["mig"], result["gpus"][1]["memory_used_mib"]) == (True, None)
 

@@ -15,6 +15,22 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.modules import preflight_info
 
 DEBIAN = ['PRETTY_NAME="Debian GNU/Linux 13 (trixie)"', "ID=debian", 'VERSION_ID="13"']
+GPU = {
+    "index": 0,
+    "name": "NVIDIA H100 80GB HBM3",
+    "memory_total_mib": 81559,
+    "mig": False,
+    "mig_pending": False,
+    "compute_mode": "Default",
+    "persistence": True,
+    "ecc_uncorrectable": 0,
+    "repair_pending": False,
+    "repair_failed": False,
+    "recovery": None,
+    "fabric": "Completed",
+    "fabric_status": "Success",
+    "processes": [],
+}
 DEFAULT_PATHS = ["pieces", "incoming", "models"]
 
 
@@ -31,7 +47,7 @@ class Host:
         self.addresses = ["127.0.0.1", "10.0.0.1", "fe80::1"]
         self.synchronized = True
         self.names = {"models.s3.us-east-1.amazonaws.com"}
-        self.gpus = {"driver": "570.86.15", "cuda": "12.8", "gpus": [{"index": 0}]}
+        self.gpus = {"driver": "570.86.15", "cuda": "12.8", "gpus": [GPU]}
         self.gpu_error = ""
         real_isdir, real_exists = os.path.isdir, os.path.exists
         patch = monkeypatch.setattr
@@ -100,7 +116,7 @@ def test_a_good_host_has_no_findings_and_is_not_changed(preflight, check):
     assert (result.get("failed", False), result["changed"], result["findings"]) == (False, False, [])
     assert result["facts"]["os"] == "Debian GNU/Linux 13 (trixie)"
     assert result["facts"]["systemd"] == 257
-    assert result["facts"]["gpus"] == [{"index": 0}]
+    assert result["facts"]["gpus"] == [GPU]
     assert abs(result["facts"]["clock"]["offset_s"]) < 30
 
 
