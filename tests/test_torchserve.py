@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import zipfile
@@ -106,30 +105,6 @@ def test_an_environment_is_whole_or_not_used(run, tmp_path):
     assert cleaned.returncode == 0, cleaned.stdout
     assert {path.name for path in home.glob("venv-*")} == {second.name, "venv-mine"}
     assert " changed=0 " in tasks_of("install clean", *packages).stdout
-
-
-@pytest.mark.parametrize("case", ["as installed", "another environment", "made again", "no record"])
-def test_a_restart_is_owed(run, tmp_path, case):
-    """Also when systemd wrote the record while it knew only the unit that names another environment."""
-    record, names = tmp_path / "record", ("venv-new", "venv-old")
-    for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / ".installed").write_text("made: today\n")
-    name = names[case == "another environment"]
-    if case != "no record":
-        digest = hashlib.sha256(b"made: yesterday\n" if case == "made again" else b"made: today\n").hexdigest()
-        record.write_text(f"{digest}  {tmp_path / name / '.installed'}\n")
-    tasks = yaml.safe_load((ROLE / "tasks/run.yml").read_text(encoding="utf-8"))
-    (compare,) = [task for task in tasks if task["name"].startswith("Compare")]
-    del compare["notify"]
-    variables = {
-        "ansible_python_interpreter": sys.executable,
-        "__torchserve_started_record": str(record),
-        "__torchserve_venv": str(tmp_path / "venv-new"),
-    }
-    compared = play(run, tmp_path, variables, tasks=[compare])
-    assert compared.returncode == 0, compared.stdout
-    assert (" changed=0 " in compared.stdout) == (case == "as installed"), compared.stdout
 
 
 # Nothing can be changed: the first module that runs at all finds no Python.

@@ -48,7 +48,7 @@ def rendered(run, tmp_path_factory):
                 "hosts": "localhost",
                 "connection": "local",
                 "gather_facts": False,
-                "vars": FLEET,
+                "vars": {**FLEET, "role_path": str(role)},
                 "vars_files": [f"{role}/defaults/main.yml", f"{role}/vars/main.yml", f"{ROLES}/modelfleet/vars/main.yml"],
                 "tasks": [
                     {"ansible.builtin.set_fact": variables or {"__nothing": True}},

@@ -10,6 +10,9 @@ import json
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_schema import ANY, COMPONENTS, FORBIDDEN, TYPES
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+_HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 
 HIDDEN = "********"
 
@@ -65,6 +68,58 @@ def _hidden(table, value, old):
     if table in (None, "secret") or isinstance(table, (dict, list)):
         return HIDDEN if value == old else HIDDEN + " (new)"
     return value
+
+
+def check(files):
+    """Refuse ``files``, a list of ``{component, path, config, mode}``, with all that is wrong in any of them. Raises ModelFleetError."""
+    found = [
+        {"path": entry["path"], "key": key, "problem": problem}
+        for entry in files
+        for key, problem in problems(entry["component"], entry["config"])
+    ]
+    paths = [entry["path"] for entry in files]
+    for entry in files:
+        if secrets(entry["component"], entry["config"]) and not _for_its_group_only(entry.get("mode")):
+            found.extend(
+                {"path": entry["path"], "key": key, "problem": 'is a secret, so no other user may read the file; write mode as in "0640"'}
+                for key in secrets(entry["component"], entry["config"])
+            )
+        if paths.count(entry["path"]) > 1:
+            found.append(
+                {
+                    "path": entry["path"],
+                    "key": entry["component"],
+                    "problem": "shares its file with another component; their keys differ, so give each its own path",
+                }
+            )
+        # A daemon with a manager never reads its local dynamic configuration.
+        elif entry["component"] + "_dynconfig" in [other["component"] for other in files] and (entry["config"].get("manager") or {}).get(
+            "addr"
+        ):
+            found.append(
+                {
+                    "path": entry["path"],
+                    "key": "manager.addr",
+                    "problem": f"is set, so {entry['component']}_dynconfig would never be read; remove one of them",
+                }
+            )
+    if found:
+        sentences = "; ".join("{key} in {path} {problem}".format(**problem) for problem in found)
+        count = "a problem" if len(found) == 1 else f"{len(found)} problems"
+        raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}", problems=found)
+
+
+def _for_its_group_only(mode):
+    """Whether a file with these permissions (text in octal, number or None) is closed to other users. Symbolic ones are not looked into."""
+    try:
+        return mode is None or not (mode if isinstance(mode, int) else int(mode, 8)) & 0o007
+    except ValueError:
+        return False
+
+
+def file_text(config):
+    """The text of a configuration file with ``config`` (dict)."""
+    return _HEADER + to_yaml(config)
 
 
 def to_yaml(value, indent=""):

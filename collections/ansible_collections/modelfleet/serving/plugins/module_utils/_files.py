@@ -23,12 +23,6 @@ def read_text(path):
         raise ModelFleetError("Failed to read {}: {}. Check the file and its permissions.".format(path, exc)) from exc
 
 
-def read_started(record):
-    """Return {path: sha256} of what a daemon was started from; its unit writes ``record`` with sha256sum. Empty without a record."""
-    lines = (read_text(record) or "").splitlines() if record else []
-    return {path: digest for digest, _space, path in (line.partition("  ") for line in lines)}
-
-
 def put_file(module, path, content, shown=None, params=None):
     """Make ``path`` hold exactly ``content`` with the owner, group and mode of the module's file options, or of ``params``.
 

@@ -11,6 +11,9 @@ import re
 from urllib.parse import urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _systemd
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+_HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 
 # TorchServe ignores a key that it does not know, so that a misspelt one goes unnoticed: these tables are the keys that its
 # ConfigManager reads, by the type it reads them as.
@@ -155,6 +158,15 @@ def _is_local(text):
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+def file_text(version, config, allow, path):
+    """The text of config.properties with ``config`` (dict) over what is safe. Raises ModelFleetError for what is refused in ``path``."""
+    found = [{"key": key, "problem": problem} for key, problem in problems(version, config, allow)]
+    if found:
+        sentences = "; ".join("{key} {problem}".format(**problem) for problem in found)
+        raise ModelFleetError(f"Refused the configuration {path}: {sentences}. Nothing was written.", problems=found)
+    return _HEADER + to_properties({**SAFE, **config})
 
 
 def as_text(value):

@@ -59,19 +59,14 @@ options:
           - Permissions of the file. A file that is written without them is readable by its owner only.
           - With a secret in O(files.config) they must not let other users read it, and be in octal.
         type: raw
-  started_record:
-    description:
-      - File with the C(sha256sum) lines that a daemon's unit wrote when it started. It may name more files than O(files), such as the unit.
-      - With it the result tells whether the daemon must be restarted, also when the files were changed by an earlier run that died.
-    type: path
 seealso:
+  - module: modelfleet.serving.daemon
   - module: modelfleet.serving.dragonfly_release
 """
 
 EXAMPLES = r"""
 - name: Configure a peer without a manager
   modelfleet.serving.dragonfly_config:
-    started_record: /run/dragonfly/started.sha256
     files:
       - component: dfdaemon
         path: /etc/dragonfly/dfdaemon.yaml
@@ -101,9 +96,6 @@ files:
     changed:
       description: Whether the file was written, or its permissions changed.
       type: bool
-    running_stale:
-      description: Whether the running daemon was started from another content. Nothing without a record that names the file.
-      type: bool
 problems:
   description: Everything that is wrong with the configuration.
   returned: failure
@@ -121,92 +113,27 @@ problems:
       type: str
 """
 
-import hashlib
-
-from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import problems, secrets, shown_config, to_yaml
+from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import check, file_text, shown_config
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_started, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
-
-HEADER = "# Managed by Ansible (modelfleet.serving.dragonfly_config): changes made here are lost.\n"
-
-
-def check(files):
-    found = [
-        {"path": entry["path"], "key": key, "problem": problem}
-        for entry in files
-        for key, problem in problems(entry["component"], entry["config"])
-    ]
-    paths = [entry["path"] for entry in files]
-    for entry in files:
-        if secrets(entry["component"], entry["config"]) and not for_its_group_only(entry["mode"]):
-            found.extend(
-                {"path": entry["path"], "key": key, "problem": 'is a secret, so no other user may read the file; write mode as in "0640"'}
-                for key in secrets(entry["component"], entry["config"])
-            )
-        if paths.count(entry["path"]) > 1:
-            found.append(
-                {
-                    "path": entry["path"],
-                    "key": entry["component"],
-                    "problem": "shares its file with another component; their keys differ, so give each its own path",
-                }
-            )
-        # A daemon with a manager never reads its local dynamic configuration.
-        elif entry["component"] + "_dynconfig" in [other["component"] for other in files] and (entry["config"].get("manager") or {}).get(
-            "addr"
-        ):
-            found.append(
-                {
-                    "path": entry["path"],
-                    "key": "manager.addr",
-                    "problem": f"is set, so {entry['component']}_dynconfig would never be read; remove one of them",
-                }
-            )
-    if found:
-        sentences = "; ".join("{key} in {path} {problem}".format(**problem) for problem in found)
-        count = "a problem" if len(found) == 1 else f"{len(found)} problems"
-        raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}", problems=found)
-
-
-def for_its_group_only(mode):
-    """Whether a file with these permissions (text in octal, number or None) is closed to other users. Symbolic ones are not looked into."""
-    try:
-        return mode is None or not (mode if isinstance(mode, int) else int(mode, 8)) & 0o007
-    except ValueError:
-        return False
-
-
-def stale_files(started, contents):
-    """What a daemon was started from and is different now; ``contents`` is what the files of this call hold, or will in check mode."""
-    stale = []
-    for path, digest in started.items():
-        content = contents[path] if path in contents else read_text(path)
-        if content is None or hashlib.sha256(content.encode()).hexdigest() != digest:
-            stale.append(path)
-    return stale
 
 
 def run(module):
     files = module.params["files"]
     check(files)
 
-    results, diffs, contents = [], [], {}
+    results, diffs = [], []
     for entry in files:
-        contents[entry["path"]] = HEADER + to_yaml(entry["config"])
         before = read_text(entry["path"])
 
         def shown(text, component=entry["component"], before=before):
             return shown_config(component, text, before)
 
-        changed, diff = put_file(module, entry["path"], contents[entry["path"]], shown=shown, params=entry)
+        changed, diff = put_file(module, entry["path"], file_text(entry["config"]), shown=shown, params=entry)
         results.append({"path": entry["path"], "changed": changed})
         diffs.append(diff)
     result = {"changed": any(entry["changed"] for entry in results), "files": results}
-    if module.params["started_record"]:
-        started = read_started(module.params["started_record"])
-        result["stale_files"] = stale_files(started, contents)
-        result["stale"] = not started or bool(result["stale_files"])
     if module._diff:
         result["diff"] = diffs
     return result
@@ -232,7 +159,6 @@ def main():
                     "mode": {"type": "raw"},
                 },
             },
-            "started_record": {"type": "path"},
         },
         supports_check_mode=True,
     )

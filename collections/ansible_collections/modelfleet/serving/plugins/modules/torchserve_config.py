@@ -43,10 +43,8 @@ options:
       lan_bind: Addresses that are not loopback.
       no_token: C(disable_token_authorization=true).
       remote_urls: C(allowed_urls), so that models load from URLs without a sha256.
-  started_record:
-    description: File in the format of C(sha256sum) that the unit wrote when the running TorchServe was started.
-    type: path
 seealso:
+  - module: modelfleet.serving.daemon
   - module: modelfleet.serving.torchserve_info
 """
 
@@ -69,11 +67,6 @@ path:
   returned: success
   type: str
   sample: /etc/torchserve/config.properties
-running_stale:
-  description: Whether the running TorchServe was started from another content. Nothing without a record that names the file.
-  returned: success
-  type: bool
-  sample: false
 problems:
   description: Everything that is wrong with the configuration.
   returned: failure
@@ -88,34 +81,17 @@ problems:
       type: str
 """
 
-import hashlib
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_started
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve_config import KEYS, SAFE, problems, to_properties
-
-HEADER = "# Managed by Ansible (modelfleet.serving.torchserve_config): changes made here are lost.\n"
-
-
-def check(params):
-    found = [{"key": key, "problem": problem} for key, problem in problems(params["version"], params["config"], params["allow"])]
-    if found:
-        sentences = "; ".join("{key} {problem}".format(**problem) for problem in found)
-        raise ModelFleetError(f"Refused the configuration {params['path']}: {sentences}. Nothing was written.", problems=found)
-
-
-def running_stale(record, path, content):
-    started = read_started(record).get(path)
-    return None if started is None else started != hashlib.sha256(content.encode()).hexdigest()
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve_config import KEYS, file_text
 
 
 def run(module):
     params = module.params
-    check(params)
-    content = HEADER + to_properties({**SAFE, **params["config"]})
+    content = file_text(params["version"], params["config"], params["allow"], params["path"])
     changed, diff = put_file(module, params["path"], content)
-    result = {"changed": changed, "path": params["path"], "running_stale": running_stale(params["started_record"], params["path"], content)}
+    result = {"changed": changed, "path": params["path"]}
     if module._diff:
         result["diff"] = diff
     return result
@@ -128,7 +104,6 @@ def main():
             "version": {"type": "str", "choices": list(KEYS), "default": "0.12.0"},
             "config": {"type": "dict", "default": {}},
             "allow": {"type": "list", "elements": "str", "choices": ["lan_bind", "no_token", "remote_urls"], "default": []},
-            "started_record": {"type": "path"},
         },
         add_file_common_args=True,
         supports_check_mode=True,

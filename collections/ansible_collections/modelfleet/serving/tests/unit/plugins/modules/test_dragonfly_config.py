@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 
 import pytest
 import yaml
@@ -50,10 +49,8 @@ def changed(config, path, value):
 
 @pytest.fixture
 def write(run_module):
-    def run(*files, started_record=None, mode="0644", **modes):
+    def run(*files, mode="0644", **modes):
         args = {"files": [{"component": component, "path": str(path), "config": config, "mode": mode} for component, path, config in files]}
-        if started_record:
-            args["started_record"] = str(started_record)
         return run_module(dragonfly_config.main, args, **modes)
 
     return run
@@ -104,30 +101,6 @@ def test_several_files_in_one_call(write, tmp_path):
 def test_missing_directory_is_one_sentence(write, tmp_path):
     result = write(("dfdaemon", tmp_path / "none" / "dfdaemon.yaml", PEER))
     assert result["failed"] and "directory" in result["msg"]
-
-
-def test_stale_daemon(write, tmp_path):
-    path, unit, record = tmp_path / "dfdaemon.yaml", tmp_path / "dfdaemon.service", tmp_path / "started.sha256"
-    unit.write_text("[Service]\n")
-    result = write(("dfdaemon", path, PEER), started_record=record)
-    assert result["stale"] and result["stale_files"] == []
-
-    record.write_text("".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file}\n" for file in (path, unit)))
-    assert not write(("dfdaemon", path, PEER), started_record=record)["stale"]
-
-    other = changed(PEER, "gc.policy.diskThreshold", "5GiB")
-    result = write(("dfdaemon", path, other), started_record=record, check=True)
-    assert result["stale"] and result["stale_files"] == [str(path)]
-    # The run that wrote the file died before the restart: the next one changes nothing, and the daemon is still stale.
-    write(("dfdaemon", path, other))
-    result = write(("dfdaemon", path, other), started_record=record)
-    assert not result["changed"] and result["stale_files"] == [str(path)]
-
-    write(("dfdaemon", path, PEER))
-    unit.write_text("[Service]\nUser=dfdaemon\n")
-    assert write(("dfdaemon", path, PEER), started_record=record)["stale_files"] == [str(unit)]
-    unit.unlink()
-    assert write(("dfdaemon", path, PEER), started_record=record)["stale_files"] == [str(unit)]
 
 
 @pytest.mark.parametrize(

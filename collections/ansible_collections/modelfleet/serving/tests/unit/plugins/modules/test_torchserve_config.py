@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 from ansible_collections.modelfleet.serving.plugins.modules import torchserve_config
 
@@ -110,11 +108,3 @@ def test_properties_are_escaped(apply):
     assert apply.properties()["allowed_urls"] == "https://a\\\\.b/.*"
     assert apply.properties()["cpp_log_config"] == "/tmp/\\u00e9"
     assert apply({"management_address": "unix:/run/torchserve/mgmt.sock", "keystore_pass": "$$STORE_PASS$$"})["changed"]
-
-
-def test_running_stale(apply, tmp_path):
-    record = tmp_path / "started.sha256"
-    assert apply(started_record=str(record))["running_stale"] is None
-    record.write_text(f"{hashlib.sha256(apply.path.read_bytes()).hexdigest()}  {apply.path}\n")
-    assert apply(started_record=str(record))["running_stale"] is False
-    assert apply({"job_queue_size": 5}, check=True, started_record=str(record))["running_stale"] is True

@@ -1,0 +1,455 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: daemon
+short_description: Run a daemon under systemd on exactly these files
+version_added: 0.1.0
+description:
+  - Writes the unit and the configuration of a daemon, enables and starts it, and waits until it answers, all in one call.
+  - A daemon that was started from anything else than what is there now is restarted, also when it was an earlier run that changed the
+    files and died. What the running process was started from stands in O(started_record), which every start writes, whoever asked for it.
+  - With O(restart=deferred) a daemon that runs is left alone and RV(restart_owed) says that it is older than its files, so that a later
+    task can restart one host after the other. A daemon that does not run is started in any case.
+author:
+  - ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes
+attributes:
+  check_mode:
+    details: Whether the daemon would answer cannot be told before it is started.
+options:
+  name:
+    description: Name of the unit, with its suffix.
+    type: str
+    required: true
+  files:
+    description:
+      - The files of the daemon. Each is replaced in one step, in this order. One of them is the unit itself.
+      - A unit among them that is not O(name) is loaded, but neither enabled nor started.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Where the file goes. Its directory must exist.
+        type: path
+        required: true
+      content:
+        description: The text of the file.
+        type: str
+        required: true
+      owner:
+        description: User that owns the file.
+        type: str
+        default: root
+      group:
+        description: Group that owns the file.
+        type: str
+        default: root
+      mode:
+        description: Permissions of the file.
+        type: raw
+        default: "0644"
+      restart:
+        description: Whether the running daemon must be restarted to have this file.
+        type: bool
+        default: true
+      component:
+        description:
+          - Set for a configuration of Dragonfly, as in O(modelfleet.serving.dragonfly_config#module:files.component).
+          - A diff shows it without its secrets then.
+          - P(modelfleet.serving.dragonfly_files#filter) sets it.
+        type: str
+        choices:
+          - dfdaemon
+          - dfdaemon_dynconfig
+          - scheduler
+          - scheduler_dynconfig
+          - manager
+  started_from:
+    description: More files that the running process depends on, such as its release. They need not exist.
+    type: list
+    elements: path
+    default: []
+  started_record:
+    description: Where every start writes what the process is started from, in the format of C(sha256sum). It belongs below C(/run).
+    type: path
+    required: true
+  about_to_change:
+    description: Files of O(started_from) that an earlier task would change outside check mode.
+    type: list
+    elements: path
+    default: []
+  restart:
+    description: What becomes of a running daemon that is older than its files.
+    type: str
+    default: now
+    choices:
+      now: It is restarted.
+      deferred: It is left alone.
+  needs:
+    description:
+      - What must answer before the daemon is started or restarted. One of the addresses is enough.
+      - Without any of them nothing is written and the daemon that runs is not touched.
+    type: dict
+    suboptions:
+      what:
+        description: Name of what is needed, for the message.
+        type: str
+        required: true
+      addresses:
+        description: Host and port of each, an IPv6 address in brackets.
+        type: list
+        elements: str
+        required: true
+      timeout:
+        description: How long to wait for one of them, in seconds.
+        type: int
+        default: 15
+      remedy:
+        description: What to do when none answers, a sentence.
+        type: str
+        default: Start it, open its port, or correct its address.
+  answers:
+    description:
+      - How to tell that the daemon does its work. Give O(answers.url) or O(answers.address).
+      - It is not asked while its restart is owed.
+    type: dict
+    mutually_exclusive: [[url, address]]
+    required_one_of: [[url, address]]
+    suboptions:
+      url:
+        description: A URL that answers 200.
+        type: str
+      address:
+        description: Host and port that take a connection, an IPv6 address in brackets.
+        type: str
+      timeout:
+        description: How long to wait for an answer, in seconds.
+        type: int
+        default: 60
+seealso:
+  - module: ansible.builtin.systemd_service
+"""
+
+EXAMPLES = r"""
+- name: Run an inference server
+  modelfleet.serving.daemon:
+    name: triton.service
+    started_record: /run/triton/started.sha256
+    started_from:
+      - /opt/triton/current/.release.json
+    files:
+      - path: /etc/systemd/system/triton.service
+        content: "{{ lookup('ansible.builtin.template', 'triton.service.j2') }}"
+    answers:
+      url: http://127.0.0.1:8000/v2/health/ready
+      timeout: 120
+"""
+
+RETURN = r"""
+action:
+  description: What was done to the daemon, or would be done outside check mode.
+  returned: success
+  type: str
+  sample: restarted
+  choices:
+    - none
+    - started
+    - restarted
+restart_owed:
+  description: Whether the daemon runs and is older than its files, because O(restart=deferred).
+  returned: success
+  type: bool
+  sample: false
+stale:
+  description: The files whose content is not what the running daemon was started from, as it was found.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/dragonfly/dfdaemon.yaml]
+files:
+  description: The files that were written or got other permissions.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/dragonfly/dfdaemon.yaml]
+"""
+
+import os
+import re
+import socket
+import time
+import urllib.error
+
+from ansible.module_utils.urls import open_url
+from ansible_collections.modelfleet.serving.plugins.module_utils import _started
+from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import shown_config
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+
+UNITS = "/etc/systemd/system"
+POLL_S = 0.25
+# They become words of a command in a unit.
+PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/@:+,=-]*$")
+
+
+def split_address(address):
+    host, _colon, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ModelFleetError(f"Refused the address '{address}': write host and port, as in 10.0.0.1:8002 or [fd00::1]:8002.")
+    return host.strip("[]"), int(port)
+
+
+def connects(address, timeout):
+    """Empty, or why no connection to ``address`` came about in ``timeout`` seconds."""
+    try:
+        socket.create_connection(split_address(address), timeout=timeout).close()
+    except OSError as exc:
+        return exc.strerror or str(exc) or type(exc).__name__
+    return ""
+
+
+def is_fine(url):
+    """Empty, or why ``url`` does not answer 200."""
+    try:
+        with open_url(url, timeout=5, use_proxy=False, http_agent="modelfleet"):
+            return ""
+    except urllib.error.HTTPError as exc:
+        return f"it answered {exc.code} {exc.reason}"
+    except Exception as exc:  # open_url's own errors share no base, and each only means "not yet"
+        return str(getattr(exc, "reason", None) or exc) or type(exc).__name__
+
+
+class Daemon:
+    def __init__(self, module):
+        self.module = module
+        self.params = module.params
+        self.name = self.params["name"]
+        self.unit = os.path.join(UNITS, self.name)
+        self.contents = {entry["path"]: entry["content"] for entry in self.params["files"]}
+        self.started_from = [
+            *(entry["path"] for entry in self.params["files"] if entry["restart"] and entry["path"] != self.unit),
+            *self.params["started_from"],
+        ]
+
+    def run(self):
+        self.check_parameters()
+        state = self.state()
+        stale = self.stale()
+        action, owed = self.plan(state, stale)
+        if (action != "none" or owed) and self.params["needs"] and not self.module.check_mode:
+            self.wait_for_needs()
+        written, diffs = self.write_files()
+        enable = state["UnitFileState"] != "enabled"
+        if not self.module.check_mode:
+            if any(path.startswith(UNITS) for path in written) or self.must_reload():
+                self.systemctl("daemon-reload")
+            if enable:
+                self.systemctl("enable")
+            if action != "none":
+                self.systemctl({"started": "start", "restarted": "restart"}[action])
+        if self.params["answers"] and not owed and (action == "none" or not self.module.check_mode):
+            self.wait_for_answer()
+        result = {
+            "changed": bool(written or enable or action != "none"),
+            "action": action,
+            "restart_owed": owed,
+            "stale": stale,
+            "files": written,
+        }
+        if self.module._diff:
+            unit = {"before_header": self.name, "after_header": self.name}
+            if action != "none":
+                diffs.append({**unit, "before": "{}\n".format(state["ActiveState"]), "after": f"{action}\n"})
+            result["diff"] = diffs
+        return result
+
+    def check_parameters(self):
+        if not re.match(r"^[A-Za-z0-9._@:-]+\.service$", self.name):
+            raise ModelFleetError(f"Refused name '{self.name}': it is the name of a unit with its suffix, as in dfdaemon.service.")
+        if self.unit not in self.contents:
+            raise ModelFleetError(f"Refused the files of {self.name}: its unit {self.unit} is not among them.")
+        twice = [path for path in self.contents if sum(entry["path"] == path for entry in self.params["files"]) > 1]
+        if twice:
+            raise ModelFleetError(f"Refused the files of {self.name}: {twice[0]} is there twice; give each file its own path.")
+        for path in (*self.started_from, self.params["started_record"]):
+            if not PLAIN_PATH.match(path):
+                raise ModelFleetError(f"Refused the path '{path}': use letters, digits and ._/@:+,=- in what a start is recorded from.")
+        for entry in self.params["files"]:
+            if isinstance(entry["mode"], int):
+                raise ModelFleetError(f"Refused mode {entry['mode']} of {entry['path']}: write it in quotes, as in '0644'.")
+
+    # what is there
+
+    def systemctl(self, verb, *arguments):
+        units = [] if verb == "daemon-reload" else [self.name]
+        rc, out, err = self.module.run_command(["systemctl", verb, *arguments, *units])
+        if rc != 0:
+            reason = " ".join((err or out).split())
+            raise ModelFleetError(f"Failed to {verb.replace('-', ' ')} {self.name}: {reason} See journalctl -u {self.name} on this host.")
+        return out
+
+    def state(self):
+        out = self.systemctl("show", "--property=ActiveState,SubState,UnitFileState,Result")
+        found = dict.fromkeys(("ActiveState", "SubState", "UnitFileState", "Result"), "")
+        found.update(line.split("=", 1) for line in out.splitlines() if "=" in line)
+        return found
+
+    def must_reload(self):
+        """Also for a file that an earlier run wrote before it died."""
+        units = [os.path.basename(path) for path in self.contents if path.startswith(UNITS)]
+        rc, out, _err = self.module.run_command(["systemctl", "show", "--property=NeedDaemonReload", *units])
+        return rc == 0 and "NeedDaemonReload=yes" in out
+
+    def stale(self):
+        wanted = {self.unit: _started.digest_of(self.contents[self.unit])}
+        for path in self.started_from:
+            if path in self.contents:
+                wanted[path] = _started.digest_of(self.contents[path])
+            else:
+                wanted[path] = "changes" if path in self.params["about_to_change"] else _started.digest_of_file(path)
+        return _started.stale_paths(self.params["started_record"], wanted)
+
+    def plan(self, state, stale):
+        """What to do to the daemon, and whether a restart stays owed."""
+        if state["ActiveState"] in ("active", "reloading"):
+            if not stale:
+                return "none", False
+            return ("none", True) if self.params["restart"] == "deferred" else ("restarted", False)
+        # systemd is about to try again: only other files can make a difference. Nobody is served meanwhile.
+        if state["ActiveState"] == "activating":
+            return ("restarted" if stale else "none"), False
+        return "started", False
+
+    # what changes
+
+    def write_files(self):
+        dropin = {
+            "path": os.path.join(f"{self.unit}.d", "started.conf"),
+            "content": _started.drop_in(self.params["started_record"], self.unit, self.contents[self.unit], self.started_from),
+            "owner": "root",
+            "group": "root",
+            "mode": "0644",
+        }
+        directory = os.path.dirname(dropin["path"])
+        if not os.path.isdir(directory) and not self.module.check_mode:
+            try:
+                os.makedirs(directory)
+                os.chmod(directory, 0o755)
+            except OSError as exc:
+                raise ModelFleetError(f"Failed to create {directory}: {exc.strerror}. Check its parent and its permissions.") from exc
+        written, diffs = [], []
+        for entry in [*self.params["files"], dropin]:
+            changed, diff = put_file(self.module, entry["path"], entry["content"], shown=self.shown(entry), params=entry)
+            if changed:
+                written.append(entry["path"])
+                diffs.append(diff)
+        return written, diffs
+
+    @staticmethod
+    def shown(entry):
+        """What a diff may show of a file's texts; nothing is hidden in a file that has no place for secrets."""
+        if not entry.get("component"):
+            return None
+        before = read_text(entry["path"])
+        return lambda text: shown_config(entry["component"], text, before)
+
+    # waiting
+
+    def wait_for_needs(self):
+        needs = self.params["needs"]
+        deadline = time.monotonic() + needs["timeout"]
+        missing = list(needs["addresses"])
+        while missing:
+            missing = [address for address in missing if connects(address, 3)]
+            if len(missing) < len(needs["addresses"]) or time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_S)
+        if len(missing) < len(needs["addresses"]):
+            # What starts at the same time may need a moment; what goes on without it is only told.
+            for address in missing:
+                if connects(address, 3):
+                    self.module.warn(f"This host does not reach {needs['what']} at {address}; {self.name} goes on with the others.")
+        elif missing:
+            raise ModelFleetError(
+                f"Failed to reach {needs['what']} at {' and '.join(missing)} from {socket.gethostname()} within {needs['timeout']} s. "
+                f"{needs['remedy']} Nothing was changed on this host for {self.name}."
+            )
+
+    def wait_for_answer(self):
+        answers = self.params["answers"]
+        deadline = time.monotonic() + answers["timeout"]
+        while True:
+            problem = is_fine(answers["url"]) if answers["url"] else connects(answers["address"], 3)
+            if not problem:
+                return
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_S)
+        state = self.state()
+        raise ModelFleetError(
+            f"Failed to run {self.name}: it did not answer at {answers['url'] or answers['address']} within {answers['timeout']} s "
+            f"({problem}; systemd says {state['ActiveState']}, {state['SubState']}, {state['Result']}). "
+            f"See journalctl -u {self.name} on this host."
+        )
+
+
+def main():
+    module = DiscreetModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "content": {"type": "str", "required": True},
+                    "owner": {"type": "str", "default": "root"},
+                    "group": {"type": "str", "default": "root"},
+                    "mode": {"type": "raw", "default": "0644"},
+                    "restart": {"type": "bool", "default": True},
+                    "component": {
+                        "type": "str",
+                        "choices": ["dfdaemon", "dfdaemon_dynconfig", "scheduler", "scheduler_dynconfig", "manager"],
+                    },
+                },
+            },
+            "started_from": {"type": "list", "elements": "path", "default": []},
+            "started_record": {"type": "path", "required": True},
+            "about_to_change": {"type": "list", "elements": "path", "default": []},
+            "restart": {"type": "str", "choices": ["now", "deferred"], "default": "now"},
+            "needs": {
+                "type": "dict",
+                "options": {
+                    "what": {"type": "str", "required": True},
+                    "addresses": {"type": "list", "elements": "str", "required": True},
+                    "timeout": {"type": "int", "default": 15},
+                    "remedy": {"type": "str", "default": "Start it, open its port, or correct its address."},
+                },
+            },
+            "answers": {
+                "type": "dict",
+                "mutually_exclusive": [("url", "address")],
+                "required_one_of": [("url", "address")],
+                "options": {"url": {"type": "str"}, "address": {"type": "str"}, "timeout": {"type": "int", "default": 60}},
+            },
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = Daemon(module).run()
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

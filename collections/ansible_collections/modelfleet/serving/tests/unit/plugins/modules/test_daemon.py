@@ -1,0 +1,283 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module on a systemd that only pretends: it knows units as they were loaded, and its starts write the record as the drop-in says."""
+
+from __future__ import annotations
+
+import grp
+import http.server
+import os
+import pwd
+import shlex
+import socket
+import subprocess
+import threading
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.modules import daemon
+
+OWNER = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
+UNIT = "[Service]\nExecStart=/bin/true\n"
+
+
+class Systemd:
+    """What the test's systemctl knows and was told."""
+
+    def __init__(self, root):
+        self.units = root / "units"
+        self.units.mkdir()
+        self.state = {"ActiveState": "inactive", "SubState": "dead", "UnitFileState": "disabled", "Result": "success"}
+        self.loaded = None
+        self.calls = []
+        self.fails = ""
+
+    def on_disk(self):
+        return {path: path.read_text() for path in sorted(self.units.rglob("*")) if path.is_file()}
+
+    def systemctl(self, _module, command, **_options):
+        verb = command[1]
+        if verb == "show":
+            reload = self.loaded is not None and self.loaded != self.on_disk()
+            return (
+                0,
+                "".join(f"{key}={value}\n" for key, value in {**self.state, "NeedDaemonReload": "yes" if reload else "no"}.items()),
+                "",
+            )
+        self.calls.append(verb)
+        if verb == self.fails:
+            return 1, "", f"Job for {command[-1]} failed.\n"
+        if verb == "daemon-reload":
+            self.loaded = self.on_disk()
+        elif verb == "enable":
+            self.state["UnitFileState"] = "enabled"
+        else:
+            self.start()
+        return 0, "", ""
+
+    def start(self):
+        """A start by whomever: systemd runs what it has loaded."""
+        self.state.update(ActiveState="active", SubState="running")
+        (line,) = [line for text in self.loaded.values() for line in text.splitlines() if line.startswith("ExecStartPre=+/bin/sh")]
+        shell, option, script, *arguments = shlex.split(line.partition("=+")[2])
+        subprocess.run([shell, option, script.replace("$$", "$"), *arguments], check=True)
+
+    def told(self):
+        calls, self.calls = self.calls, []
+        return calls
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    systemd = Systemd(tmp_path)
+    monkeypatch.setattr(daemon, "UNITS", str(systemd.units))
+    monkeypatch.setattr(
+        daemon.DiscreetModule, "run_command", lambda module, command, **options: systemd.systemctl(module, command, **options)
+    )
+    return systemd
+
+
+@pytest.fixture
+def run(host, tmp_path, run_module):
+    def call(unit=UNIT, config="port: 1\n", reread="addrs: []\n", check=False, diff=False, **options):
+        files = [
+            {"path": str(host.units / "peer.service"), "content": unit},
+            {"path": str(tmp_path / "peer.yaml"), "content": config, "mode": "0640"},
+            {"path": str(tmp_path / "reread.yaml"), "content": reread, "restart": False},
+        ]
+        args = {
+            "name": "peer.service",
+            "files": [{**OWNER, **entry} for entry in files],
+            "started_record": str(tmp_path / "started.sha256"),
+            "started_from": [str(tmp_path / "release")],
+            **options,
+        }
+        return run_module(daemon.main, args, check=check, diff=diff)
+
+    return call
+
+
+def test_an_empty_host_in_check_mode(run, host, tmp_path):
+    result = run(check=True)
+    assert result["changed"] and result["action"] == "started" and not result["restart_owed"]
+    assert len(result["files"]) == 4
+    assert host.told() == [] and not (tmp_path / "peer.yaml").exists() and not list(host.units.iterdir())
+
+
+def test_the_first_start_and_then_nothing(run, host, tmp_path):
+    result = run()
+    assert result["changed"] and result["action"] == "started"
+    assert host.told() == ["daemon-reload", "enable", "start"]
+    assert (tmp_path / "peer.yaml").stat().st_mode & 0o7777 == 0o640
+    for check in (True, False):
+        again = run(check=check)
+        assert not again["changed"] and again["action"] == "none" and again["stale"] == [] and again["files"] == []
+    assert host.told() == []
+
+
+@pytest.mark.parametrize(("change", "reload"), [({"config": "port: 2\n"}, False), ({"unit": UNIT + "# other\n"}, True)])
+def test_other_files_restart_it(run, host, change, reload):
+    run()
+    host.told()
+    predicted = run(check=True, **change)
+    assert predicted["changed"] and predicted["action"] == "restarted" and host.told() == []
+    result = run(**change)
+    assert {key: result[key] for key in ("changed", "action", "stale", "files")} == {
+        key: predicted[key] for key in ("changed", "action", "stale", "files")
+    }
+    assert host.told() == (["daemon-reload"] if reload else []) + ["restart"]
+    assert not run(**change)["changed"]
+
+
+def test_what_the_daemon_reads_again_restarts_nothing(run, host):
+    run()
+    host.told()
+    result = run(reread="addrs: [1]\n")
+    assert result["changed"] and result["action"] == "none" and result["stale"] == []
+    assert host.told() == []
+
+
+def test_a_release_that_comes_or_changes_restarts_it(run, host, tmp_path):
+    run()
+    (tmp_path / "release").write_text("1")
+    assert run()["action"] == "restarted"
+    assert run()["action"] == "none"
+    (tmp_path / "release").write_text("2")
+    assert run(check=True)["stale"] == [str(tmp_path / "release")]
+    assert run()["action"] == "restarted"
+    assert run(check=True, about_to_change=[str(tmp_path / "release")])["action"] == "restarted"
+
+
+def test_a_deferred_restart_stays_owed_until_it_is_done(run, host):
+    run()
+    host.told()
+    for check, changed in ((True, True), (False, True), (False, False)):
+        result = run(config="port: 2\n", restart="deferred", check=check)
+        assert result["restart_owed"] and result["action"] == "none" and result["changed"] == changed
+    assert host.told() == []
+    assert run(config="port: 2\n", check=True)["action"] == "restarted"
+    done = run(config="port: 2\n")
+    assert done["changed"] and done["action"] == "restarted" and not done["restart_owed"] and done["files"] == []
+    assert not run(config="port: 2\n", restart="deferred")["restart_owed"]
+
+
+def test_a_daemon_that_serves_nobody_is_not_deferred(run, host):
+    run()
+    host.state["ActiveState"] = "failed"
+    assert run(config="port: 2\n", restart="deferred")["action"] == "started"
+    # It ends and comes back, again and again: only another content can make a difference.
+    host.state["ActiveState"] = "activating"
+    assert run(config="port: 2\n", restart="deferred")["action"] == "none"
+    assert run(config="port: 3\n", restart="deferred")["action"] == "restarted"
+
+
+def test_a_run_that_died_is_healed_by_the_next(run, host):
+    """After it wrote the unit and before systemd read it, the daemon died and was started again from the unit that systemd knew."""
+    run()
+    unit = host.units / "peer.service"
+    unit.write_text(UNIT + "# other\n")
+    host.start()
+    host.told()
+    result = run(unit=UNIT + "# other\n")
+    assert result["stale"] == [str(unit)] and result["action"] == "restarted"
+    assert host.told() == ["daemon-reload", "restart"]
+    assert not run(unit=UNIT + "# other\n")["changed"]
+
+
+def test_without_a_record_it_is_restarted(run, host, tmp_path):
+    run()
+    (tmp_path / "started.sha256").unlink()
+    assert run()["action"] == "restarted"
+
+
+def test_a_unit_that_systemd_has_not_read_is_loaded(run, host):
+    run()
+    host.loaded = {}
+    host.told()
+    run()
+    assert host.told() == ["daemon-reload"]
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_nothing_is_touched_without_what_it_needs(run, host, tmp_path):
+    run()
+    host.told()
+    addresses = [closed_port(), closed_port()]
+    needs = {"what": "the scheduler", "addresses": addresses, "timeout": 0, "remedy": "Correct modelfleet_address."}
+    result = run(config="port: 2\n", needs=needs)
+    assert result["failed"]
+    for words in ("Failed to reach the scheduler", " and ".join(addresses), "Correct modelfleet_address."):
+        assert words in result["msg"]
+    assert (tmp_path / "peer.yaml").read_text() == "port: 1\n" and host.told() == []
+    # One that answers is enough, and nothing is asked when nothing is started.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        needs["addresses"] = [addresses[0], f"127.0.0.1:{server.getsockname()[1]}"]
+        result = run(config="port: 2\n", needs=needs)
+    assert result["action"] == "restarted" and addresses[0] in str(result["warnings"])
+    assert not run(config="port: 2\n", needs={**needs, "addresses": addresses})["changed"]
+
+
+@pytest.fixture
+def answering():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(self.server.status)
+            self.end_headers()
+
+        def log_message(self, *_args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    server.status = 200
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_it_must_answer(run, host, answering):
+    answers = {"url": f"http://127.0.0.1:{answering.server_port}/healthy", "timeout": 1}
+    assert run(answers=answers)["action"] == "started"
+    answering.status = 503
+    result = run(answers=answers)
+    assert result["failed"] and "peer.service" in result["msg"] and "503" in result["msg"] and answers["url"] in result["msg"]
+    assert "journalctl -u peer.service" in result["msg"]
+    # Its restart is owed: whether it answers is asked when it has the new files.
+    assert run(config="port: 2\n", restart="deferred", answers=answers)["restart_owed"]
+    assert run(answers={"address": closed_port(), "timeout": 0})["failed"]
+
+
+def test_a_start_that_fails_says_so(run, host):
+    host.fails = "start"
+    result = run()
+    assert result["failed"] and "Failed to start peer.service: Job for peer.service failed." in result["msg"]
+
+
+def test_secrets_are_shown_nowhere(run, tmp_path, host):
+    def jwt(key):
+        return {"path": str(tmp_path / "manager.yaml"), "content": f'auth:\n  jwt:\n    key: "{key}"\n', "component": "manager", **OWNER}
+
+    def call(key):
+        files = [{"path": str(host.units / "peer.service"), "content": UNIT, **OWNER}, jwt(key)]
+        return run(files=files, diff=True)
+
+    for result in (call("first-secret"), call("second-secret")):
+        assert "-secret" not in str(result) and any("key: " in diff["after"] for diff in result["diff"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "peer"}, "its suffix"),
+        ({"name": "other.service"}, "other.service is not among them"),
+        ({"started_from": ["/a b"]}, "/a b"),
+        ({"needs": {"what": "it", "addresses": ["nowhere"], "timeout": 0}}, "'nowhere'"),
+    ],
+)
+def test_bad_input(run, options, words):
+    result = run(**options)
+    assert result["failed"] and words in result["msg"]
