@@ -19,7 +19,9 @@ options:
     elements: str
     required: true
   sizes:
-    description: Size of each batch, a number of hosts or a share of all in percent. The last one is repeated. A batch has at least one host.
+    description:
+      - Size of each batch, a number of hosts or a share of all in percent. The last one is repeated.
+      - A batch has at least one host.
     type: list
     elements: str
     required: true
@@ -46,7 +48,8 @@ def restart_batches(hosts, sizes):
     wrong = [size for size in sizes if not re.match(r"^[1-9]\d*%?$", str(size))]
     if wrong or not sizes:
         raise AnsibleFilterError(
-            f"modelfleet_restart_batches: {wrong[0] if wrong else 'nothing'} is no size of a batch; write numbers of hosts or shares such as 20%."
+            f"modelfleet_restart_batches: {wrong[0] if wrong else 'nothing'} is no size of a batch; "
+            "write numbers of hosts or shares such as 20%."
         )
     batches, number, left = {}, 0, 0
     for host in hosts:
