@@ -117,11 +117,9 @@ options:
         default: Start it, open its port, or correct its address.
   answers:
     description:
-      - How to tell that the daemon does its work. Give O(answers.url) or O(answers.address).
+      - How to tell that the daemon does its work. Exactly one of O(answers.url) and O(answers.address) is required.
       - It is not asked while its restart is owed.
     type: dict
-    mutually_exclusive: [[url, address]]
-    required_one_of: [[url, address]]
     suboptions:
       url:
         description: A URL that answers 200.
