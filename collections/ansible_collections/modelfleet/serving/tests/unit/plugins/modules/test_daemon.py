@@ -248,7 +248,8 @@ def test_it_must_answer(run, host, answering):
     assert "journalctl -u peer.service" in result["msg"]
     # Its restart is owed: whether it answers is asked when it has the new files.
     assert run(config="port: 2\n", restart="deferred", answers=answers)["restart_owed"]
-    assert run(answers={"address": closed_port(), "timeout": 0})["failed"]
+    closed = closed_port()
+    assert f"it did not answer at {closed} within 0 s" in run(answers={"address": closed, "timeout": 0})["msg"]
 
 
 def test_a_start_that_fails_says_so(run, host):
