@@ -64,6 +64,7 @@ import os
 import re
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _addresses,
     _dragonfly_config,
@@ -195,6 +196,26 @@ def settings_findings(settings):
     yield from _unit_findings(settings)
 
 
+def budget_findings(models, budget):
+    """Yield the models that the piece store of dfdaemon could not hold."""
+    limit = _bytes(budget)
+    for model in models:
+        size = _bytes(model.get("size")) if model.get("state", "present") == "present" else None
+        if limit and size and size > limit:
+            yield (
+                f"The {_label(model)} is larger ({model['size']}) than all that dfdaemon may keep ({budget}), and would be removed while it "
+                "is fetched; raise dfdaemon_disk_budget."
+            )
+
+
+def _bytes(size):
+    """A size such as 2GiB in bytes; None for what is none, which is said elsewhere."""
+    try:
+        return human_to_bytes(re.sub(r"(?i)ib$", "B", str(size)))
+    except ValueError:
+        return None
+
+
 def _unit_findings(settings):
     """Yield what the units could not hold. No value is shown: some are secrets in spite of what is said about them."""
     for variable, owned in ENVIRONMENTS.items():
@@ -270,6 +291,7 @@ def inventory_findings(models, files_dir=None, groups=None, addresses=None, stor
         findings.extend(model_findings(model, files_dir))
     findings.extend(list_findings(models))
     findings.extend(settings_findings(settings or {}))
+    findings.extend(budget_findings(models, (settings or {}).get("dfdaemon_disk_budget")))
     findings.extend(host_findings(hosts or {}))
     return findings
 

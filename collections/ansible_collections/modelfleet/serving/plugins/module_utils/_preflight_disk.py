@@ -40,18 +40,31 @@ def held_bytes(directory):
 
 
 def disk(host):
-    data_dir, required = host.params["data_dir"], host.params["required_bytes"]
-    path = existing_parent(data_dir)
-    status = os.statvfs(path)
-    mount = _proc.mount_of(path)
-    free, held = status.f_bavail * status.f_frsize, held_bytes(data_dir)
-    host.facts["disk"] = {"path": path, "mount": mount["point"], "filesystem": mount["type"], "free_bytes": free, "held_bytes": held}
-    if free + held < required:
-        host.error(
-            "disk",
-            f"{data_dir} needs {human_bytes(required - held)} more and the filesystem {mount['point']} has {human_bytes(free)} free; "
-            "free some space, mount a larger disk there, or lower dfdaemon_disk_budget.",
-        )
+    data_dir, unpack_dir = host.params["data_dir"], host.params["unpack_dir"]
+    needs = {}
+    for directory, required, remedy in (
+        (data_dir, host.params["required_bytes"], f"mount a larger disk at {data_dir}, or lower dfdaemon_disk_budget"),
+        # Its parent, because TorchServe's unit removes the directory itself at every start.
+        (unpack_dir, host.params["unpack_bytes"], f"mount a larger disk at {os.path.dirname(unpack_dir)}, where TorchServe unpacks models"),
+    ):
+        path, held = existing_parent(directory), held_bytes(directory)
+        status = os.statvfs(path)
+        free, mount = status.f_bavail * status.f_frsize, _proc.mount_of(path)
+        if directory == data_dir:
+            place = {"path": path, "mount": mount["point"], "filesystem": mount["type"]}
+            host.facts["disk"] = {**place, "free_bytes": free, "held_bytes": held}
+        if required > held:
+            # By device, because what two directories need of one filesystem adds up.
+            needs.setdefault(os.stat(path).st_dev, []).append((directory, required - held, free, mount["point"], remedy))
+    for wanted in needs.values():
+        missing, free, point = sum(need[1] for need in wanted), wanted[0][2], wanted[0][3]
+        if missing > free:
+            directories, verb = " and ".join(need[0] for need in wanted), "needs" if len(wanted) == 1 else "need"
+            host.error(
+                "disk",
+                f"{directories} {verb} {human_bytes(missing)} more and the filesystem {point} has {human_bytes(free)} free; "
+                f"free some space, or {', or '.join(need[4] for need in wanted)}.",
+            )
 
 
 def filesystem(host):

@@ -33,6 +33,14 @@ options:
     description: Bytes that O(data_dir) must be able to hold in all. What it already holds counts.
     type: int
     default: 0
+  unpack_dir:
+    description: Directory into which TorchServe unpacks models. It need not exist yet.
+    type: path
+    default: /var/lib/torchserve/tmp
+  unpack_bytes:
+    description: Bytes that O(unpack_dir) must be able to hold in all. What it already holds counts.
+    type: int
+    default: 0
   required_memory_bytes:
     description: Memory below this size is a warning.
     type: int
@@ -186,6 +194,8 @@ def main():
                 "default": ["/var/lib/modelfleet/pieces", "/var/lib/modelfleet/incoming", "/var/lib/modelfleet/models"],
             },
             "required_bytes": {"type": "int", "default": 0},
+            "unpack_dir": {"type": "path", "default": "/var/lib/torchserve/tmp"},
+            "unpack_bytes": {"type": "int", "default": 0},
             "required_memory_bytes": {"type": "int", "default": 0},
             "allow_unsupported_os": {"type": "bool", "default": False},
             "controller_epoch": {"type": "float"},

@@ -206,6 +206,27 @@ def test_what_a_unit_can_hold():
     assert inventory_findings([], settings=settings) == []
 
 
+@pytest.mark.parametrize(
+    ("size", "budget", "state", "found"),
+    [
+        ("120GiB", "100GiB", "present", True),
+        ("101GiB", 107374182400, "present", True),
+        ("100GiB", "100GiB", "present", False),
+        ("120GiB", "100GiB", "absent", False),
+        (None, "100GiB", "present", False),
+        ("120GiB", None, "present", False),
+        ("120GiB", "much", "present", False),
+    ],
+)
+def test_a_model_larger_than_the_piece_store(size, budget, state, found):
+    models = [{**GOOD, "size": size, "state": state}]
+    findings = [one for one in inventory_findings(models, settings={"dfdaemon_disk_budget": budget}) if "dfdaemon" in one]
+    assert len(findings) == found
+    if found:
+        assert findings[0].startswith(f"The model resnet50 1.0 is larger ({size}) than all that dfdaemon may keep ({budget}), and would")
+        assert findings[0].endswith("; raise dfdaemon_disk_budget.")
+
+
 def test_what_hosts_share_is_said_once():
     hosts = {f"gpu-{number}": ["Shared.", "Most."] for number in range(5)} | {"seed-1": ["Shared.", "Own."]}
     assert inventory_findings([], hosts=hosts) == ["Shared.", "Most. (On gpu-0, gpu-1, gpu-2 and 2 more.)", "Own. (On seed-1.)"]

@@ -10,7 +10,7 @@ import socket
 import time
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _preflight_gpu, _preflight_system, _proc
+from ansible_collections.modelfleet.serving.plugins.module_utils import _preflight_disk, _preflight_gpu, _preflight_system, _proc
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.modules import preflight_info
 
@@ -201,6 +201,25 @@ def test_what_the_directory_already_holds_counts(preflight, tmp_path):
     finding = only_finding(preflight(required_bytes=free + 10**12))
     assert f"{tmp_path} needs" in finding["message"]
     assert not preflight(required_bytes=held).get("failed", False)
+
+
+def test_models_are_unpacked_beside_their_files(preflight, host, tmp_path, monkeypatch):
+    """Each need fits alone on the one filesystem, and both together do not; on two filesystems each has its own."""
+    (tmp_path / "unpacked").mkdir()
+    status = os.statvfs(tmp_path)
+    needs = {"required_bytes": status.f_bavail * status.f_frsize * 2 // 3, "unpack_bytes": status.f_bavail * status.f_frsize * 2 // 3}
+    unpack_dir = f"{tmp_path}/unpacked/tmp"
+    finding = only_finding(preflight(unpack_dir=unpack_dir, **needs))
+    assert finding["check"] == "disk"
+    assert finding["message"].startswith(f"{tmp_path} and {unpack_dir} need ")
+    assert finding["message"].endswith(
+        f"free some space, or mount a larger disk at {tmp_path}, or lower dfdaemon_disk_budget, or mount a larger disk at "
+        f"{tmp_path}/unpacked, where TorchServe unpacks models."
+    )
+    real = os.stat
+    other = os.stat_result([*real(tmp_path)[:2], 4711, *real(tmp_path)[3:]])
+    monkeypatch.setattr(_preflight_disk.os, "stat", lambda path, **kw: other if str(path) == f"{tmp_path}/unpacked" else real(path, **kw))
+    assert preflight(unpack_dir=unpack_dir, **needs)["findings"] == []
 
 
 def test_stores_on_two_filesystems(preflight, host, tmp_path):
