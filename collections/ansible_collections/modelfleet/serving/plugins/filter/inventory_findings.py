@@ -203,8 +203,8 @@ def budget_findings(models, budget):
         size = _bytes(model.get("size")) if model.get("state", "present") == "present" else None
         if limit and size and size > limit:
             yield (
-                f"The {_label(model)} is larger ({model['size']}) than all that dfdaemon may keep ({budget}), and would be removed while it "
-                "is fetched; raise dfdaemon_disk_budget."
+                f"The {_label(model)} is larger ({model['size']}) than all that dfdaemon may keep ({budget}), and would be removed while "
+                "it is fetched; raise dfdaemon_disk_budget."
             )
 
 

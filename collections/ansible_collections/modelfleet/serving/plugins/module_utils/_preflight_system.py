@@ -21,6 +21,7 @@ SUPPORTED_OS = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
 EL_IDS = ("rhel", "centos", "rocky", "almalinux", "ol")
 SUPPORTED_OS_TEXT = "Debian 12 and 13, Ubuntu 22.04 and 24.04, and Enterprise Linux 9"
 MIN_PYTHON = (3, 9)
+MIN_JAVA = 11
 MIN_SYSTEMD = 249
 ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -105,4 +106,33 @@ def clock(host):
         )
 
 
-CHECKS = (operating_system, python, systemd, architecture, memory, clock)
+def java(host):
+    """TorchServe's unit starts one Java, and a package brings it only where nothing else decides what that is."""
+    program, comes = host.params["java"], host.params["java_from_packages"]
+    if not program:
+        return
+    host.facts["java"] = None
+    remedy = f"set torchserve_java to the path of a Java {MIN_JAVA} or newer, or name its package in torchserve_packages"
+    if not os.path.exists(program):
+        if not comes:
+            host.error("java", f"There is no Java at {program}, and torchserve_packages brings none; {remedy}.")
+        return
+    _rc, out, err = host.run_command([program, "-version"])
+    # Java 8 calls itself 1.8.
+    match = re.search(r'version "(?:1\.)?(\d+)', err + out)
+    if not match:
+        host.error("java", f"{program} -version gave no version; {remedy}.")
+        return
+    host.facts["java"] = version = int(match.group(1))
+    if version < MIN_JAVA and not (comes and _alternative_is_automatic(program)):
+        host.error("java", f"{program} is Java {version}, and TorchServe needs {MIN_JAVA} or newer; {remedy}, and run update-alternatives.")
+
+
+def _alternative_is_automatic(program):
+    """Whether a newer package takes the place of ``program`` by itself, which is in the first line of a file."""
+    name = os.path.basename(program)
+    states = [_proc.read_lines(f"{directory}/{name}")[:1] for directory in ("/var/lib/dpkg/alternatives", "/var/lib/alternatives")]
+    return os.path.dirname(program) == "/usr/bin" and ["auto"] in states
+
+
+CHECKS = (operating_system, python, systemd, architecture, memory, clock, java)

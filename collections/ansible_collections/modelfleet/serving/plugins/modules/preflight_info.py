@@ -81,6 +81,14 @@ options:
     type: list
     elements: str
     default: []
+  java:
+    description: Path of the Java that runs TorchServe. Without it, none is looked for.
+    type: str
+    default: ""
+  java_from_packages:
+    description: Whether a package that is about to be installed brings a Java.
+    type: bool
+    default: false
   gpu:
     description: Whether the host must have a working NVIDIA GPU and driver.
     type: bool
@@ -211,6 +219,8 @@ def main():
                 },
             },
             "names": {"type": "list", "elements": "str", "default": []},
+            "java": {"type": "str", "default": ""},
+            "java_from_packages": {"type": "bool", "default": False},
             "gpu": {"type": "bool", "default": False},
             "cuda": {"type": "str", "default": ""},
             "nvidia_smi": {"type": "str", "default": "nvidia-smi"},

@@ -298,6 +298,47 @@ def test_an_address_that_the_host_has_not(preflight, host):
     assert preflight(ports=ports)["findings"] == []
 
 
+JAVA_8 = 'openjdk version "1.8.0_392"\nOpenJDK Runtime Environment'
+JAVA_17 = 'openjdk version "17.0.9" 2023-10-17'
+
+
+@pytest.mark.parametrize(
+    ("there", "said", "comes", "alternatives", "message"),
+    [
+        (True, JAVA_17, False, None, None),
+        (True, 'java version "21" 2023-09-19 LTS', False, None, None),
+        (False, "", True, None, None),
+        (True, JAVA_8, True, "auto", None),
+        (
+            True,
+            JAVA_8,
+            True,
+            "manual",
+            "is Java 8, and TorchServe needs 11 or newer; set torchserve_java to the path of a Java 11",
+        ),
+        (True, JAVA_8, True, None, "is Java 8"),
+        (True, JAVA_8, False, "auto", "is Java 8"),
+        (False, "", False, None, "There is no Java at /usr/bin/java, and torchserve_packages brings none; set torchserve_java"),
+        (True, "Error: could not find libjava.so", False, None, "/usr/bin/java -version gave no version; set torchserve_java"),
+    ],
+)
+def test_java(preflight, host, monkeypatch, there, said, comes, alternatives, message):
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: there if path == "/usr/bin/java" else exists(path))
+    monkeypatch.setattr(
+        preflight_info.AnsibleModule,
+        "run_command",
+        lambda _module, command: (0, "", said) if command == ["/usr/bin/java", "-version"] else host.systemctl,
+    )
+    files = {"/var/lib/dpkg/alternatives/java": [alternatives, "/usr/bin/java"] if alternatives else []}
+    monkeypatch.setattr(_proc, "read_lines", lambda path: files.get(path, [] if "alternatives" in path else host.os_release))
+    result = preflight(java="/usr/bin/java", java_from_packages=comes)
+    if message is None:
+        assert result["findings"] == []
+    else:
+        assert only_finding(result)["check"] == "java" and message in only_finding(result)["message"]
+
+
 def test_a_broken_driver(preflight, host):
     host.gpu_error = "Failed to read the GPUs: reboot."
     assert only_finding(preflight(gpu=True)) == {"check": "gpu", "severity": "error", "message": "Failed to read the GPUs: reboot."}
