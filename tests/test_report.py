@@ -188,3 +188,35 @@ def test_a_python_without_pip_is_named(run, tmp_path):
         and "with /bin/false -m pip on localhost" in said
         and "Set endpoint_plugin_python to a Python that has pip" in said
     )
+
+
+@pytest.mark.parametrize("all_or_nothing", [False, True])
+def test_a_host_on_which_something_fails_is_left_out_with_the_reason(run, tmp_path, all_or_nothing):
+    """The rescue that every play of site has, with each kind of failure."""
+    failures = {
+        "said": {"ansible.builtin.fail": {"msg": "It said why."}},
+        "loop": {"ansible.builtin.fail": {"msg": "{{ item }} failed."}, "loop": ["one", "two"], "when": "item == 'two'"},
+        "command": {"ansible.builtin.command": {"argv": ["ls", "/nowhere"]}},
+        "hidden": {"ansible.builtin.fail": {"msg": "a secret"}, "no_log": True},
+        "good": {"ansible.builtin.debug": {}},
+    }
+    tasks = [{"name": f"Do {kind}", **failure} for kind, failure in failures.items()]
+    for kind, task in zip(failures, tasks, strict=True):
+        task["when"] = [f"inventory_hostname == '{kind}'", *([task["when"]] if "when" in task else [])]
+    aside = {"name": "modelfleet.serving.modelfleet", "tasks_from": "set_aside"}
+    tell = "{{ groups['modelfleet_stopped'] | default([]) | length }} stopped; {{ __modelfleet_problem }}"
+    plays = [
+        {"hosts": "gpu_hosts", "gather_facts": False, "tasks": [{"block": tasks, "rescue": [{"ansible.builtin.include_role": aside}]}]},
+        {"hosts": "modelfleet_set_aside", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": tell}}]},
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
+    inventory = write_inventory(tmp_path, {"gpu_hosts": dict.fromkeys(failures, HERE)}, {"modelfleet_all_or_nothing": all_or_nothing})
+    done = run("ansible-playbook", "-i", inventory, tmp_path / "play.yml", ANSIBLE_CALLBACK_RESULT_FORMAT="json")
+    assert done.returncode == 0, done.stdout
+    shown = done.stdout.split("PLAY [modelfleet_set_aside]")[1]
+    told = dict(re.findall(r'ok: \[(\w+)\] => \{\s*"msg": "\d stopped; (.*)"', shown))
+    assert sorted(told) == ["command", "hidden", "loop", "said"]
+    assert (told["said"], told["loop"]) == ("Do said: It said why.", "Do loop: two failed.")
+    assert told["command"].startswith("Do command: ") and "/nowhere" in told["command"]
+    assert "a secret" not in shown and told["hidden"] == "Do hidden: it failed, and what it says is hidden"
+    assert f"{4 if all_or_nothing else 0} stopped" in shown
