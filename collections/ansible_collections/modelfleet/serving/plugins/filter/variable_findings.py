@@ -117,8 +117,8 @@ def _findings(variables, options):
             value = _read(variables[name])
         except (AnsibleError, UndefinedError) as exc:
             undefined = _UNDEFINED.search(str(exc))
-            # What a role or a host says of itself is not known yet.
-            if not undefined or (undefined[1] not in options and not undefined[1].startswith(("ansible_", "__"))):
+            # What a role or a host says of itself is not known yet, and Ansible reads no variable of another host by way of this one's.
+            if not undefined or (undefined[1] not in (*options, "hostvars") and not undefined[1].startswith(("ansible_", "__"))):
                 said = f"'{undefined[1]}' is undefined; define it, a secret in vault.yml" if undefined else f"{exc}; correct it"
                 yield f"The variable {name} cannot be read: {said}."
             continue

@@ -110,10 +110,14 @@ def test_variables_of_the_play_count_where_a_host_has_none():
     common = {"modelfleet_storage": {}, "modelfleet_files_dir": "/files\n"}
     (said,) = variable_findings({"gpu-1": GOOD}, common=common)
     assert said.startswith("The variable modelfleet_files_dir ends with a line end")
-    assert "modelfleet_storage is not what" in variable_findings({"gpu-1": {}}, common=common)[1]
+    assert "modelfleet_storage is not what" in " ".join(variable_findings({"gpu-1": {}}, common=common))
 
 
 def test_hosts_are_named_where_others_have_it_not():
     bad = {**GOOD, "torchserve_device": "tpu"}
     (said,) = variable_findings({"gpu-1": GOOD, "gpu-2": bad})
     assert said.endswith("(On gpu-2.)")
+
+
+def test_a_variable_that_reads_another_hosts_is_left_to_its_role():
+    assert findings(modelfleet_publish_environment=AnsibleError("'hostvars' is undefined")) == []
