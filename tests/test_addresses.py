@@ -31,6 +31,7 @@ MOVED = {
     },
     "torchserve_metrics_port": 18082,
     "torchserve_grpc_management_port": 17071,
+    "torchserve_torch_index_url": "https://download.pytorch.org/whl/cu124/",
 }
 DEFAULT_PORT = re.compile(r"\b(8002|8000|400[0-5]|808[0-2]|707[01])\b")
 SHOWN = {
@@ -46,7 +47,8 @@ SHOWN = {
         "{{ __modelfleet_addresses.torchserve.inference.url }}",
     ],
     "checked": "{{ __preflight_ports | map(attribute='port') }}",
-    "unit": f"{{{{ lookup('ansible.builtin.template', '{ROLES}/dfdaemon/templates/dfdaemon.service.j2') }}}}",
+    "cuda": "{{ __preflight_cuda }}",
+    "unit": f"{{{{ lookup('ansible.builtin.template', '{ROLES}/dfdaemon/templates/dfdaemon.service.j2', template_vars={{'role_path': '{ROLES}/dfdaemon'}}) }}}}",
 }
 
 
@@ -96,3 +98,7 @@ def test_the_fleet_uses_the_moved_ports(shown):
 
 def test_rules_of_the_users_own_come_after_that_of_the_store(shown):
     assert shown["dfdaemon"]["proxy"]["rules"] == [{"regex": r"^http://files\.example\.com/", "useTLS": True}, {"regex": "files"}]
+
+
+def test_the_name_of_torchs_build_says_its_cuda(shown):
+    assert shown["cuda"] == "12.4"
