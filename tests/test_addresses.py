@@ -13,6 +13,7 @@ import yaml
 from conftest import REPOSITORY
 
 ROLES = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles"
+UNIT = ROLES / "dfdaemon/templates/dfdaemon.service.j2"
 MOVED = {
     "dragonfly_scheduler_config": {"server": {"port": 18002}, "metrics": {"addr": "127.0.0.1:18000"}},
     "dfdaemon_config": {
@@ -37,7 +38,7 @@ DEFAULT_PORT = re.compile(r"\b(8002|8000|400[0-5]|808[0-2]|707[01])\b")
 SHOWN = {
     "scheduler": "{{ __dragonfly_scheduler_config | combine(dragonfly_scheduler_config, recursive=true) }}",
     "dynconfig": "{{ __dfdaemon_dynconfig }}",
-    "dfdaemon": "{{ __dfdaemon_config | combine(dfdaemon_config, recursive=true, list_merge='append') }}",
+    "dfdaemon": "{{ __dfdaemon_files[0].config }}",
     "torchserve": "{{ __torchserve_config | combine(torchserve_config) }}",
     "asked": [
         "{{ __dfdaemon_health_url }}",
@@ -48,7 +49,7 @@ SHOWN = {
     ],
     "checked": "{{ __preflight_ports | map(attribute='port') }}",
     "cuda": "{{ __preflight_cuda }}",
-    "unit": f"{{{{ lookup('ansible.builtin.template', '{ROLES}/dfdaemon/templates/dfdaemon.service.j2', template_vars={{'role_path': '{ROLES}/dfdaemon'}}) }}}}",
+    "unit": f"{{{{ lookup('ansible.builtin.template', '{UNIT}', template_vars={{'role_path': '{UNIT.parent.parent}'}}) }}}}",
 }
 
 

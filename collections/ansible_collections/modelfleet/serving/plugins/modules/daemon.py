@@ -107,6 +107,16 @@ options:
         type: list
         elements: str
         required: true
+      peers:
+        description:
+          - More hosts, each with the list of its addresses. Of a host that answers at one of them, all must answer, because the others are
+            behind a firewall. It is an error too that none of the hosts answers.
+        type: dict
+        default: {}
+      peers_what:
+        description: Name of what listens there, for the message.
+        type: str
+        default: the daemon
       timeout:
         description: How long to wait for one of them, in seconds.
         type: int
@@ -191,6 +201,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_conf
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._reach import reach
 
 UNITS = "/etc/systemd/system"
 POLL_S = 0.25
@@ -380,6 +391,8 @@ class Daemon:
                 f"Failed to reach {needs['what']} at {' and '.join(missing)} from {socket.gethostname()} within {needs['timeout']} s. "
                 f"{needs['remedy']} Nothing was changed on this host for {self.name}."
             )
+        for sentence in reach(needs["peers_what"], needs["peers"], needs["timeout"]):
+            self.module.warn(sentence)
 
     def wait_for_answer(self):
         answers = self.params["answers"]
@@ -429,6 +442,8 @@ def main():
                 "options": {
                     "what": {"type": "str", "required": True},
                     "addresses": {"type": "list", "elements": "str", "required": True},
+                    "peers": {"type": "dict", "default": {}},
+                    "peers_what": {"type": "str", "default": "the daemon"},
                     "timeout": {"type": "int", "default": 15},
                     "remedy": {"type": "str", "default": "Start it, open its port, or correct its address."},
                 },

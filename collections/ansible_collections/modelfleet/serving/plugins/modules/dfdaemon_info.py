@@ -39,28 +39,12 @@ options:
       - A scheduler takes notice of a seed peer up to 30 seconds after its start.
     type: int
     default: 0
-  peers:
-    description:
-      - Addresses with ports of the dfdaemons of other hosts that this host must reach, by host.
-      - A host that answers on one port and not on another is an error, and so is that none answers. Hosts that do not answer at all beside
-        others that do are a warning.
-    type: dict
-    default: {}
-  peers_timeout_s:
-    description: Seconds to try to reach O(peers), all together.
-    type: int
-    default: 10
 """
 
 EXAMPLES = r"""
 - name: Wait until dfdaemon answers
   modelfleet.serving.dfdaemon_info:
     wait_s: 60
-
-- name: Check that no firewall is between this host and a seed peer
-  modelfleet.serving.dfdaemon_info:
-    peers:
-      seed-1: ["10.0.0.12:4000", "10.0.0.12:4005"]
 
 - name: Read the traffic by source
   modelfleet.serving.dfdaemon_info:
@@ -121,7 +105,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import get, parse_traffic, reach, samples
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import get, parse_traffic, samples
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
 POLL_S = 0.25
@@ -188,15 +172,11 @@ def main():
             "storage_dir": {"type": "path", "default": "/var/lib/modelfleet/pieces"},
             "wait_s": {"type": "int", "default": 0},
             "min_uptime_s": {"type": "int", "default": 0},
-            "peers": {"type": "dict", "default": {}},
-            "peers_timeout_s": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )
     try:
         result = waited_for(module.params)
-        for sentence in reach(module.params["peers"], module.params["peers_timeout_s"]):
-            module.warn(sentence)
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(changed=False, cache=cache(module.params["storage_dir"]), **result)

@@ -203,6 +203,18 @@ def closed_port():
         return f"127.0.0.1:{server.getsockname()[1]}"
 
 
+def test_nothing_is_touched_behind_a_firewall(run, host, tmp_path):
+    """The peer answers on one port and not on the other."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as closed:
+        opened, shut = (f"127.0.0.1:{one.getsockname()[1]}" for one in (server, closed))
+        closed.close()
+        needs = {"what": "it", "addresses": [opened], "timeout": 0, "peers_what": "dfdaemon", "peers": {"seed-1": [opened, shut]}}
+        result = run(config="port: 2\n", needs=needs)
+        assert result["failed"] and f"Failed to reach dfdaemon of seed-1 at {shut} from this host" in result["msg"]
+        assert not (tmp_path / "config.yaml").exists()
+        assert run(config="port: 2\n", needs={**needs, "peers": {"seed-1": [opened], "seed-2": [shut]}})["changed"]
+
+
 def test_nothing_is_touched_without_what_it_needs(run, host, tmp_path):
     run()
     host.told()

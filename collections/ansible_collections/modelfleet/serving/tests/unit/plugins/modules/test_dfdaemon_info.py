@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import http.server
-import socket
 import threading
 import time
 
@@ -58,58 +57,6 @@ def ask(run_module, tmp_path):
         return run_module(dfdaemon_info.main, {**urls, "storage_dir": str(tmp_path), **args}, check=check)
 
     return run
-
-
-@pytest.fixture
-def ports():
-    """One port on which somebody answers, and two on which nobody does."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets[1:]:
-        one.close()
-    yield found
-    sockets[0].close()
-
-
-def test_peers_that_answer(ask, dfdaemon, ports):
-    result = ask(dfdaemon.server_port, peers={"seed-1": ports[:1]}, peers_timeout_s=0)
-    assert (result.get("failed", False), result.get("warnings", [])) == (False, [])
-
-
-def test_a_closed_port_of_a_peer_that_answers_on_another(ask, dfdaemon, ports):
-    result = ask(dfdaemon.server_port, peers={"seed-1": ports[:2]}, peers_timeout_s=0)
-    assert result["failed"]
-    port = ports[1].rpartition(":")[2]
-    assert result["msg"] == (
-        f"Failed to reach dfdaemon of seed-1 at {ports[1]} from this host: Connection refused. Start it there, or open the port there "
-        f"(firewall-cmd --permanent --add-port={port}/tcp && firewall-cmd --reload, or ufw allow {port}/tcp)."
-    )
-
-
-def test_one_of_two_peers_is_down(ask, dfdaemon, ports):
-    result = ask(dfdaemon.server_port, peers={"seed-1": ports[:1], "seed-2": ports[1:]}, peers_timeout_s=0)
-    assert not result.get("failed", False)
-    assert [f"of seed-2 at {port} from this host" in str(result["warnings"]) for port in ports] == [False, True, True]
-
-
-def test_no_peer_answers(ask, dfdaemon, ports):
-    result = ask(dfdaemon.server_port, peers={"seed-1": ports[1:2], "seed-2": ports[2:]}, peers_timeout_s=0)
-    assert result["failed"]
-    assert "of seed-1 at" in result["msg"] and "of seed-2 at" in result["msg"]
-
-
-def test_a_peer_that_is_just_being_started_gets_its_time(ask, dfdaemon, ports):
-    def start():
-        time.sleep(0.5)
-        late.append(socket.create_server(("127.0.0.1", int(ports[1].rpartition(":")[2]))))
-
-    late = []
-    thread = threading.Thread(target=start)
-    thread.start()
-    result = ask(dfdaemon.server_port, peers={"seed-1": ports[:2]}, peers_timeout_s=10)
-    thread.join()
-    late[0].close()
-    assert not result.get("failed", False)
 
 
 def test_traffic_has_every_source():

@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether other hosts can be reached on all their ports. PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+# How often a connection that was refused is tried again.
+POLL_S = 0.25
+OPEN = "firewall-cmd --permanent --add-port={port}/tcp && firewall-cmd --reload, or ufw allow {port}/tcp"
+
+
+def reach(what, peers, timeout_s):
+    """Connect to every address of ``what``, a daemon of other hosts, at once: ``peers`` is ``{host: ["address:port", ...]}``.
+
+    Returns sentences about the hosts of which no address answers: they may be down, and the others do. Raises ModelFleetError where a host
+    answers on one port and not on another, which is a firewall, and where no host answers at all.
+    """
+    wanted = [(host, authority) for host, authorities in peers.items() for authority in authorities]
+    if not wanted:
+        return []
+    deadline = time.monotonic() + timeout_s
+    with ThreadPoolExecutor(min(len(wanted), 32)) as pool:
+        reasons = dict(zip(wanted, pool.map(lambda one: _refusal(one[1], deadline), wanted)))
+    closed = {one: reason for one, reason in reasons.items() if reason}
+    answering = {host for host, authority in wanted if not reasons[host, authority]}
+    firewalls = [
+        _closed(what, host, authority, reason) for (host, authority), reason in closed.items() if host in answering or not answering
+    ]
+    if firewalls:
+        raise ModelFleetError(" ".join(firewalls))
+    return [_closed(what, host, authority, reason) for (host, authority), reason in closed.items()]
+
+
+def _closed(what, host, authority, reason):
+    command = OPEN.format(port=authority.rpartition(":")[2])
+    return f"Failed to reach {what} of {host} at {authority} from this host: {reason}. Start it there, or open the port there ({command})."
+
+
+def _refusal(authority, deadline):
+    """Why nobody answers at ``authority``; an empty text if somebody does. A daemon that is just being restarted gets its time."""
+    host, _colon, port = authority.rpartition(":")
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=max(left, 0.1)).close()
+            return ""
+        except OSError as exc:
+            if left <= POLL_S:
+                return exc.strerror or str(exc)
+        time.sleep(POLL_S)
