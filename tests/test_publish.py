@@ -171,6 +171,12 @@ class Origin:
         self.ports = {name: one.server_address[1] for name, one in self.servers.items()}
         self.objects = self.servers["http"].origin.objects
 
+    def config(self, name, **values):
+        """What a store is told later, for one test."""
+        (store,) = [one for one in self.servers["http"].origin.stores if type(one).__name__.lower() == name]
+        for key, value in values.items():
+            setattr(store, key, value)
+
     def holds(self, key):
         found = self.objects.get("models", key)
         return found and found.path.read_bytes()
@@ -268,6 +274,74 @@ def test_what_has_no_recorded_digest_is_read(publish, origin):
     assert origin.holds(KEYS[0]) == CONTENT
 
 
+SSE, SSE_KEY = "server-side-encryption", "server-side-encryption-aws-kms-key-id"
+KMS_KEY = "projects/lab/locations/us/keyRings/models/cryptoKeys/models"
+DEMANDS = {
+    "AES256": ("s3", {"demands": {SSE: "AES256"}}, {"server_side_encryption": "AES256"}, "server_side_encryption (AES256, aws:kms or"),
+    "KMS": (
+        "s3",
+        {"demands": {SSE: "aws:kms", SSE_KEY: "key-1"}},
+        {"server_side_encryption": "aws:kms", "sse_kms_key_id": "key-1"},
+        "permission is denied (403 AccessDenied). Allow these credentials to",
+    ),
+    "a key of Google": (
+        "gcs",
+        {"kms_key_name": KMS_KEY},
+        {"kms_key_name": KMS_KEY},
+        "(412 orgPolicyConstraintFailed). Set kms_key_name in",
+    ),
+    "OBS": (
+        "obs",
+        {"demands": {SSE: "aws:kms", SSE_KEY: "key-1"}},
+        {"server_side_encryption": "kms", "sse_kms_key_id": "key-1"},
+        "a policy demands encrypted objects set server_side_encryption (AES256 or kms) in the credentials.",
+    ),
+}
+
+
+def in_small_parts(monkeypatch):
+    for place, size in ("_publish_s3._MULTIPART_FROM", 5 << 20), ("_publish_gcs._CHUNK", 4 << 20), ("_publish_abs._BLOCK", 1 << 20):
+        monkeypatch.setattr(f"ansible_collections.modelfleet.serving.plugins.module_utils.{place}", size)
+
+
+@pytest.mark.parametrize(("store", "told", "options", "said"), DEMANDS.values(), ids=DEMANDS, indirect=["store"])
+def test_a_bucket_that_demands_encryption(publish, origin, store, told, options, said, tmp_path, monkeypatch):
+    """In one piece and in parts; what is missing is named."""
+    in_small_parts(monkeypatch)
+    (tmp_path / "large.mar").write_bytes(random.Random(2).randbytes(11 << 20))
+    origin.config(store.name, **told)
+    for src in ("model.mar", "large.mar"):
+        refused = publish(src=src, object=src)
+        assert refused["failed"] and said in refused["msg"], refused["msg"]
+        assert not origin.holds(src)
+        assert publish(src=src, object=src, credentials=options)["changed"]
+        assert not publish(src=src, object=src, credentials=options)["changed"]
+        assert origin.holds(src) == (tmp_path / src).read_bytes()
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+@pytest.mark.parametrize("options", [{}, {"checksum_algorithm": "SHA256"}], ids=["unasked", "asked"])
+def test_a_bucket_with_object_lock_gets_its_checksum(publish, origin, options, tmp_path, monkeypatch):
+    in_small_parts(monkeypatch)
+    (tmp_path / "large.mar").write_bytes(random.Random(3).randbytes(11 << 20))
+    origin.config("s3", object_lock=True)
+    for src in ("model.mar", "large.mar"):
+        result = publish(src=src, object=src, credentials=options)
+        assert result["changed"], result
+        assert origin.holds(src) == (tmp_path / src).read_bytes()
+
+
+@pytest.mark.parametrize("store", ["abs"], indirect=True)
+def test_a_container_of_one_encryption_scope(publish, origin, monkeypatch):
+    (abs_store,) = [one for one in origin.servers["http"].origin.stores if type(one).__name__ == "Abs"]
+    monkeypatch.setitem(abs_store.accounts["lab"], "encryption_scope", "fleet")
+    refused = publish(credentials={"encryption_scope": "other"})
+    said = "one encryption scope only (403 RequestForbiddenByContainerEncryptionPolicy). Name that in encryption_scope"
+    assert refused["failed"] and said in refused["msg"], refused["msg"]
+    assert publish(credentials={"encryption_scope": "fleet"})["changed"]
+    assert not publish()["changed"]
+
+
 def test_absent(publish, origin):
     publish()
     assert publish(state="absent", src=None, check=True)["changed"]
@@ -284,8 +358,7 @@ def test_empty_file(publish, origin, tmp_path):
 
 
 def test_large_file_goes_in_parts(publish, origin, store, tmp_path, monkeypatch):
-    for place, size in ("_publish_s3._MULTIPART_FROM", 5 << 20), ("_publish_gcs._CHUNK", 4 << 20), ("_publish_abs._BLOCK", 1 << 20):
-        monkeypatch.setattr(f"ansible_collections.modelfleet.serving.plugins.module_utils.{place}", size)
+    in_small_parts(monkeypatch)
     made = []
     monkeypatch.setattr(storage_object, "Progress", lambda *options: made.append(Progress(*options)) or made[-1])
     content = random.Random(1).randbytes(12 << 20)

@@ -67,7 +67,8 @@ class Proof:
 
 class Abs:
     """config: {suffix, endpoints: [host | {host, account}, ..], accounts: [..]}, an account being
-    {account_name, account_key, read_keys: [keys that only read], containers, publish: whether account_key may write}
+    {account_name, account_key, read_keys: [keys that only read], containers, publish: whether account_key may write,
+    encryption_scope: the only one that its blobs may have}
 
     An endpoint that is only a host name is path-style (/<account>/<container>/<blob>), one with an account is a custom domain.
     """
@@ -317,6 +318,10 @@ class Abs:
     def _may_create(self, request: Request, proof: Proof, permissions: str) -> None:
         """Refuse what the permissions or the conditions of a write do not allow."""
         allowed(proof, permissions)
+        scope = self.accounts[proof.target.account].get("encryption_scope")
+        if scope and request.headers.get("x-ms-encryption-scope", scope) != scope:
+            message = "This request is forbidden by the encryption policy of the container."
+            raise StoreError(403, "RequestForbiddenByContainerEncryptionPolicy", message)
         item = self.objects.get(proof.target.container, proof.target.blob)
         if item and request.headers.get("If-None-Match") == "*":
             raise StoreError(409, "BlobAlreadyExists", "The specified blob already exists.")

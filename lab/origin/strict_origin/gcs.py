@@ -73,6 +73,7 @@ class Proof:
 class Gcs:
     """config: {buckets, accounts: [{client_email, public_key: PEM, private_key_id, publish}, ..], hosts: [name, ..]}
 
+    ``kms_key_name`` is a policy that refuses new objects which are not encrypted with that key.
     A host whose name begins with oauth2. is the token endpoint alone; one outside googleapis.com is both.
     """
 
@@ -81,6 +82,7 @@ class Gcs:
         self.buckets = set(config["buckets"])
         self.accounts = {account["client_email"]: account for account in config["accounts"]}
         self.public_keys = {name: load_pem_public_key(account["public_key"].encode()) for name, account in self.accounts.items()}
+        self.kms_key_name = config.get("kms_key_name")
         self.objects = objects
         self.now = now
         self._tokens: dict[str, dict] = {}
@@ -422,6 +424,9 @@ class Gcs:
         kind = proof.params.get("uploadType")
         if request.method != "POST" or kind not in ("media", "multipart", "resumable"):
             raise StoreError(400, "badRequest", f"Bad uploadType: {kind}")
+        if self.kms_key_name and proof.params.get("kmsKeyName") != self.kms_key_name:
+            message = "Constraint 'constraints/gcp.restrictNonCmekServices' violated: the object needs a key of Cloud Key Management."
+            raise StoreError(412, "orgPolicyConstraintFailed", message)
         facts = b""
         if kind == "multipart":
             facts, proof.content_type, proof.content = self._multipart(request)

@@ -95,7 +95,11 @@ class Body:
 
 
 class XmlStore:
-    """config: {region, buckets: [..], endpoints: [host, ..], keys: [..]}, the keys' fields in the store's own words."""
+    """config: {region, buckets: [..], endpoints: [host, ..], keys: [..]}, the keys' fields in the store's own words.
+
+    ``demands: {header: value}`` is a bucket policy that refuses an upload without these headers, which are named without their prefix;
+    ``object_lock: true`` refuses one without a checksum.
+    """
 
     HOST: re.Pattern  # of the store's own names: groups bucket and region, and api where its names tell that
     DEFAULT_REGION = ""  # of a name without one
@@ -135,6 +139,8 @@ class XmlStore:
         name, secret, token = self.KEY_FIELDS
         keys = [Key(key[name], key[secret], key.get(token, ""), key.get("publish", False)) for key in config["keys"]]
         self.keys = {key.id: key for key in keys}
+        self.demands = config.get("demands", {})
+        self.object_lock = config.get("object_lock", False)
         self.objects = objects
         self.now = now
         self._uploads: dict[str, dict] = {}
@@ -279,6 +285,16 @@ class XmlStore:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
+    def _check_demands(self, request: Request, proof: Proof) -> None:
+        if any(request.headers.get(proof.prefix + name) != value for name, value in self.demands.items()):
+            raise self.refuse("not allowed")
+
+    def _check_checksum(self, request: Request, what: str) -> None:
+        names = {name.lower() for name in request.headers}
+        if self.object_lock and not any(name in ("content-md5", "x-amz-trailer") or name.startswith("x-amz-checksum-") for name in names):
+            message = f"Content-MD5 OR x-amz-checksum- HTTP header is required for {what} requests with Object Lock parameters"
+            raise StoreError(400, "InvalidRequest", message)
+
     def _receive(self, request: Request, proof: Proof) -> Upload:
         """Read the whole body, checked against whatever the client promised about it."""
         body = proof.body(request)
@@ -295,10 +311,13 @@ class XmlStore:
     def _put(self, request: Request, proof: Proof, place: Place) -> Response:
         if request.headers.get("If-None-Match") == "*" and self.objects.get(place.bucket, place.key):
             raise precondition_failed("If-None-Match")
+        self._check_demands(request, proof)
+        self._check_checksum(request, "Put Object")
         item = self.objects.put(place.bucket, place.key, self._receive(request, proof), **described(request, proof))
         return Response(200, {"ETag": f'"{item.etag}"'})
 
     def _create_multipart(self, request: Request, proof: Proof, place: Place) -> Response:
+        self._check_demands(request, proof)
         self._receive(request, proof).discard()
         upload_id = secrets.token_hex(16)
         with self._lock:
@@ -320,6 +339,7 @@ class XmlStore:
                 400, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive", ArgumentName="partNumber"
             )
         multipart = self._multipart(place, params["uploadId"])
+        self._check_checksum(request, "Put Part")
         part = self._receive(request, proof)
         part.stream.close()
         with self._lock:

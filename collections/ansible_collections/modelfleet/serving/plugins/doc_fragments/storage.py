@@ -232,6 +232,20 @@ options:
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str
+          server_side_encryption:
+            description:
+              - Encryption by the store, for a bucket whose policy demands it of every new object. Hosts read such objects like others.
+              - With a key of KMS the credentials of the hosts need C(kms:Decrypt).
+              - Keys of the publisher (SSE-C) cannot be used, as a reader must send them in headers, and a presigned URL has none.
+            type: str
+            choices: [AES256, "aws:kms", "aws:kms:dsse"]
+          sse_kms_key_id:
+            description: Id or ARN of the KMS key. Without it the bucket's own, or that of AWS.
+            type: str
+          checksum_algorithm:
+            description: Checksum that is sent along. Where a bucket with Object Lock demands one, V(CRC32) is sent unasked.
+            type: str
+            choices: [CRC32, SHA1, SHA256]
       oss:
         description: Credentials for OSS.
         type: dict
@@ -263,6 +277,11 @@ options:
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str
+          kms_key_name:
+            description:
+              - Resource name of the key of Cloud KMS for every new object, where a policy demands it. Without it the bucket's default.
+              - Keys of the publisher (CSEK) cannot be used, as a reader must send them in headers, and a signed URL has none.
+            type: str
       abs:
         description: Credentials for ABS.
         type: dict
@@ -273,6 +292,11 @@ options:
             required: true
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
+            type: str
+          encryption_scope:
+            description:
+              - Encryption scope of every new blob. Without it the default of the container.
+              - Keys of the publisher (CPK) cannot be used, as a reader must send them in headers, and a SAS has none.
             type: str
       obs:
         description: Credentials for OBS.
@@ -291,6 +315,15 @@ options:
             type: str
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
+            type: str
+          server_side_encryption:
+            description:
+              - Encryption by the store, for a bucket whose policy demands it of every new object. Hosts read such objects like others.
+              - Keys of the publisher (SSE-C) cannot be used, as a reader must send them in headers, and a signed URL has none.
+            type: str
+            choices: [AES256, kms]
+          sse_kms_key_id:
+            description: Id of the key of DEW. Without it the default key.
             type: str
       http:
         description: Headers with which the web server lets one write.

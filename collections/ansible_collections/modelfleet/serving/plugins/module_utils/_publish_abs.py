@@ -14,6 +14,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answer
     MissingLibrary,
     Refusal,
     Taken,
+    need_version,
     network_refusal,
     refusal,
 )
@@ -25,6 +26,8 @@ _KINDS = {
     "InvalidAuthenticationInfo": "secret",
     "ContainerNotFound": "bucket",
     "ContainerBeingDeleted": "bucket",
+    "BlobImmutableDueToPolicy": "retained",
+    "BlobUsesCustomerSpecifiedEncryption": "customer key",
     "ServerBusy": "busy",
     "InternalError": "busy",
     "OperationTimedOut": "busy",
@@ -40,16 +43,22 @@ class AbsObjects:
         "secret": "account_key",
         "token": "token",
         "bucket": "container",
+        "key": "encryption_scope",
         "rights": "read and write blobs, with an account key and from this network",
     }
 
     def __init__(self, store, ca_path=None, validate_certs=True):
         try:
+            import azure.storage.blob
+
+            # The first that speaks the version of the service below.
+            need_version("azure-storage-blob", azure.storage.blob.__version__, "12.15")
             from azure.core.exceptions import AzureError, HttpResponseError
             from azure.storage.blob import BlobServiceClient, ExponentialRetry
         except ImportError:
             raise MissingLibrary("azure-storage-blob", traceback.format_exc()) from None
         self.place = store.account_url
+        self._extra = dict(store.writes)
         self._error = HttpResponseError
         self._errors = (AzureError, OSError)
         client = BlobServiceClient(
@@ -91,6 +100,7 @@ class AbsObjects:
                 overwrite=found is not None,  # otherwise Azure itself refuses where there is a blob
                 max_concurrency=4,
                 progress_hook=progress.at,
+                **self._extra,
             )
 
     def delete(self, key):
@@ -112,6 +122,11 @@ class AbsObjects:
             return Taken()
         if code == "KeyBasedAuthenticationNotPermitted":
             return Refusal("the account takes no account keys ({} {})".format(status, code), "Allow shared key access for the account")
+        if code == "RequestForbiddenByContainerEncryptionPolicy":
+            return Refusal(
+                "the container takes objects of one encryption scope only ({} {})".format(status, code),
+                "Name that in encryption_scope of the credentials, or leave it out",
+            )
         if code in _LEASED:
             return Refusal("the blob is leased ({} {})".format(status, code), "Break the lease, or wait until it ends")
         kind = _KINDS.get(code) or {401: "secret", 403: "denied"}.get(status) or ("busy" if status >= 500 else "other")

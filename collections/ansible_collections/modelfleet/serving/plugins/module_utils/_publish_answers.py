@@ -14,9 +14,11 @@ import os
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 
+from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
@@ -46,6 +48,15 @@ class MissingLibrary(Exception):
         self.trace = trace
 
 
+def need_version(library, found, least):
+    """Refuse a library that is older than what this code was written for, before it fails in the middle of something."""
+    if LooseVersion(found) < LooseVersion(least):
+        raise ModelFleetError(
+            "Failed to publish: {0} {1} of {2} is too old. Install {0}>={3} there, or set ansible_python_interpreter to a Python"
+            " that has it.".format(library, found, sys.executable, least)
+        )
+
+
 # What each store calls these things is in its client's NAMES.
 _REFUSALS = {
     "id": ("the store does not know the {id}", "Check {id} and that it still exists"),
@@ -58,6 +69,17 @@ _REFUSALS = {
     "token": ("the {token} does not fit the credentials", "Give the {token} that was issued with them, and none with permanent ones"),
     "clock": ("the clock of this machine is wrong, says the store", "Correct the clock"),
     "denied": ("permission is denied", "Allow these credentials to {rights}"),
+    "key": (
+        "the store cannot use the key of the encryption",
+        "Check {key}: that it exists, is enabled, is where the bucket is, and that these credentials or the store may use it",
+    ),
+    "policy": ("a policy demands encryption with a key of your own", "Set {key} in the credentials, or make that key the bucket's default"),
+    "customer key": (
+        "the object is encrypted with a key of its publisher",
+        "Publish under another key: hosts read by URLs, and such a key would have to be in a header",
+    ),
+    "retained": ("the object is under retention or a legal hold", "Publish under another key, or wait until that ends"),
+    "payer": ("whoever asks has to pay for it", "Switch that off for the {bucket}: hosts read by URLs that name no payer"),
     "bucket": ("there is no {bucket} of this name", "Create it, or correct {bucket}"),
     "region": ("the {bucket} belongs to {right}, not to {wrong}", "Set {option} to {right}"),
     "busy": ("the store is overloaded or out of order", "Try again later"),

@@ -19,6 +19,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answer
     Refusal,
     Taken,
     causes,
+    need_version,
     network_refusal,
     refusal,
 )
@@ -37,17 +38,21 @@ class GcsObjects:
         "secret": "service_account_json or service_account_file",
         "token": "access token",
         "bucket": "bucket",
+        "key": "kms_key_name",
         "rights": "read and write objects (the role Storage Object User, roles/storage.objectUser)",
     }
 
     def __init__(self, store, ca_path=None, validate_certs=True):
         try:
+            from google.cloud import storage
+
+            # The first with errors of its own.
+            need_version("google-cloud-storage", storage.__version__, "3.0")
             import requests
             from google.api_core.exceptions import GoogleAPICallError, RetryError
             from google.api_core.retry import Retry
             from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
             from google.auth.transport.requests import AuthorizedSession, Request
-            from google.cloud import storage
             from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
             from google.oauth2.service_account import Credentials
         except ImportError:
@@ -104,7 +109,7 @@ class GcsObjects:
         return sink.digest.hexdigest()
 
     def put(self, key, src, size, sha256, found, progress):
-        blob = self.bucket.blob(key, chunk_size=_CHUNK)
+        blob = self.bucket.blob(key, chunk_size=_CHUNK, kms_key_name=self.store.writes.get("kms_key_name"))
         blob.metadata = {"sha256": sha256}
         with self._answers(), open(src, "rb") as handle:
             blob.upload_from_file(
@@ -134,7 +139,8 @@ class GcsObjects:
             reasons = _reasons(exc)
             if status == 412 and "conditionNotMet" in reasons:
                 return Taken()
-            kind = {401: "secret", 403: "denied", 404: "bucket"}.get(status) or ("busy" if status in _AGAIN else "other")
+            kind = _kind_by_words(str(exc), reasons) or {401: "secret", 403: "denied", 404: "bucket"}.get(status)
+            kind = kind or ("busy" if status in _AGAIN else "other")
             return refusal(kind, self.NAMES, status, reasons[0] if reasons else None)
         if isinstance(exc, self._refresh_error):
             answer = next((part for part in exc.args if isinstance(part, dict)), {})
@@ -163,6 +169,19 @@ def _status(exc):
     if code is None:
         code = getattr(getattr(exc, "response", None), "status_code", None)
     return int(code) if isinstance(code, int) else None
+
+
+def _kind_by_words(text, reasons):
+    """The kind of a refusal whose status others have too."""
+    if "retentionPolicyNotMet" in reasons or "objectUnderActiveHold" in reasons:
+        return "retained"
+    if "requester pays bucket" in text:
+        return "payer"
+    if "customer-supplied encryption key" in text or "resourceIsEncryptedWithCustomerEncryptionKey" in reasons:
+        return "customer key"
+    if "orgPolicyConstraintFailed" in reasons:
+        return "policy"
+    return "key" if "Cloud KMS" in text else None
 
 
 def _reasons(exc):

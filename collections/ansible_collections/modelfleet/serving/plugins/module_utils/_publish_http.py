@@ -29,7 +29,14 @@ _LINE = re.compile(rb"([0-9a-fA-F]{64})(?:[ \t]|\r?\n|\Z)")
 class HttpObjects:
     """Files below a URL. The digest of each is recorded in a file beside it, as sha256sum writes it."""
 
-    NAMES = {"id": "headers", "secret": "headers", "token": "headers", "bucket": "url", "rights": "read, write and delete there"}
+    NAMES = {
+        "id": "headers",
+        "secret": "headers",
+        "token": "headers",
+        "bucket": "url",
+        "key": "headers",
+        "rights": "read, write and delete there",
+    }
 
     def __init__(self, store, ca_path=None, validate_certs=True):
         self.store = store

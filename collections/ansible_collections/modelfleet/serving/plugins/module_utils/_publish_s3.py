@@ -17,11 +17,14 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answer
     MissingLibrary,
     Refusal,
     Taken,
+    need_version,
     network_refusal,
     refusal,
 )
 
 _MULTIPART_FROM = 64 << 20
+_EXTRA = {"server_side_encryption": "ServerSideEncryption", "sse_kms_key_id": "SSEKMSKeyId", "checksum_algorithm": "ChecksumAlgorithm"}
+_WRITING = ("PutObject", "CreateMultipartUpload")
 _KINDS = {
     "InvalidAccessKeyId": "id",
     "SignatureDoesNotMatch": "secret",
@@ -34,6 +37,7 @@ _KINDS = {
     "SlowDown": "busy",
     "ServiceUnavailable": "busy",
     "InternalError": "busy",
+    "FileImmutable": "retained",
     "AccessDenied": "denied",
     "AllAccessDisabled": "denied",
     "AccessForbidden": "denied",
@@ -48,13 +52,22 @@ class S3Objects:
         "secret": "secret_key",
         "token": "session_token",
         "bucket": "bucket",
+        "key": "sse_kms_key_id",
         "rights": "list the bucket and to read and write objects (s3:ListBucket, s3:GetObject, s3:PutObject)",
     }
+    # What turns on encryption by the store, where a bucket's policy can demand that of a request.
+    ENCRYPTION = "server_side_encryption (AES256, aws:kms or aws:kms:dsse)"
     # Whether the store is known to heed If-None-Match when it writes.
     CREATES_ONLY = True
 
     def __init__(self, store, ca_path=None, validate_certs=True):
         try:
+            import boto3
+            import botocore
+
+            # The first that can leave out checksums that other stores than AWS do not know.
+            need_version("boto3", boto3.__version__, "1.36")
+            need_version("botocore", botocore.__version__, "1.36")
             from boto3.exceptions import Boto3Error
             from boto3.s3.transfer import TransferConfig
             from boto3.session import Session
@@ -94,6 +107,7 @@ class S3Objects:
                 "boto3 takes no region like {}".format(store.region), "Publish with a region of letters, digits and '-', or another program"
             ) from None
         self._only_create = False
+        self._extra = {_EXTRA[option]: value for option, value in store.writes.items()}
         events = self.client.meta.events
         # A bucket in another region is an error: boto3 would find its way, but the hosts' URLs would not.
         events.register("before-parameter-build.s3", _stay_in_region)
@@ -130,21 +144,34 @@ class S3Objects:
     def put(self, key, src, size, sha256, found, progress):
         with self._answers():
             self._only_create = self.CREATES_ONLY and found is None
-            try:
-                self._upload(key, src, sha256, progress)
-            except self.errors as exc:
-                answer = self._answer(exc)
-                if not self._only_create or answer is None or answer["ResponseMetadata"].get("HTTPStatusCode") != 501:
-                    raise
-                # Older self-hosted stores do not know the precondition.
-                self._only_create = False
+            while True:
+                try:
+                    return self._upload(key, src, sha256, progress)
+                except self.errors as exc:
+                    if not self._yields(self._answer(exc)):
+                        raise
                 progress.at(0)
-                self._upload(key, src, sha256, progress)
+
+    def _yields(self, answer):
+        """Whether another attempt does what this answer asks for."""
+        status, error = (answer["ResponseMetadata"].get("HTTPStatusCode"), answer["Error"]) if answer else (None, {})
+        # Older self-hosted stores do not know the precondition.
+        if status == 501 and self._only_create:
+            self._only_create = False
+            return True
+        # Buckets with Object Lock demand a checksum, which others do not know.
+        if (
+            error.get("Code") == "InvalidRequest"
+            and "x-amz-checksum" in error.get("Message", "")
+            and "ChecksumAlgorithm" not in self._extra
+        ):
+            self._extra["ChecksumAlgorithm"] = "CRC32"
+            return True
+        return False
 
     def _upload(self, key, src, sha256, progress):
-        self.client.upload_file(
-            src, self.store.bucket, key, ExtraArgs={"Metadata": {"sha256": sha256}}, Config=self.transfer, Callback=progress.add
-        )
+        extra = {"Metadata": {"sha256": sha256}, **self._extra}
+        self.client.upload_file(src, self.store.bucket, key, ExtraArgs=extra, Config=self.transfer, Callback=progress.add)
 
     def delete(self, key):
         with self._answers():
@@ -153,7 +180,7 @@ class S3Objects:
     def _answer(self, exc):
         # An upload's error comes wrapped, with the store's answer as its context.
         answer = exc if isinstance(exc, self.error) else exc.__context__
-        return answer.response if isinstance(answer, self.error) else None
+        return {**answer.response, "Operation": answer.operation_name} if isinstance(answer, self.error) else None
 
     @contextlib.contextmanager
     def _answers(self):
@@ -178,8 +205,12 @@ class S3Objects:
         right = error.get("Endpoint", "")
         if right and right not in urlsplit(self.place).netloc and re.match(r"[A-Za-z0-9.-]+\Z", right):
             return refusal("region", self.NAMES, option="region or endpoint", right=right, wrong=urlsplit(self.place).netloc, **said)
-        kind = _KINDS.get(code) or {301: "other", 403: "denied"}.get(status) or ("busy" if (status or 0) >= 500 else "other")
-        return refusal(kind, self.NAMES, **said)
+        kind = _kind_by_words(code, error.get("Message", "")) or _KINDS.get(code) or {301: "other", 403: "denied"}.get(status)
+        refused = refusal(kind or ("busy" if (status or 0) >= 500 else "other"), self.NAMES, **said)
+        # A policy that demands encryption refuses with the same answer as one that allows nothing.
+        if kind == "denied" and answer.get("Operation") in _WRITING and self.ENCRYPTION and "ServerSideEncryption" not in self._extra:
+            refused.remedy += ", or where a policy demands encrypted objects set {} in the credentials".format(self.ENCRYPTION)
+        return refused
 
 
 class OssObjects(S3Objects):
@@ -188,8 +219,11 @@ class OssObjects(S3Objects):
         "secret": "access_key_secret",
         "token": "security_token",
         "bucket": "bucket",
+        "key": "the encryption of the bucket",
         "rights": "list the bucket and to read and write objects (oss:ListObjects, oss:GetObject, oss:PutObject)",
     }
+    # Its policies have no such condition: the encryption of the bucket is that of its objects.
+    ENCRYPTION = ""
     CREATES_ONLY = False
 
 
@@ -199,9 +233,26 @@ class ObsObjects(S3Objects):
         "secret": "secret_access_key",
         "token": "security_token",
         "bucket": "bucket",
+        "key": "sse_kms_key_id",
         "rights": "list the bucket and to read and write objects (ListBucket, GetObject, PutObject)",
     }
+    ENCRYPTION = "server_side_encryption (AES256 or kms)"
     CREATES_ONLY = False
+
+    def __init__(self, store, ca_path=None, validate_certs=True):
+        super().__init__(store, ca_path, validate_certs)
+        # In the words of the protocol that is spoken.
+        if self._extra.get("ServerSideEncryption") == "kms":
+            self._extra["ServerSideEncryption"] = "aws:kms"
+
+
+def _kind_by_words(code, message):
+    """The kind of a refusal that shares its code with others."""
+    if code.startswith("KMS.") or "kms:" in message:
+        return "key"
+    if "stored using a form of Server Side Encryption" in message:
+        return "customer key"
+    return "retained" if "WORM protected" in message else None
 
 
 def _stay_in_region(context, **_event):

@@ -8,6 +8,7 @@ A store is one file ``_storage_<name>.py`` with one class, listed in ``STORES``.
 - ``name``; ``OPTIONS``, its argument spec, and ``RULES``, what the spec says of several of them (``mutually_exclusive``, ...);
 - ``CREDENTIALS`` and ``CREDENTIAL_RULES``: the same for credentials that take the place of those in ``OPTIONS`` to publish,
   with the ``endpoint`` (``url``) at which the publishing machine reaches the store, where that differs;
+- ``WRITES``: options of ``credentials`` for what its buckets may demand of a new object; those given are in ``writes``;
 - ``SECRETS``: the keys of ``to_config()`` that nobody may see, a dict with all its values;
 - ``to_config()``: the block ``object_storage`` of the endpoint plugin's config.json;
 - ``side_file``: None, or ``{key, name, content}`` of a file with secrets beside config.json; ``to_config()`` lacks its path, under ``key``;
@@ -60,7 +61,8 @@ def storage_argument_spec():
 
 def credentials_argument_spec():
     """The option ``credentials`` of a module that publishes: of the same store, for ``publishing_store``."""
-    return _choice({name: {"type": "dict", "options": store.CREDENTIALS, **store.CREDENTIAL_RULES} for name, store in STORES.items()})
+    options = {name: {**store.CREDENTIALS, **store.WRITES} for name, store in STORES.items()}
+    return _choice({name: {"type": "dict", "options": options[name], **store.CREDENTIAL_RULES} for name, store in STORES.items()})
 
 
 def _choice(options):
@@ -87,7 +89,7 @@ def publishing_store(storage, credentials):
             "Failed to publish: credentials has no {}, but that is the store in storage. Give credentials for it.".format(name)
         )
     server = "url" if name == "http" else "endpoint"
-    replaced = {key for key in STORES[name].CREDENTIALS if key != server or given.get(key)}
+    replaced = {key for key in STORES[name].CREDENTIALS if key != server or given.get(key)} | set(STORES[name].WRITES)
     options = {**storage[name], **{key: given.get(key) for key in replaced}}
     return STORES[name](options, from_credentials=replaced)
 

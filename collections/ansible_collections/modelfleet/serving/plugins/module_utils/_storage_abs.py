@@ -44,6 +44,7 @@ class ABSStore(BaseStore):
         "path_style": {"type": "bool", "default": False},
         **CREDENTIALS,
     }
+    WRITES = {"encryption_scope": {"type": "str"}}
     RULES = {"mutually_exclusive": [("endpoint_suffix", "endpoint")]}
     SECRETS = ("account_key",)
 

@@ -22,11 +22,13 @@ class BaseStore:
 
     RULES = {}
     CREDENTIAL_RULES = {}
+    WRITES = {}
     SECRETS = ()
     side_file = None
 
     def __init__(self, options, from_credentials=()):
         self._from_credentials = frozenset(from_credentials)
+        self.writes = {key: options[key] for key in self.WRITES if options.get(key)}
         for key, value in options.items():
             # A key file ends with a line end, and is read as JSON.
             if key != "service_account_json":
@@ -59,6 +61,15 @@ class BaseStore:
                 block = self.option(key).rpartition(".")[0]
                 variable = "modelfleet_publish_credentials" if key in self._from_credentials else "modelfleet_storage"
                 raise ModelFleetError("Failed to use {}: {} is empty. Set it in {}.".format(block, key, variable))
+
+    def _check_encryption(self):
+        """Refuse a key of the key service without the encryption that uses it."""
+        kind = self.writes.get("server_side_encryption", "")
+        if "sse_kms_key_id" in self.writes and "kms" not in kind:
+            kinds = [one for one in self.WRITES["server_side_encryption"]["choices"] if "kms" in one]
+            raise self.refuse(
+                "sse_kms_key_id", self.writes["sse_kms_key_id"], "server_side_encryption must be {}".format(" or ".join(kinds))
+            )
 
     def _check_region(self, region, pattern, example):
         if not (pattern or _REGION).match(region):

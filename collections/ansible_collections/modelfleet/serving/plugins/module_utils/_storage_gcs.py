@@ -38,6 +38,7 @@ class GCSStore(BaseStore):
         "project_id": {"type": "str"},
         **CREDENTIALS,
     }
+    WRITES = {"kms_key_name": {"type": "str", "no_log": False}}
     RULES = CREDENTIAL_RULES = {
         "mutually_exclusive": [("service_account_json", "service_account_file")],
         "required_one_of": [("service_account_json", "service_account_file")],

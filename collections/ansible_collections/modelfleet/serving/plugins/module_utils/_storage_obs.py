@@ -39,6 +39,10 @@ class OBSStore(BaseStore):
         "signature": {"type": "str", "choices": ["obs", "v4"], "default": "obs"},
         **CREDENTIALS,
     }
+    WRITES = {
+        "server_side_encryption": {"type": "str", "choices": ["AES256", "kms"]},
+        "sse_kms_key_id": {"type": "str", "no_log": False},
+    }
     SECRETS = ("secret_access_key", "security_token")
 
     def __init__(self, options, from_credentials=()):
@@ -58,6 +62,7 @@ class OBSStore(BaseStore):
         self.s3_endpoint_url = self.endpoint_url
 
     def _check(self):
+        self._check_encryption()
         self._need(bucket=self.bucket, region=self.region, access_key_id=self.access_key, secret_access_key=self.secret_key)
         if not _BUCKET.match(self.bucket) or is_address(self.bucket):
             raise self.refuse(

@@ -39,6 +39,11 @@ class S3Store(BaseStore):
         "path_style": {"type": "bool", "default": False},
         **CREDENTIALS,
     }
+    WRITES = {
+        "server_side_encryption": {"type": "str", "choices": ["AES256", "aws:kms", "aws:kms:dsse"]},
+        "sse_kms_key_id": {"type": "str", "no_log": False},
+        "checksum_algorithm": {"type": "str", "choices": ["CRC32", "SHA1", "SHA256"]},
+    }
     SECRETS = ("secret_key", "session_token")
 
     def __init__(self, options, from_credentials=()):
@@ -58,6 +63,7 @@ class S3Store(BaseStore):
         self.s3_endpoint_url = self.endpoint_url
 
     def _check(self):
+        self._check_encryption()
         self._need(bucket=self.bucket, access_key=self.access_key, secret_key=self.secret_key)
         if not _BUCKET.match(self.bucket) or is_address(self.bucket):
             raise self.refuse("bucket", self.bucket, "it must be 3 to 63 lower-case letters, digits, '-' or '.', no address")

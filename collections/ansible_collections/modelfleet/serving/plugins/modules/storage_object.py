@@ -22,9 +22,9 @@ description:
 author:
   - ModelFleet developers (@modelfleet)
 requirements:
-  - boto3 (S3, OSS, OBS)
-  - google-cloud-storage (GCS)
-  - azure-storage-blob (ABS)
+  - boto3 >= 1.36 (S3, OSS, OBS)
+  - google-cloud-storage >= 3.0 (GCS)
+  - azure-storage-blob >= 12.15 (ABS)
 extends_documentation_fragment:
   - modelfleet.serving.attributes
   - modelfleet.serving.storage

@@ -102,6 +102,38 @@ def test_the_missing_library_is_named(monkeypatch, name, module, library):
 
 
 @pytest.mark.parametrize(
+    ("name", "module", "library", "old"),
+    [
+        ("s3", "boto3", "boto3", "1.26.27"),
+        ("oss", "botocore", "botocore", "1.35.99"),
+        ("obs", "boto3", "boto3", "1.9.3"),
+        ("gcs", "google.cloud.storage", "google-cloud-storage", "2.19.0"),
+        ("abs", "azure.storage.blob", "azure-storage-blob", "12.14.1"),
+    ],
+)
+def test_an_old_library_is_named_with_what_to_install(monkeypatch, name, module, library, old):
+    """It has nothing but its version here: whatever else it lacks must not be looked for first."""
+    parts = module.split(".")
+    for loaded in [one for one in sys.modules if one.split(".")[0] in (parts[0], "boto3")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    for depth in range(1, len(parts) + 1):
+        fake = types.ModuleType(".".join(parts[:depth]))
+        fake.__path__, fake.__version__ = [], old
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+        if depth > 1:
+            setattr(sys.modules[".".join(parts[: depth - 1])], parts[depth - 1], fake)
+    if module == "botocore":  # a new boto3 with it
+        boto3 = types.ModuleType("boto3")
+        boto3.__version__ = "1.36.0"
+        monkeypatch.setitem(sys.modules, "boto3", boto3)
+    if module == "boto3":
+        monkeypatch.setitem(sys.modules, "botocore", types.ModuleType("botocore"))
+    with pytest.raises(ModelFleetError) as raised:
+        CLIENTS[name](types.SimpleNamespace(), None, True)
+    assert "{} {} of {} is too old. Install {}>=".format(library, old, sys.executable, library) in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("status", "error", "headers", "said"),
     [
         (403, {"Code": "ExpiredToken"}, {}, "the session_token has expired (403 ExpiredToken)"),
@@ -113,11 +145,26 @@ def test_the_missing_library_is_named(monkeypatch, name, module, library):
         (403, {"Code": "AccessDenied", "Endpoint": "b.example.com"}, {}, "the bucket belongs to b.example.com, not to s3.example.com"),
         (503, {"Code": "SlowDown"}, {}, "the store is overloaded or out of order (503 SlowDown)"),
         (418, {"Code": SECRET}, {}, "the store refuses (418)"),
+        (400, {"Code": "KMS.DisabledException"}, {}, "the store cannot use the key of the encryption (400 KMS.DisabledException)"),
+        (403, {"Code": "AccessDenied", "Message": "not authorized to perform: kms:GenerateDataKey"}, {}, "the store cannot use the key of"),
+        (
+            400,
+            {"Code": "InvalidRequest", "Message": "The object was stored using a form of Server Side Encryption. The correct"},
+            {},
+            "the object is encrypted with a key of its publisher (400 InvalidRequest)",
+        ),
+        (
+            400,
+            {"Code": "InvalidRequest", "Message": "Object is WORM protected and cannot be overwritten"},
+            {},
+            "the object is under retention",
+        ),
+        (409, {"Code": "FileImmutable"}, {}, "the object is under retention or a legal hold (409 FileImmutable)"),
     ],
 )
 def test_what_s3_says(status, error, headers, said):
     client = CLIENTS["s3"].__new__(CLIENTS["s3"])
-    client.store, client.place = types.SimpleNamespace(region="us-east-1"), "https://s3.example.com"
+    client.store, client.place, client._extra = types.SimpleNamespace(region="us-east-1"), "https://s3.example.com", {}
     refused = client._refusal({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers}})
     assert refused.reason.startswith(said)
     assert "PLANTED" not in refused.reason + refused.remedy
@@ -131,6 +178,8 @@ def test_what_s3_says(status, error, headers, said):
         (412, "LeaseIdMissing", "the blob is leased (412 LeaseIdMissing). Break the lease"),
         (412, "LeaseLost", "the blob is leased"),
         (412, "", "the store refuses (412)"),
+        (409, "BlobImmutableDueToPolicy", "the object is under retention or a legal hold (409 BlobImmutableDueToPolicy). Publish under"),
+        (409, "BlobUsesCustomerSpecifiedEncryption", "the object is encrypted with a key of its publisher"),
         (409, "SnapshotsPresent", "the store refuses (409 SnapshotsPresent)"),
     ],
 )
@@ -147,7 +196,12 @@ def test_what_azure_says_of_a_condition(status, code, said):
         ([{"reason": "conditionNotMet"}], None, None),
         # An upload's error has the store's words in its answer only.
         ([], {"error": {"errors": [{"reason": "conditionNotMet"}]}}, None),
-        ([{"reason": "orgPolicyConstraintFailed"}], None, "the store refuses (412 orgPolicyConstraintFailed)"),
+        (
+            [{"reason": "orgPolicyConstraintFailed"}],
+            None,
+            "a policy demands encryption with a key of your own (412 orgPolicyConstraintFailed)",
+        ),
+        ([{"reason": "retentionPolicyNotMet"}], None, "the object is under retention or a legal hold (412 retentionPolicyNotMet)"),
         ([], {"error": "?"}, "the store refuses (412)"),
         ([], None, "the store refuses (412)"),
     ],
@@ -156,6 +210,24 @@ def test_what_google_says_of_a_condition(errors, body, said):
     client = CLIENTS["gcs"].__new__(CLIENTS["gcs"])
     response = None if body is None else types.SimpleNamespace(json=lambda: body)
     check_condition(client._refusal(types.SimpleNamespace(code=412, errors=errors, response=response)), said)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "said"),
+    [
+        (
+            400,
+            "Bucket is a requester pays bucket but no user project provided.",
+            "whoever asks has to pay for it (400 required). Switch that",
+        ),
+        (403, "Permission denied on Cloud KMS key.", "the store cannot use the key of the encryption (403 required). Check kms_key_name"),
+        (403, "Other.", "permission is denied (403 required)"),
+    ],
+)
+def test_what_google_says_in_words_only(status, text, said):
+    client = CLIENTS["gcs"].__new__(CLIENTS["gcs"])
+    error = type("BadRequest", (Exception,), {"code": status, "errors": [{"reason": "required"}], "response": None})
+    check_condition(client._refusal(error(text)), said)
 
 
 def check_condition(answer, said):
@@ -167,7 +239,7 @@ def check_condition(answer, said):
 
 
 def s3_client(**changes):
-    store = {"region": "us-east-1", "access_key": "AK", "secret_key": "SK", "session_token": None, "path_style": True}
+    store = {"region": "us-east-1", "access_key": "AK", "secret_key": "SK", "session_token": None, "path_style": True, "writes": {}}
     return CLIENTS["s3"](types.SimpleNamespace(s3_endpoint_url="https://s3.example.com", **{**store, **changes}))
 
 

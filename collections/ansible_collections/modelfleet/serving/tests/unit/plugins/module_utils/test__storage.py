@@ -635,6 +635,18 @@ def test_the_publishing_machine_may_reach_the_store_elsewhere(name, given):
         ("abs", {"abs": {"account_key": "PLANTED!"}}, {}, "Failed to use credentials.abs.account_key: it is not base64"),
         ("s3", {"s3": {"access_key": "W", "secret_key": "X"}}, {"bucket": "Upper"}, "Failed to use storage.s3.bucket"),
         ("s3", {"s3": {"access_key": "W", "secret_key": "X", "endpoint": "minio"}}, {}, "Failed to use credentials.s3.endpoint"),
+        (
+            "s3",
+            {"s3": {"access_key": "W", "secret_key": "X", "server_side_encryption": "AES256", "sse_kms_key_id": "key-1"}},
+            {},
+            "Failed to use credentials.s3.sse_kms_key_id 'key-1': server_side_encryption must be aws:kms or aws:kms:dsse.",
+        ),
+        (
+            "obs",
+            {"obs": {"access_key_id": "W", "secret_access_key": "X", "sse_kms_key_id": "key-1"}},
+            {},
+            "Failed to use credentials.obs.sse_kms_key_id 'key-1': server_side_encryption must be kms.",
+        ),
     ],
 )
 def test_bad_credentials_are_named_as_such(name, given, changes, said):
