@@ -37,6 +37,8 @@ def operating_system(host):
     system, version = release.get("ID", "unknown"), release.get("VERSION_ID", "")
     host.facts["os"] = name = release.get("PRETTY_NAME", f"{system} {version}")
     enterprise = system in EL_IDS or "rhel" in release.get("ID_LIKE", "").split()
+    # As Ansible calls it.
+    host.facts["os_family"] = "RedHat" if enterprise else "Debian" if {system, *release.get("ID_LIKE", "").split()} & {"debian"} else system
     if version in SUPPORTED_OS.get(system, ()) or (enterprise and version.split(".")[0] == "9"):
         return
     report = host.warning if host.params["allow_unsupported_os"] else host.error

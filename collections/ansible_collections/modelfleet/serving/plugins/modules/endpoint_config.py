@@ -64,6 +64,12 @@ options:
       - It must outlive the queue at the seed peer and the transfer. Every attempt signs anew.
     type: int
     default: 3600
+  jar:
+    description: The plugin itself. It is only looked at, for RV(jar_differs).
+    type: path
+  jar_sha256:
+    description: SHA-256 that the plugin must have.
+    type: str
   mode:
     default: "0600"
 """
@@ -98,6 +104,11 @@ path:
   returned: success
   type: str
   sample: /etc/dragonfly-endpoint/config.json
+jar_differs:
+  description: Whether O(jar) is missing or another than O(jar_sha256) says, so that it must be copied.
+  returned: with O(jar)
+  type: bool
+  sample: false
 """
 
 import json
@@ -107,6 +118,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._started import digest_of_file
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import (
     STORES,
     StorageModule,
@@ -265,7 +277,10 @@ def run(module):
         if diff:
             changed = True
             diffs.append(diff)
-    return {"changed": changed, "path": path, "diff": diffs if len(diffs) > 1 else diffs[0]}
+    result = {"changed": changed, "path": path, "diff": diffs if len(diffs) > 1 else diffs[0]}
+    if module.params["jar"]:
+        result["jar_differs"] = digest_of_file(module.params["jar"]) != module.params["jar_sha256"]
+    return result
 
 
 def main():
@@ -281,8 +296,11 @@ def main():
             "piece_length": {"type": "str", "default": "auto"},
             "retry_seconds": {"type": "int", "default": 120},
             "url_expiry": {"type": "int", "default": 3600},
+            "jar": {"type": "path"},
+            "jar_sha256": {"type": "str"},
             "mode": {"type": "raw", "default": "0600"},
         },
+        required_together=[("jar", "jar_sha256")],
         add_file_common_args=True,
         supports_check_mode=True,
     )

@@ -157,8 +157,14 @@ facts:
     gpus: []
     memory_bytes: 270582939648
     os: Debian GNU/Linux 13 (trixie)
+    os_family: Debian
     python: 3.13.5
     systemd: 257
+ansible_facts:
+  description: What the roles need to know of a host, under the names of M(ansible.builtin.setup), so that they gather no facts.
+  returned: success
+  type: dict
+  sample: {architecture: x86_64, os_family: Debian}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -238,7 +244,8 @@ def main():
     if errors and module.params["fail_on_error"]:
         count = "1 problem" if len(errors) == 1 else f"{len(errors)} problems"
         module.fail_json(msg=f"This host is not ready, {count} found: {' '.join(errors)}", **result)
-    module.exit_json(changed=False, **result)
+    known = {name: preflight.facts[name] for name in ("architecture", "os_family")}
+    module.exit_json(changed=False, ansible_facts=known, **result)
 
 
 if __name__ == "__main__":
