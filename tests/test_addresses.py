@@ -103,3 +103,18 @@ def test_rules_of_the_users_own_come_after_that_of_the_store(shown):
 
 def test_the_name_of_torchs_build_says_its_cuda(shown):
     assert shown["cuda"] == "12.4"
+
+
+def test_an_address_may_name_a_variable_of_its_role(run, tmp_path):
+    """Also where another role asks."""
+    variables = {
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "modelfleet_address": "10.0.0.1",
+        "modelfleet_storage": {"http": {"url": "https://files.example.com"}},
+        "torchserve_config": {"management_address": "http://127.0.0.1:{{ torchserve_management_port - 8079 }}"},
+    }
+    tasks = [{"ansible.builtin.include_role": {"name": "modelfleet.serving.smoke"}}]
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    done = run("ansible-playbook", "-i", "localhost,", "-v", tmp_path / "play.yml")
+    assert done.returncode == 0 and "127.0.0.1:2" in done.stdout, done.stdout
