@@ -293,19 +293,21 @@ def test_a_store_is_the_same_everywhere():
     from ansible_collections.modelfleet.serving.plugins.doc_fragments.storage import ModuleDocFragment
     from ansible_collections.modelfleet.serving.plugins.module_utils import _storage
 
-    def leaves(options, children, place=""):
-        """Each option by its place, with all that must be equal."""
-        for name, option in options.items():
-            kept = {key: option[key] for key in ("type", "elements", "choices", "default") if key in option}
-            yield place + name, {**kept, "required": bool(option.get("required"))}
-            yield from leaves(option.get(children, {}), children, f"{place}{name}.")
+    def flat(option, documented=False, place=""):
+        """Every option by its place, with all that is said of it but its description."""
+        children = "suboptions" if documented else "options"
+        kept = {"required": False} if documented else {"required": False, "no_log": False}
+        for key, value in option.items():
+            if key not in ("description", children):
+                kept[key] = [list(one) if isinstance(one, tuple) else one for one in value] if isinstance(value, (list, tuple)) else value
+        yield place, kept
+        for name, one in option.get(children, {}).items():
+            yield from flat(one, documented, f"{place}.{name}")
 
-    def rules_and_secrets(options, place=""):
-        """What the documentation of a module does not have: rules for several options, and who must not be logged."""
-        for name, option in options.items():
-            rules = {key: [list(rule) for rule in option[key]] for key in ("mutually_exclusive", "required_one_of") if key in option}
-            yield place + name, {**rules, "no_log": bool(option.get("no_log"))}
-            yield from rules_and_secrets(option.get("options", {}), f"{place}{name}.")
+    def as_documented(spec):
+        """Without what the documentation of a module does not have."""
+        rules = ("no_log", "mutually_exclusive", "required_one_of", "required_together", "required_if", "required_by")
+        return {place: {key: value for key, value in option.items() if key not in rules} for place, option in spec.items()}
 
     role = load(COLLECTION / "roles/modelfleet/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     for spec, documented, variable in (
@@ -313,20 +315,18 @@ def test_a_store_is_the_same_everywhere():
         (_storage.credentials_argument_spec(), ModuleDocFragment.CREDENTIALS, "modelfleet_publish_credentials"),
     ):
         ((_name, option),) = yaml.safe_load(documented)["options"].items()
-        stores, role_stores = spec["options"], role[variable]["options"]
-        assert list(stores) == list(_storage.STORES)
-        assert dict(leaves(stores, "options")) == dict(leaves(option["suboptions"], "suboptions"))
-        assert dict(leaves(stores, "options")) == dict(leaves(role_stores, "options"))
-        # The option itself is compared with its rules, but a variable has a default where an option is required.
-        assert dict(rules_and_secrets({"": spec})) == dict(rules_and_secrets({"": role[variable]}))
-        assert spec.get("required", False) == option.get("required", False)
-        secrets = {place for place, option in rules_and_secrets(stores) if option["no_log"]}
+        assert list(spec["options"]) == list(_storage.STORES)
+        ours, of_role = dict(flat(spec)), dict(flat(role[variable]))
+        assert as_documented(ours) == dict(flat(option, documented=True))
+        # A variable has a default where an option is required.
+        assert (ours[""].pop("required"), of_role[""].pop("default")) in ((True, {}), (False, {}))
+        of_role[""].pop("required")
+        assert ours == of_role
         # The other half of a pair, an id or a name, is no secret, and neither is the path of a file.
         secret = re.compile(r"secret|token|_json$|account_key$|headers\.value$")
-        named = {place for place, _option in leaves(stores, "options") if secret.search(place)}
-        assert secrets == named
-        for place, option in leaves(stores, "options"):
-            assert place not in secrets or option["type"] == ("json" if place.endswith("_json") else "str")
+        assert {place for place, one in ours.items() if one["no_log"]} == {place for place in ours if secret.search(place)}
+        for place, one in ours.items():
+            assert not one["no_log"] or one["type"] == ("json" if place.endswith("_json") else "str")
 
     java = COLLECTION / "roles/endpoint_plugin/files/src/org/modelfleet/serving/endpoint"
     cases = re.findall(r'case "(\w+)":\s*return new (\w+)\(', (java / "EndpointConfig.java").read_text(encoding="utf-8"))
