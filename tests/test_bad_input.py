@@ -204,7 +204,7 @@ VARIABLES = {
     "release archives without a sha256": (
         lambda variables: variables.update(dragonfly_scheduler_release_sha256="", dfdaemon_release_sha256="9f2c"),
         [
-            "The dragonfly_scheduler_release_sha256 is missing; write what sha256sum prints for an archive of the scheduler that you",
+            "The dragonfly_scheduler_release_sha256 is missing; take an empty one out of the inventory and run modelfleet.serving.pin_",
             "(On scheduler-1.)",
             "The dfdaemon_release_sha256 is not 64 hexadecimal digits ('9f2c'); write what sha256sum prints",
             "(On seed-1, gpu-1, gpu-2.)",
@@ -212,7 +212,7 @@ VARIABLES = {
     ),
     "a release archive that nobody named": (
         lambda variables: variables.pop("dfdaemon_release_sha256"),
-        ["The dfdaemon_release_sha256 is missing; write what"],
+        ["The dfdaemon_release_sha256 is missing; take an empty one out of the inventory and run modelfleet.serving.pin_"],
     ),
     "unknown and refused keys of the daemons": (
         lambda variables: variables.update(

@@ -174,7 +174,10 @@ def settings_findings(settings):
         value = settings.get(variable)
         if variable in settings and not SHA256.match(str(value).lower()):
             wrong = f"is not 64 hexadecimal digits ('{value}')" if value else "is missing"
-            yield f"The {variable} {wrong}; write what sha256sum prints for an archive of {program} that you trust."
+            remedy = f"write what sha256sum prints for an archive of {program} that you trust"
+            if not value:
+                remedy = f"take an empty one out of the inventory and run modelfleet.serving.pin_releases, or {remedy}"
+            yield f"The {variable} {wrong}; {remedy}."
     for variable, component in COMPONENTS.items():
         config = settings.get(variable) or {}
         if component == "dfdaemon" and isinstance(config, dict) and isinstance(config.get("seedPeer", {}), dict):

@@ -46,11 +46,11 @@ import re
 from collections import ChainMap
 
 import yaml
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.modelfleet.serving.plugins.filter.inventory_findings import host_findings
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import OUTER_REMEDY, SECRET_NAME, outer_problem
-from jinja2.exceptions import UndefinedError
+from jinja2 import Undefined, UndefinedError
 
 _ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
@@ -67,6 +67,8 @@ def _options():
 
 def _read(value):
     """A copy with every value read: templates are resolved when a value is read. Raises what a template raises."""
+    if isinstance(value, Undefined):
+        raise UndefinedError(value._undefined_message)
     if isinstance(value, dict):
         return {key: _read(value[key]) for key in value}
     return [_read(one) for one in value] if isinstance(value, list) else value
@@ -115,12 +117,14 @@ def _findings(variables, options):
             continue
         try:
             value = _read(variables[name])
-        except (AnsibleError, UndefinedError) as exc:
+        except (UndefinedError, AnsibleUndefinedVariable) as exc:
             undefined = _UNDEFINED.search(str(exc))
-            # What a role or a host says of itself is not known yet, and Ansible reads no variable of another host by way of this one's.
-            if not undefined or (undefined[1] not in (*options, "hostvars") and not undefined[1].startswith(("ansible_", "__"))):
-                said = f"'{undefined[1]}' is undefined; define it, a secret in vault.yml" if undefined else f"{exc}; correct it"
-                yield f"The variable {name} cannot be read: {said}."
+            # What a role, a host or its facts say is not known yet, and Ansible reads no variable of another host by way of this one's.
+            if undefined and undefined[1] not in (*options, "hostvars") and not undefined[1].startswith(("ansible_", "__")):
+                yield f"The variable {name} cannot be read: '{undefined[1]}' is undefined; define it, a secret in vault.yml."
+            continue
+        except AnsibleError as exc:
+            yield f"The variable {name} cannot be read: {exc}; correct it."
             continue
         texts = list(_text_findings(option, value, name))
         yield from texts

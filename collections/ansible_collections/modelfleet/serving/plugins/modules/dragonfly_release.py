@@ -119,45 +119,20 @@ removed:
 
 import errno
 import hashlib
-import http.client
 import json
 import os
 import re
 import shutil
-import socket
-import ssl
 import tarfile
-import urllib.error
 import urllib.parse
 
-from ansible.module_utils.api import generate_jittered_backoff, retry_with_delays_and_condition
-from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
-from ansible.module_utils.urls import open_url
+from ansible_collections.modelfleet.serving.plugins.module_utils._download import CHUNK, download, sha256_of, without_credentials
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 RELEASE_FILE = ".release.json"
 STAGING = ".new"
-CHUNK = 1 << 20
 PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
-PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
-
-
-class TryAgain(Exception):
-    """A download failed for a reason that may pass."""
-
-
-def sha256_of(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for chunk in iter(lambda: handle.read(CHUNK), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def without_credentials(url):
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 class Release:
@@ -212,7 +187,9 @@ class Release:
         if not re.match(r"^[0-9a-f]{64}$", self.sha256):
             raise ModelFleetError(
                 "Refused to install {} {}: sha256 is '{}', not 64 hexadecimal digits. "
-                "Take it from sha256sum of an archive that you trust.".format(params["name"], self.version, params["sha256"])
+                "Run modelfleet.serving.pin_releases, or take it from sha256sum of an archive that you trust.".format(
+                    params["name"], self.version, params["sha256"]
+                )
             )
         for option, values in (("name", [params["name"]]), ("version", [self.version]), ("programs", self.programs)):
             for value in values:
@@ -319,59 +296,8 @@ class Release:
     def downloaded(self):
         params = self.module.params
         target = os.path.join(self.staging, "archive")
-        delays = generate_jittered_backoff(retries=params["retries"], delay_base=1, delay_threshold=20)
-
-        @retry_with_delays_and_condition(delays, lambda exc: isinstance(exc, TryAgain))
-        def attempt():
-            self.download(target)
-
-        try:
-            attempt()
-        except TryAgain as exc:
-            raise ModelFleetError(
-                "Failed to download {} in {} attempts: {}. "
-                "Check the network and proxy settings of this host, or give a mirror or a local archive.".format(
-                    self.origin, params["retries"] + 1, exc
-                )
-            ) from exc
+        download(params["url"], target, params["ca_path"], params["timeout"], params["retries"])
         return target
-
-    def download(self, target):
-        params = self.module.params
-        try:
-            with open_url(params["url"], timeout=params["timeout"], ca_path=params["ca_path"], http_agent="modelfleet") as response:
-                expected = response.headers.get("Content-Length")
-                with open(target, "wb") as handle:
-                    for chunk in iter(lambda: self.received(response), b""):
-                        handle.write(chunk)
-                    received = handle.tell()
-            if expected is not None and received != int(expected):
-                raise TryAgain(f"the connection ended after {received} of {expected} bytes")
-        except urllib.error.HTTPError as exc:
-            if exc.code in PASSING_STATUS:
-                raise TryAgain(f"the server answered {exc.code} {exc.reason}") from exc
-            raise ModelFleetError(
-                f"Failed to download {self.origin}: the server answered {exc.code} {exc.reason}. Check the URL and the version."
-            ) from exc
-        except urllib.error.URLError as exc:
-            if isinstance(exc.reason, ssl.SSLCertVerificationError):
-                raise ModelFleetError(
-                    f"Failed to download {self.origin}: the server's certificate is not trusted ({exc.reason.verify_message}). "
-                    "Install its CA on this host or name it in ca_path."
-                ) from exc
-            if urllib.parse.urlsplit(params["url"]).scheme == "file":
-                raise ModelFleetError(f"Failed to read {self.origin}: {exc.reason}. Check the path.") from exc
-            raise TryAgain(str(exc.reason)) from exc
-        except (UrlsConnectionError, http.client.HTTPException, socket.timeout, ConnectionError) as exc:
-            raise TryAgain(str(exc) or type(exc).__name__) from exc
-
-    @staticmethod
-    def received(response):
-        """Read from the network; its errors must not be taken for those of the disk."""
-        try:
-            return response.read(CHUNK)
-        except (OSError, http.client.HTTPException) as exc:
-            raise TryAgain(f"the connection broke ({exc})") from exc
 
     def verify(self, archive):
         try:
@@ -381,7 +307,8 @@ class Release:
         if actual != self.sha256:
             raise ModelFleetError(
                 f"Refused {self.origin}: its sha256 is {actual}, expected {self.sha256}. Nothing was unpacked. "
-                "If the archive is the one you want, correct the sha256; otherwise find out who changed it."
+                "Find out who changed it. If it is the archive that you want, correct the sha256, or take its entry out of "
+                "releases.lock.yml and run modelfleet.serving.pin_releases again."
             )
 
     def unpack(self, archive):

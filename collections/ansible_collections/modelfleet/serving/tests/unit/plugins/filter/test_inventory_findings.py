@@ -108,7 +108,13 @@ def test_fleet():
 
 @pytest.mark.parametrize("variable", ["dragonfly_scheduler_release_sha256", "dfdaemon_release_sha256"])
 @pytest.mark.parametrize(
-    ("value", "words"), [("", "is missing; write what sha256sum prints"), (None, "is missing"), ("9f2c", "('9f2c')"), (12, "('12')")]
+    ("value", "words"),
+    [
+        ("", "run modelfleet.serving.pin_releases, or write what sha256sum prints"),
+        (None, "is missing"),
+        ("9f2c", "('9f2c')"),
+        (12, "('12')"),
+    ],
 )
 def test_release_archives(variable, value, words):
     (finding,) = inventory_findings([], settings={variable: value})

@@ -7,8 +7,9 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible_collections.modelfleet.serving.plugins.filter.variable_findings import FilterModule
+from jinja2 import Undefined
 
 variable_findings = FilterModule().filters()["variable_findings"]
 SECRET = "cGxhbnRlZC1zZWNyZXQ"
@@ -82,7 +83,7 @@ def test_no_text_ends_with_a_line_end(changes, place):
         ({"dfdaemon_keep_releases": "some"}, "The variable dfdaemon_keep_releases is not what its role takes: "),
         ({"dfdaemon_config": SECRET}, "The variable dfdaemon_config is not what its role takes: "),
         (
-            {"modelfleet_storage": AnsibleError("'vault_read_access_key' is undefined")},
+            {"modelfleet_storage": AnsibleUndefinedVariable("'vault_read_access_key' is undefined")},
             "The variable modelfleet_storage cannot be read: 'vault_read_access_key' is undefined; define it, a secret in vault.yml.",
         ),
         (
@@ -103,7 +104,10 @@ def test_one_sentence_names_variable_and_remedy(changes, sentence):
 
 def test_what_a_role_says_of_itself_is_not_known_yet():
     for name in ("torchserve_inference_port", "ansible_facts", "__torchserve_venv"):
-        assert findings(torchserve_config=AnsibleError(f"'{name}' is undefined")) == []
+        assert findings(torchserve_config=AnsibleUndefinedVariable(f"'{name}' is undefined")) == []
+    # A whole value that is undefined is an object, not an exception.
+    assert findings(dfdaemon_release_url=Undefined("object of type 'dict' has no attribute 'architecture'")) == []
+    assert "'mirror' is undefined; define it" in findings(dfdaemon_release_url=Undefined(name="mirror"))[0]
 
 
 def test_variables_of_the_play_count_where_a_host_has_none():

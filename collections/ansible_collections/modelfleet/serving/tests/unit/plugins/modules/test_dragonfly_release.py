@@ -14,6 +14,7 @@ import tarfile
 import threading
 
 import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _download
 from ansible_collections.modelfleet.serving.plugins.modules import dragonfly_release
 
 PROGRAMS = {"dfdaemon": b"#!daemon " * 1000, "dfget": b"#!get"}
@@ -270,7 +271,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(flat, monkeypatch):
-    monkeypatch.setattr(dragonfly_release, "generate_jittered_backoff", lambda retries, **_kwargs: [0] * retries)
+    monkeypatch.setattr(_download, "generate_jittered_backoff", lambda retries, **_kwargs: [0] * retries)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     server.body, server.plan, server.seen = flat[0].read_bytes(), [], 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
