@@ -117,14 +117,13 @@ def _findings(variables, options):
             continue
         try:
             value = _read(variables[name])
-        except (UndefinedError, AnsibleUndefinedVariable) as exc:
+        except (AnsibleError, UndefinedError) as exc:
             undefined = _UNDEFINED.search(str(exc))
             # What a role, a host or its facts say is not known yet, and Ansible reads no variable of another host by way of this one's.
             if undefined and undefined[1] not in (*options, "hostvars") and not undefined[1].startswith(("ansible_", "__")):
                 yield f"The variable {name} cannot be read: '{undefined[1]}' is undefined; define it, a secret in vault.yml."
-            continue
-        except AnsibleError as exc:
-            yield f"The variable {name} cannot be read: {exc}; correct it."
+            elif not undefined and not isinstance(exc, (UndefinedError, AnsibleUndefinedVariable)):
+                yield f"The variable {name} cannot be read: {exc}; correct it."
             continue
         texts = list(_text_findings(option, value, name))
         yield from texts
