@@ -124,9 +124,8 @@ class Registrar:
         self.withdraw(model, new_file)
         asks = ", ".join(f"{key}: {wanted}" for key, wanted, _name, _found in wrong)
         took = ", ".join(f"{name}: {found}" for _key, _wanted, name, found in wrong)
-        remedies = dict.fromkeys(_remedy(*one) for one in wrong)
         raise ModelFleetError(
-            f"Failed to register {title(model)} with {asks}: TorchServe at {self.place} took {took}. {' '.join(remedies)} "
+            f"Failed to register {title(model)} with {asks}: TorchServe at {self.place} took {took}. {' '.join(_remedies(wrong))} "
             "The model was unregistered again."
         )
 
@@ -209,16 +208,21 @@ def delete_file(path):
         raise ModelFleetError(f"Failed to remove {path} from the model store: {exc.strerror}. Remove it by hand.") from exc
 
 
-def _remedy(key, wanted, name, found):
-    """What helps when TorchServe took another value than the entry asks."""
-    if found is None:
-        return f"This version of TorchServe has no {key}: drop it from the entry, or install a newer TorchServe."
-    if (key, found) == ("device", "cpu"):
-        return (
+def _remedies(wrong):
+    """What helps where TorchServe took other values than the entry asks."""
+    unknown = [key for key, _wanted, _name, found in wrong if found is None]
+    if unknown:
+        yield f"This version of TorchServe has no {', '.join(unknown)}: drop it from the entry, or install a newer TorchServe."
+    no_gpu = [key for key, _wanted, _name, found in wrong if (key, found) == ("device", "cpu")]
+    if no_gpu:
+        yield (
             "Either the archive's model-config.yaml says deviceType: cpu, then set device: cpu in the entry, or TorchServe found no GPU: "
             "see nvidia-smi and torchserve_device of this host, and restart torchserve.service."
         )
-    return (
-        f"The archive's model-config.yaml, or what it leaves out, decides: write {name}: {wanted} there and publish it as a new version, "
-        f"or drop {key} from the entry."
-    )
+    rest = [one for one in wrong if one[0] not in unknown + no_gpu]
+    if rest:
+        lines = ", ".join(f"{name}: {wanted}" for _key, wanted, name, _found in rest)
+        yield (
+            f"The archive's model-config.yaml, or what it leaves out, decides: write {lines} there and publish it as a new version, "
+            f"or drop {', '.join(one[0] for one in rest)} from the entry."
+        )

@@ -127,7 +127,7 @@ def test_other_content_is_refused_before_any_change(fake, apply):
         ([{**DEMO, "sha256": "abc"}], "64 hexadecimal digits"),
         ([{**DEMO, "workers": 0}], "at least 1"),
         ([{**DEMO, "batch_size": -1}], "batch_size of model demo 1.0 must be at least 1"),
-        ([{**DEMO, "name": "../x"}], "not usable"),
+        ([{**DEMO, "name": "../x"}], "The name '../x' in the list of models must be of letters"),
         ([{**DEMO, "version": "1..0"}], "no two dots in a row"),
         ([{**DEMO, "default": True}, {**DEMO, "version": "2.0", "default": True}], "both 1.0 and 2.0"),
         ([{**DEMO, "batch_sze": 4}], "batch_sze"),
@@ -330,7 +330,8 @@ def test_timeouts_in_the_archive_win_and_that_is_an_error(fake, apply):
     result = apply({**DEMO, "response_timeout": 33, "startup_timeout": 44, "batch_size": 4})
     assert "model demo 1.0 with response_timeout: 33, startup_timeout: 44: TorchServe at" in result["msg"]
     assert "took responseTimeout: 60, startupTimeout: 120" in result["msg"]
-    assert "write responseTimeout: 33 there and publish it as a new version, or drop response_timeout from the entry" in result["msg"]
+    assert "write responseTimeout: 33, startupTimeout: 44 there and publish it as a new version" in result["msg"]
+    assert "or drop response_timeout, startup_timeout from the entry" in result["msg"]
     # Nothing is left of it.
     assert list(fake.models) == ["other"]
     assert list(apply.recorded()) == [("other", "1.0")]
