@@ -158,6 +158,18 @@ def test_check_mode_leaves_a_report_alone(run, tmp_path):
     assert done.returncode != 0 and old.exists()
 
 
+def test_the_only_host_of_a_play_may_get_lost_on_the_way(run, tmp_path):
+    """The report comes although the scheduler is gone after the first play has reached it."""
+    lost = {"ansible_connection": "{{ 'ssh' if ansible_facts.distribution is defined else 'local' }}", **AWAY}
+    inventory = write_inventory(tmp_path, {"dragonfly_schedulers": {"scheduler-1": lost}, "gpu_hosts": {"gpu-1": HERE}}, {})
+    quick = ["-e", '{"torchserve_management_port": 1, "torchserve_inference_port": 1}', "-T", "1"]
+    done = run("ansible-playbook", "-i", inventory, f"{PLAYBOOKS}/smoke.yml", *quick)
+    assert done.returncode == 2, done.stdout
+    hosts = json.loads((tmp_path / "report.json").read_text())["hosts"]
+    assert hosts["scheduler-1"]["problems"][0].startswith("Reach the host: timed out"), hosts
+    assert hosts["gpu-1"]["answered"]
+
+
 def test_nothing_depends_on_the_users_way_of_running(run, tmp_path):
     """Become everywhere on a controller that cannot, another strategy, tags: the hosts fail, the controller's own work does not."""
     report = tmp_path / "report.json"
