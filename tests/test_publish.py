@@ -331,6 +331,18 @@ def test_a_bucket_with_object_lock_gets_its_checksum(publish, origin, options, t
         assert origin.holds(src) == (tmp_path / src).read_bytes()
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_a_bucket_whose_requesters_pay(publish, origin, store):
+    origin.config("s3", requester_pays=True)
+    assert "permission is denied" in publish()["msg"]
+    storage = {"s3": {**store.storage["s3"], "requester_pays": True}}
+    assert publish(storage=storage)["changed"]
+    assert not publish(storage=storage)["changed"]
+    origin.store(KEYS[0], CONTENT)  # without a recorded digest it is read
+    assert not publish(storage=storage)["changed"]
+    assert publish(storage=storage, state="absent", src=None)["changed"]
+
+
 @pytest.mark.parametrize("store", ["abs"], indirect=True)
 def test_a_container_of_one_encryption_scope(publish, origin, monkeypatch):
     (abs_store,) = [one for one in origin.servers["http"].origin.stores if type(one).__name__ == "Abs"]

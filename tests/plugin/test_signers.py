@@ -18,11 +18,14 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import azure.storage.blob
 import azure.storage.blob._shared_access_signature as azure_sas
 import boto3
+import botocore.credentials
 import google.cloud.storage
 import obs
 import oss2
 import pytest
 from azure.storage.blob._serialize import _SUPPORTED_API_VERSIONS as AZURE_VERSIONS
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from conftest import KEYS, REPOSITORY, service_account
 from cryptography.hazmat.primitives import serialization
@@ -59,6 +62,8 @@ VARIANTS = {
         {"region": "us-gov-west-1"},
         {"bucket": "bucket.with.dots", "region": "eu-west-1"},
         {"path_style": True},
+        {"requester_pays": True},
+        {"requester_pays": True, "session_token": TOKEN, "endpoint": "https://minio.example.com:9000"},
         {"endpoint": "https://minio.example.com:9000", "path_style": True},
         {"endpoint": "http://minio.example.com:9000"},
         {"endpoint": "http://10.0.0.5:9000"},
@@ -164,6 +169,12 @@ def time_before(url, expires):
 def by_botocore(store, key, expires):
     client = s3_client(store.region, store.endpoint_url, store.access_key, store.secret_key, store.session_token, store.path_style)
     url = client.generate_presigned_url("get_object", {"Bucket": store.bucket, "Key": key}, ExpiresIn=expires)
+    if store.requester_pays:
+        # With RequestPayer the client signs a header, which every reader would have to send; its signer takes a query as well.
+        request = AWSRequest("GET", url.partition("?")[0] + "?x-amz-request-payer=requester")
+        keys = botocore.credentials.Credentials(store.access_key, store.secret_key, store.session_token)
+        S3SigV4QueryAuth(keys, "s3", store.region, expires).add_auth(request)
+        url = request.url
     return url, time_in(url, "X-Amz-Date")
 
 

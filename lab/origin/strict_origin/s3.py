@@ -58,7 +58,11 @@ class SigV4(XmlStore):
     # -- signatures ----------------------------------------------------------------------------------------------------
 
     def verify(self, request: Request, place: Place) -> Proof:
-        return self.verify_sigv4(request, place)
+        proof = self.verify_sigv4(request, place)
+        payers = [request.headers.get("x-amz-request-payer"), dict(request.params).get("x-amz-request-payer")]
+        if self.requester_pays and "requester" not in payers:
+            raise self.refuse("not allowed")
+        return proof
 
     def verify_sigv4(self, request: Request, place: Place) -> SigV4Proof:
         params = dict(request.params)

@@ -98,7 +98,7 @@ class XmlStore:
     """config: {region, buckets: [..], endpoints: [host, ..], keys: [..]}, the keys' fields in the store's own words.
 
     ``demands: {header: value}`` is a bucket policy that refuses an upload without these headers, which are named without their prefix;
-    ``object_lock: true`` refuses one without a checksum.
+    ``object_lock: true`` refuses one without a checksum, ``requester_pays: true`` (S3) every request that does not say who pays.
     """
 
     HOST: re.Pattern  # of the store's own names: groups bucket and region, and api where its names tell that
@@ -141,6 +141,7 @@ class XmlStore:
         self.keys = {key.id: key for key in keys}
         self.demands = config.get("demands", {})
         self.object_lock = config.get("object_lock", False)
+        self.requester_pays = config.get("requester_pays", False)
         self.objects = objects
         self.now = now
         self._uploads: dict[str, dict] = {}

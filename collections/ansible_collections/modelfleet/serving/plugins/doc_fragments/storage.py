@@ -36,6 +36,10 @@ options:
               - Always so for a bucket with dots in its name and for an endpoint that is an IP address.
             type: bool
             default: false
+          requester_pays:
+            description: The bucket lets its requesters pay. Every request says then that whoever signs it pays, those of the hosts too.
+            type: bool
+            default: false
           access_key:
             description: Access key id.
             type: str

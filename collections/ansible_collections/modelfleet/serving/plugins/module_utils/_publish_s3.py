@@ -107,6 +107,7 @@ class S3Objects:
                 "boto3 takes no region like {}".format(store.region), "Publish with a region of letters, digits and '-', or another program"
             ) from None
         self._only_create = False
+        self._payer = {"RequestPayer": "requester"} if getattr(store, "requester_pays", False) else {}
         self._extra = {_EXTRA[option]: value for option, value in store.writes.items()}
         events = self.client.meta.events
         # A bucket in another region is an error: boto3 would find its way, but the hosts' URLs would not.
@@ -120,13 +121,13 @@ class S3Objects:
     def head(self, key):
         with self._answers():
             try:
-                found = self.client.head_object(Bucket=self.store.bucket, Key=key)
+                found = self.client.head_object(Bucket=self.store.bucket, Key=key, **self._payer)
             except self.error as exc:
                 if exc.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403, 404):
                     raise
                 # An answer to HEAD has no body to say why.
                 try:
-                    self.client.get_object(Bucket=self.store.bucket, Key=key, Range="bytes=0-0")["Body"].close()
+                    self.client.get_object(Bucket=self.store.bucket, Key=key, Range="bytes=0-0", **self._payer)["Body"].close()
                 except self.error as why:
                     if why.response["Error"].get("Code") == "NoSuchKey":
                         return None
@@ -137,7 +138,7 @@ class S3Objects:
     def read_sha256(self, key):
         digest = hashlib.sha256()
         with self._answers():
-            for block in self.client.get_object(Bucket=self.store.bucket, Key=key)["Body"].iter_chunks(1 << 20):
+            for block in self.client.get_object(Bucket=self.store.bucket, Key=key, **self._payer)["Body"].iter_chunks(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
 
@@ -170,12 +171,12 @@ class S3Objects:
         return False
 
     def _upload(self, key, src, sha256, progress):
-        extra = {"Metadata": {"sha256": sha256}, **self._extra}
+        extra = {"Metadata": {"sha256": sha256}, **self._extra, **self._payer}
         self.client.upload_file(src, self.store.bucket, key, ExtraArgs=extra, Config=self.transfer, Callback=progress.add)
 
     def delete(self, key):
         with self._answers():
-            self.client.delete_object(Bucket=self.store.bucket, Key=key)
+            self.client.delete_object(Bucket=self.store.bucket, Key=key, **self._payer)
 
     def _answer(self, exc):
         # An upload's error comes wrapped, with the store's answer as its context.

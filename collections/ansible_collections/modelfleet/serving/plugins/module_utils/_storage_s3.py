@@ -37,6 +37,7 @@ class S3Store(BaseStore):
         "bucket": {"type": "str", "required": True},
         "region": {"type": "str", "default": "us-east-1"},
         "path_style": {"type": "bool", "default": False},
+        "requester_pays": {"type": "bool", "default": False},
         **CREDENTIALS,
     }
     WRITES = {
@@ -54,6 +55,7 @@ class S3Store(BaseStore):
         self.secret_key = options["secret_key"]
         self.session_token = options.get("session_token") or None
         self.endpoint = options.get("endpoint") or None
+        self.requester_pays = bool(options.get("requester_pays"))
         self._check()
         domain = next((domain for start, domain in _DOMAINS.items() if self.region.startswith(start)), "amazonaws.com")
         url = self.endpoint or "https://s3.{}.{}".format(self.region, domain)
@@ -85,6 +87,8 @@ class S3Store(BaseStore):
             config["session_token"] = self.session_token
         if self.path_style:
             config["path_style"] = True
+        if self.requester_pays:
+            config["requester_pays"] = True
         return config
 
     def describe(self, key):
@@ -93,4 +97,5 @@ class S3Store(BaseStore):
     def presign(self, method, key, expires_s, now=None):
         self._check_expiry(key, expires_s, SEVEN_DAYS)
         path = encode_path("/{}/{}".format(self.bucket, key) if self.path_style else "/" + key)
-        return presign_aws4(self, method, path, expires_s, now, "X-Amz-Security-Token")
+        payer = {"x-amz-request-payer": "requester"} if self.requester_pays else {}
+        return presign_aws4(self, method, path, expires_s, now, "X-Amz-Security-Token", payer)

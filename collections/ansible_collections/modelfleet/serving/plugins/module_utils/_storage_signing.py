@@ -61,8 +61,8 @@ def hmac_base64(key, text, digest):
     return base64.b64encode(hmac.new(key, text.encode(), digest).digest()).decode()
 
 
-def presign_aws4(store, method, path, expires_s, now, token_name):
-    """AWS Signature Version 4 in the query string, of S3 and what speaks its protocol."""
+def presign_aws4(store, method, path, expires_s, now, token_name, more=None):
+    """AWS Signature Version 4 in the query string, of S3 and what speaks its protocol. ``more`` are other parameters of the query."""
     time = basic_time(now)
     scope = "/".join((time[:8], store.region, "s3", "aws4_request"))
     query = {
@@ -71,6 +71,7 @@ def presign_aws4(store, method, path, expires_s, now, token_name):
         "X-Amz-Date": time,
         "X-Amz-Expires": str(expires_s),
         "X-Amz-SignedHeaders": "host",
+        **(more or {}),
     }
     if store.session_token:
         query[token_name] = store.session_token

@@ -292,6 +292,7 @@ def test_to_config_has_the_keys_of_the_public_plugin_and_ours_only_when_used():
         assert s3(endpoint=endpoint).to_config()["endpoint"] == written
     public = {"type": "s3", "bucket_name": "models", "region": "us-east-1", "access_key": "AK", "secret_key": "SK"}
     assert s3().to_config() == public
+    assert s3(requester_pays=True).to_config() == {**public, "requester_pays": True}
     assert s3(session_token="T", endpoint="http://10.0.0.5").to_config() == {
         **public,
         "session_token": "T",

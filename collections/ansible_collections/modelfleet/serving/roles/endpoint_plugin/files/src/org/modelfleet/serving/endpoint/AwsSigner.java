@@ -2,6 +2,7 @@ package org.modelfleet.serving.endpoint;
 
 import java.net.URI;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -15,18 +16,23 @@ final class AwsSigner {
     private final String secretKey;
     private final String tokenName;
     private final String token;
+    /** What else stands in the query and is signed. */
+    private final Map<String, String> more;
 
-    AwsSigner(String region, String accessKey, String secretKey, String tokenName, String token) {
+    AwsSigner(String region, String accessKey, String secretKey, String tokenName, String token, Map<String, String> more) {
         this.region = region;
         this.accessKey = accessKey;
         this.secretKey = secretKey;
         this.tokenName = tokenName;
         this.token = token;
+        this.more = more;
     }
 
     List<String> parameters() {
-        return List.of(
-                "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature", tokenName);
+        List<String> names = new ArrayList<>(List.of(
+                "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature", tokenName));
+        names.addAll(more.keySet());
+        return names;
     }
 
     URI presignGet(Location location, String key, Instant now, long expirySeconds) {
@@ -41,6 +47,7 @@ final class AwsSigner {
         if (!token.isEmpty()) {
             parameters.put(tokenName, token);
         }
+        parameters.putAll(more);
         String query = SignatureV4.canonicalQuery(parameters);
         String host = "host:" + location.authority();
         String request = String.join("\n", "GET", location.path(key), query, host, "", "host", "UNSIGNED-PAYLOAD");

@@ -26,7 +26,9 @@ final class ObsObjectStorage implements ObjectStorage {
         securityToken = settings.optional("security_token", "");
         boolean own = "obs".equals(settings.choice("signature", "obs", List.of("obs", "v4")));
         // Huawei's own clients write the token's name in lower case.
-        signer = own ? null : new AwsSigner(settings.name("region"), accessKeyId, secretAccessKey, "x-amz-security-token", securityToken);
+        signer = own
+                ? null
+                : new AwsSigner(settings.name("region"), accessKeyId, secretAccessKey, "x-amz-security-token", securityToken, Map.of());
         String region = settings.name("region", "");
         Location server = region.isEmpty()
                 ? settings.server("endpoint")

@@ -24,7 +24,8 @@ final class S3ObjectStorage implements ObjectStorage {
         String region = settings.name("region", "us-east-1");
         String accessKey = settings.required("access_key");
         String secretKey = settings.required("secret_key");
-        signer = new AwsSigner(region, accessKey, secretKey, "X-Amz-Security-Token", settings.optional("session_token", ""));
+        Map<String, String> payer = settings.flag("requester_pays") ? Map.of("x-amz-request-payer", "requester") : Map.of();
+        signer = new AwsSigner(region, accessKey, secretKey, "X-Amz-Security-Token", settings.optional("session_token", ""), payer);
         Location server = settings.server("endpoint", "s3." + region + "." + domain(region));
         // A name with dots does not fit the wildcard certificate of a store, and old names with capitals or underscores are no host names.
         boolean pathStyle = settings.flag("path_style") || !bucket.matches("[a-z0-9-]+") || server.isAddress();
