@@ -65,10 +65,12 @@ options:
         description: Longest wait for a batch to fill, in milliseconds.
         type: int
       response_timeout:
-        description: Longest time of one inference, in seconds.
+        description: Longest time of one inference, in seconds. Where the archive has a C(model-config.yaml), that decides.
         type: int
       startup_timeout:
-        description: Longest time for a worker to load the model, in seconds. TorchServe 0.12.0 or newer.
+        description:
+          - Longest time for a worker to load the model, in seconds. TorchServe 0.12.0 or newer.
+          - Where the archive has a C(model-config.yaml), that decides.
         type: int
       device:
         description:
