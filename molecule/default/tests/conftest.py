@@ -66,3 +66,10 @@ def make_mar(tmp_path):
 def play():
     """A callable that runs a play on the scenario's fleet and returns the finished process."""
     return SCENARIO.play
+
+
+@pytest.fixture(scope="session")
+def report():
+    """A callable that returns the report of the last run."""
+    path = REPOSITORY / "reports" / SCENARIO.lab_name / "report.json"
+    return lambda: json.loads(path.read_text(encoding="utf-8"))

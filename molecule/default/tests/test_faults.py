@@ -145,6 +145,24 @@ def test_dfdaemon_is_down(fleet, origin, make_mar):
     assert "127.0.0.1:4001" in answer["message"]
 
 
+def test_one_host_is_away_and_another_serves_more_than_the_list_says(fleet, origin, make_mar, play, report):
+    """The others go on, and the report at the end names both."""
+    digest = origin.put("faults/drift.mar", make_mar("drift"))
+    assert fleet["gpu-2"].register("faults/drift.mar", sha256=digest, initial_workers=1)[0] == 200
+    subprocess.run(["podman", "pause", fleet["gpu-3"].container], check=True, capture_output=True)
+    try:
+        finished = play("playbooks/site.yml")
+    finally:
+        subprocess.run(["podman", "unpause", fleet["gpu-3"].container], check=True, capture_output=True)
+        fleet["gpu-2"].unregister("drift")
+    assert finished.returncode == 2, finished.stdout[-3000:]
+    hosts = report()["hosts"]
+    assert {name for name, host in hosts.items() if not host["ok"]} == {"gpu-2", "gpu-3"}
+    assert hosts["gpu-3"]["problems"][0].startswith("Reach the host: unreachable")
+    assert ["is not in modelfleet_models" in problem for problem in hosts["gpu-2"]["problems"]] == [True]
+    assert all(row["answer_ok"] for name in ("gpu-1", "gpu-2") for row in hosts[name]["models"])
+
+
 def test_torchserve_killed(fleet, serves):
     host = fleet["gpu-1"]
     old = host.main_pid("torchserve")
