@@ -57,6 +57,8 @@ _UNVERIFIED = "lets TorchServe load models without a sha256 and without a record
 _NO_CHOICE = "has no effect, because the unit names the directory of verified models on the command line; leave it out"
 OWNED = {
     "enable_envvars_config": "lets the environment override this file unseen; write the keys themselves",
+    "install_py_dep_per_model": "makes TorchServe fetch packages at every registration and restart, without a sha256, so that a host "
+    "without network restores nothing; add what the models' requirements.txt list to torchserve_pip_packages",
     "load_models": _UNVERIFIED,
     "model_snapshot": _UNVERIFIED,
     "model_store": _NO_CHOICE,

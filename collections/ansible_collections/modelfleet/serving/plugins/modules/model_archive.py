@@ -67,7 +67,9 @@ options:
     description: YAML file with the model's configuration, for example V(model-config.yaml).
     type: str
   requirements_file:
-    description: The model's C(requirements.txt).
+    description:
+      - The model's C(requirements.txt), for whoever reads the archive. No host installs it, and the module warns of that.
+      - What it lists belongs into C(torchserve_pip_packages) of the role P(modelfleet.serving.torchserve#role).
     type: str
   runtime:
     description: What runs the handler.
@@ -342,7 +344,13 @@ class Archive:
             raise self._error("{} changed while it was read".format(path), "Build again when nothing writes there")
 
 
-def report(path):
+NOT_INSTALLED = (
+    "{path} has {name}, and no host will install it: TorchServe would fetch packages from the network at every registration and every "
+    "restart, without a sha256. Add what it lists to torchserve_pip_packages."
+)
+
+
+def report(path, warn=lambda _text: None):
     """What an archive says about itself. Another file has no name and version."""
     if not path:
         raise ModelFleetError("Failed to report on an archive: src is empty. Name the archive, or give directory instead to build one.")
@@ -350,7 +358,7 @@ def report(path):
         sha256, size = _digest_of(path)
         with zipfile.ZipFile(path) as archive:
             manifest = json.loads(archive.read(_MANIFEST))
-        name, version = (str(manifest["model"].get(key) or "") for key in ("modelName", "modelVersion"))
+        name, version, requirements = (str(manifest["model"].get(key) or "") for key in ("modelName", "modelVersion", "requirementsFile"))
     except OSError as exc:
         raise ModelFleetError("Failed to read {}: {}. Check src.".format(path, exc.strerror or exc)) from exc
     except (
@@ -369,7 +377,9 @@ def report(path):
                 "Failed to read {}: it is no model archive, {} is missing in it or damaged. Build it with torch-model-archiver or this"
                 " module.".format(path, _MANIFEST)
             ) from exc
-        name = version = ""
+        name = version = requirements = ""
+    if requirements:
+        warn(NOT_INSTALLED.format(path=path, name=requirements))
     return {"changed": False, "path": path, "sha256": sha256, "bytes": size, "model_name": name, "version": version}
 
 
@@ -437,7 +447,12 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = report(module.params["src"]) if module.params["src"] is not None else Archive(module).run()
+        if module.params["src"] is not None:
+            result = report(module.params["src"], module.warn)
+        else:
+            result = Archive(module).run()
+            if module.params["requirements_file"]:
+                module.warn(NOT_INSTALLED.format(path=result["path"], name=module.params["requirements_file"]))
     except MissingLibrary as exc:
         module.fail_json(msg=missing_required_lib("torch-model-archiver"), exception=str(exc))
     except ModelFleetError as exc:

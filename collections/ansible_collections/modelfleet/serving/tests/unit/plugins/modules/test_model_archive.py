@@ -269,6 +269,16 @@ def test_reports_on_an_archive(build, run_module, tmp_path):
     }
 
 
+def test_warns_of_requirements_that_no_host_installs(build, run_module, model, tmp_path):
+    assert not build().get("warnings")
+    (model / "requirements.txt").write_text("transformers\n")
+    warned = json.dumps(build(requirements_file="requirements.txt").get("warnings", []))
+    assert "has requirements.txt, and no host will install it" in warned and "torchserve_pip_packages" in warned
+    with zipfile.ZipFile(tmp_path / "other.mar", "w") as archive:
+        archive.writestr(MANIFEST, json.dumps({"model": {"modelName": "x", "modelVersion": "1", "requirementsFile": "needs.txt"}}))
+    assert "has needs.txt" in json.dumps(run_module(model_archive.main, {"src": str(tmp_path / "other.mar")})["warnings"])
+
+
 def test_reports_on_other_files(run_module, tmp_path):
     (tmp_path / "data.bin").write_bytes(b"data")
     (tmp_path / "model.mar").write_bytes(b"data")

@@ -57,6 +57,7 @@ def test_check_mode_and_diff(apply):
         ({"service_envelope": ["x"]}, "one line"),
         ({"vmargs": "-Xmx1g"}, "launcher"),
         ({"plugins_path": "/srv/plugins"}, "/opt/torchserve/plugins"),
+        ({"install_py_dep_per_model": True}, "requirements.txt list to torchserve_pip_packages"),
         ({"load_models": "all"}, "without a sha256 and without a record; list them in modelfleet_models"),
         ({"model_snapshot": "{}"}, "modelfleet_models"),
         ({"models": "{}"}, "modelfleet_models"),
