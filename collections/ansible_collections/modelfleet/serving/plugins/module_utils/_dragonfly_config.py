@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._addresses import DFDAEMON
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_schema import ANY, COMPONENTS, FORBIDDEN, TYPES
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
@@ -317,14 +318,8 @@ def _of_dfdaemon(config):
         found.append(("proxy.disableBackToSource", "is true on a seed peer, which is the one that must go to the origin; remove it"))
 
     ports = {}
-    for path, default in (
-        ("upload.server.port", 4000),
-        ("proxy.server.port", 4001),
-        ("metrics.server.port", 4002),
-        ("health.server.port", 4003),
-        ("stats.server.port", 4004),
-        ("storage.server.tcpPort", 4005),
-    ):
+    for block, key, default, _for_others in DFDAEMON.values():
+        path = f"{block}.{key}"
         port = _get(config, path, default)
         if port in ports:
             found.append((path, f"is {port}, which {ports[port]} has already; give each its own port"))

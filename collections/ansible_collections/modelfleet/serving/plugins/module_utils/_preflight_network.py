@@ -41,6 +41,22 @@ def _address(text):
         return None
 
 
+def twice(host):
+    """Find a port that two daemons of this host would take."""
+    seen = []
+    for wanted in host.params["ports"]:
+        address = _address(wanted["address"])
+        for other, other_address in seen:
+            if address and other["port"] == wanted["port"] and _proc.overlaps(address, other_address):
+                host.error(
+                    "port",
+                    f"Port {wanted['port']} is given to {other['unit']} on {other['address']} and to {wanted['unit']} "
+                    f"on {wanted['address']}; move one of them.",
+                )
+        if address:
+            seen.append((wanted, address))
+
+
 def ports(host):
     listeners = _proc.listeners()
     taken = []
@@ -79,4 +95,4 @@ def describe(owner):
     return f"{owner['program']} (pid {owner['pid']}, {owner['unit'] or 'no systemd unit'})"
 
 
-CHECKS = (addresses, ports, names)
+CHECKS = (addresses, twice, ports, names)

@@ -277,6 +277,19 @@ def test_ports(preflight, host, address, owner, message):
         assert message in only_finding(result)["message"]
 
 
+@pytest.mark.parametrize(("address", "found"), [("127.0.0.1", 1), ("0.0.0.0", 1), ("10.0.0.1", 0)])
+def test_a_port_for_two_daemons(preflight, address, found):
+    ports = [
+        {"port": 8080, "address": "127.0.0.1", "unit": "torchserve.service"},
+        {"port": 8080, "address": address, "unit": "dfdaemon.service"},
+        {"port": 8081, "address": "127.0.0.1", "unit": "torchserve.service"},
+    ]
+    findings = preflight(ports=ports)["findings"]
+    assert [one["message"] for one in findings] == [
+        f"Port 8080 is given to torchserve.service on 127.0.0.1 and to dfdaemon.service on {address}; move one of them."
+    ] * found
+
+
 def test_a_listen_address_that_is_none(preflight):
     finding = only_finding(preflight(ports=[{"port": 4000, "address": "gpu-1", "unit": "dfdaemon.service"}]))
     assert "gpu-1" in finding["message"]
