@@ -18,7 +18,13 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._model import (
     version_key,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import Registrar, delete_file, has_workers, next_default
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import (
+    Registrar,
+    delete_file,
+    has_workers,
+    next_default,
+    remedies,
+)
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     TorchServe,
     Unreachable,
@@ -111,11 +117,12 @@ class ModelManager:
             )
         wrong = self.differences(model, here)
         if wrong and ready_workers(here["workers"]):
+            advice = remedies([one for one in wrong if one[0] == "device"])
             raise ModelFleetError(
                 f"Refused {title(model)}: it is registered with "
                 + " and ".join(f"{key} {found}, not {wanted}," for key, wanted, _name, found in wrong)
                 + f" at {self.place}. Nothing was changed: it takes effect at registration, so publish a new version, or remove this one "
-                "(state: absent) first."
+                "(state: absent) first." + "".join(f" {sentence}" for sentence in advice)
             )
 
     def differences(self, model, here):

@@ -41,14 +41,16 @@ class Registrar:
         if result["action"] == "reregistered":
             self.unregister(model)
         if result["action"] in ("registered", "reregistered"):
+            path = os.path.join(self.params["model_store"], result["file"])
+            new_file = path if self.params["via"] == "plugin" and not os.path.exists(path) else None
             started = time.monotonic()
-            result["bytes"] = self.register(model, result["file"])
+            result["bytes"] = self.register(model, path, new_file)
             result["register_seconds"] = round(time.monotonic() - started, 3)
         try:
             self.server.wait_ready(model["name"], model["version"], workers, self.params["timeout"], self.device(model))
         except ModelFleetError:
             if result["action"] == "registered":
-                self.withdraw(model)
+                self.withdraw(model, new_file)
             raise
         if default and not self.describe(model)["is_default"]:
             self.server.set_default(model["name"], model["version"])
@@ -64,10 +66,9 @@ class Registrar:
             return False
         return True
 
-    def register(self, model, file):
-        """Register, once more after a failure that left the name behind; returns the bytes by source."""
-        via_plugin = self.params["via"] == "plugin"
-        path = os.path.join(self.params["model_store"], file)
+    def register(self, model, path, new_file):
+        """Register the file ``path``, once more after a failure that left the name behind; returns the bytes by source."""
+        file, via_plugin = os.path.basename(path), self.params["via"] == "plugin"
         query = {"initial_workers": model["workers"], "synchronous": "true", **asked(model)}
         if via_plugin:
             query.update(file_name=model["object"], sha256=model["sha256"], model_name=model["name"], model_version=model["version"])
@@ -76,7 +77,6 @@ class Registrar:
             self.verify_file(model, path)
         api = "/dragonfly/models" if via_plugin else "/models"
         timeout = self.params["timeout"] + (model["startup_timeout"] or 0) + WORKER_BOOT_S
-        new_file = via_plugin and not os.path.exists(path)
         before = self.traffic()
         answer = self.server.register(query, api, timeout)
         if answer.status >= 500 and self.clear_leftover(model):
@@ -85,7 +85,7 @@ class Registrar:
             self.clear_leftover(model)
             raise ModelFleetError(self.explain(model, api, answer))
         here = self.require_content(model, file)
-        self.require_parameters(model, here, path if new_file else None)
+        self.require_parameters(model, here, new_file)
         # The minWorkers and maxWorkers of a model-config.yaml take the place of initial_workers.
         if not has_workers(here, model["workers"]):
             self.server.scale(model["name"], model["version"], model["workers"])
@@ -125,12 +125,12 @@ class Registrar:
         asks = ", ".join(f"{key}: {wanted}" for key, wanted, _name, _found in wrong)
         took = ", ".join(f"{name}: {found}" for _key, _wanted, name, found in wrong)
         raise ModelFleetError(
-            f"Failed to register {title(model)} with {asks}: TorchServe at {self.place} took {took}. {' '.join(_remedies(wrong))} "
+            f"Failed to register {title(model)} with {asks}: TorchServe at {self.place} took {took}. {' '.join(remedies(wrong))} "
             "The model was unregistered again."
         )
 
-    def withdraw(self, model, new_file=None):
-        """Take away what this run registered. The error that comes next matters more than one from here."""
+    def withdraw(self, model, new_file):
+        """Take away what this run registered, with the file that came with it. The error that follows matters more than one here."""
         try:
             self.unregister(model)
             if new_file:
@@ -208,8 +208,8 @@ def delete_file(path):
         raise ModelFleetError(f"Failed to remove {path} from the model store: {exc.strerror}. Remove it by hand.") from exc
 
 
-def _remedies(wrong):
-    """What helps where TorchServe took other values than the entry asks."""
+def remedies(wrong):
+    """Yield what helps where TorchServe took other values than the entry asks; ``wrong`` is a list of _model.differences."""
     unknown = [key for key, _wanted, _name, found in wrong if found is None]
     if unknown:
         yield f"This version of TorchServe has no {', '.join(unknown)}: drop it from the entry, or install a newer TorchServe."

@@ -219,11 +219,17 @@ def test_model_without_workers_is_registered_again(fake, apply):
 
 
 def test_workers_that_never_become_ready(fake, apply):
-    fake.register = lambda path, query: (fake.put("demo", description("1.0", FILE, 2, status="UNLOADING")), (200, {}))[1]
+    def register(path, query):
+        (apply.store / FILE).write_bytes(CONTENT)
+        fake.put("demo", description("1.0", FILE, 2, status="UNLOADING"))
+        return 200, {}
+
+    fake.register = register
     result = apply({**DEMO, "workers": 2}, timeout=0)
     assert "has 0 of 2 workers READY after 0 s: the workers are UNLOADING, UNLOADING" in result["msg"]
     # A new version that does not come up is not left behind.
     assert "demo" not in fake.models
+    assert not (apply.store / FILE).exists()
     assert not apply.record.exists()
 
 
@@ -252,6 +258,9 @@ def test_a_cpu_model_on_a_gpu_host(fake, apply):
     assert (result["models"][0]["action"], result["models"][0]["workers_ready"]) == ("registered", 1)
     assert apply.recorded()["demo", "1.0"]["device"] == "cpu"
     assert not apply({**DEMO, "device": "cpu"}, device="gpu")["changed"]
+    forgotten = apply(DEMO, device="gpu")["msg"]
+    assert "registered with device cpu, not gpu, at" in forgotten
+    assert "set device: cpu in the entry" in forgotten
     assert not apply({**DEMO, "device": "cpu"}, device="gpu", base_url="http://127.0.0.1:9", check=True)["changed"]
 
 
