@@ -173,7 +173,7 @@ VARIABLES = {
     ),
     "a secret in the environment of TorchServe": (
         lambda variables: variables.update(torchserve_environment={"HF_TOKEN": SECRET}),
-        ["The variable torchserve_environment.HF_TOKEN is a secret by its name"],
+        ["The variable HF_TOKEN in torchserve_environment is a secret by its name, and everyone may read a unit; put it into a file"],
     ),
     "no bucket": (no_bucket, ["missing required arguments: bucket found in modelfleet_storage -> s3"]),
     "an unknown key in a model": (lambda variables: model(variables, wokers=2), ["modelfleet_models.wokers", "workers"]),

@@ -49,7 +49,7 @@ import yaml
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.modelfleet.serving.plugins.filter.inventory_findings import host_findings
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import OUTER_REMEDY, SECRET_NAME, outer_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import OUTER_REMEDY, outer_problem
 from jinja2 import Undefined, UndefinedError
 
 _ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
@@ -102,15 +102,6 @@ def _text_findings(option, value, where):
             yield f"The variable {where} {problem}; {OUTER_REMEDY}."
 
 
-def _secret_findings(environment):
-    for name, value in environment.items() if isinstance(environment, dict) else ():
-        if SECRET_NAME.search(name) and isinstance(value, str) and value and not value.startswith("/"):
-            yield (
-                f"The variable torchserve_environment.{name} is a secret by its name, and every user of the host can read the unit that it "
-                "goes into; put it into a file of mode 0600 that a drop-in of torchserve.service names in EnvironmentFile."
-            )
-
-
 def _findings(variables, options):
     for name, option in options.items():
         if name not in variables:
@@ -132,8 +123,6 @@ def _findings(variables, options):
                 yield from _specification_findings(name, option, [one], _entry(name, number, one))
         else:
             yield from _specification_findings(name, {**option, "required": False}, value)
-        if name == "torchserve_environment":
-            yield from _secret_findings(value)
 
 
 def variable_findings(hosts, common=None):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME
 
 # Where systemd sees the end of a line, or leaves out the whole line with at most a warning in the journal: control characters but the
 # tab (some versions take some of them), halves of a pair, and the code points that Unicode keeps out of text.
@@ -38,6 +39,12 @@ def environment_problems(environment, owned):
             yield name, owned[name]
         elif wrong:
             yield name, wrong
+        elif SECRET_NAME.search(str(name)) and not str(environment[name]).startswith("/"):
+            yield (
+                name,
+                "is a secret by its name, and everyone may read a unit; put it into a file of mode 0600 that a drop-in of the unit names "
+                "in EnvironmentFile",
+            )
         elif re.search(r"://[^/\s]*@", str(environment[name])):
             yield name, "has a user or a password in a URL, and everyone may read a unit; name a server or a proxy that asks for none"
 

@@ -142,6 +142,7 @@ def test_release_archives(variable, value, words):
             {"dfdaemon_environment": {"HTTPS_PROXY": "http://u:p@proxy:3128"}},
             "HTTPS_PROXY in dfdaemon_environment has a user or",
         ),
+        ({"dfdaemon_environment": {"PROXY_PASSWORD": "x"}}, "The variable PROXY_PASSWORD in dfdaemon_environment is a secret by its name"),
         ({"dfdaemon_environment": "x"}, "The dfdaemon_environment is not a dictionary"),
         (
             {"modelfleet_address": "10.0.0.1", "dfdaemon_config": {"upload": {"server": {"ip": "127.0.0.1"}}}},

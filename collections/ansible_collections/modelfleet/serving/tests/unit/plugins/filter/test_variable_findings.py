@@ -90,10 +90,6 @@ def test_no_text_ends_with_a_line_end(changes, place):
             {"modelfleet_storage": AnsibleError("Decryption failed")},
             "The variable modelfleet_storage cannot be read: Decryption failed; correct it.",
         ),
-        (
-            {"torchserve_environment": {"HF_TOKEN": SECRET}},
-            "The variable torchserve_environment.HF_TOKEN is a secret by its name, and every user of the host can read the unit that it",
-        ),
     ],
 )
 def test_one_sentence_names_variable_and_remedy(changes, sentence):
