@@ -334,7 +334,7 @@ def test_a_bucket_with_object_lock_gets_its_checksum(publish, origin, options, t
 @pytest.mark.parametrize("store", ["s3"], indirect=True)
 def test_a_bucket_whose_requesters_pay(publish, origin, store):
     origin.config("s3", requester_pays=True)
-    assert "permission is denied" in publish()["msg"]
+    assert "where the requesters of the bucket pay set requester_pays in modelfleet_storage." in publish()["msg"]
     storage = {"s3": {**store.storage["s3"], "requester_pays": True}}
     assert publish(storage=storage)["changed"]
     assert not publish(storage=storage)["changed"]

@@ -57,6 +57,8 @@ class S3Objects:
     }
     # What turns on encryption by the store, where a bucket's policy can demand that of a request.
     ENCRYPTION = "server_side_encryption (AES256, aws:kms or aws:kms:dsse)"
+    # Whether its buckets can let their requesters pay, and refuse those who do not say so without a reason.
+    REQUESTER_PAYS = True
     # Whether the store is known to heed If-None-Match when it writes.
     CREATES_ONLY = True
 
@@ -211,6 +213,8 @@ class S3Objects:
         # A policy that demands encryption refuses with the same answer as one that allows nothing.
         if kind == "denied" and answer.get("Operation") in _WRITING and self.ENCRYPTION and "ServerSideEncryption" not in self._extra:
             refused.remedy += ", or where a policy demands encrypted objects set {} in the credentials".format(self.ENCRYPTION)
+        if kind == "denied" and self.REQUESTER_PAYS and not self._payer and "amazonaws.com" in self.place:
+            refused.remedy += ", or where the requesters of the bucket pay set requester_pays in modelfleet_storage"
         return refused
 
 
@@ -225,6 +229,7 @@ class OssObjects(S3Objects):
     }
     # Its policies have no such condition: the encryption of the bucket is that of its objects.
     ENCRYPTION = ""
+    REQUESTER_PAYS = False
     CREATES_ONLY = False
 
 
@@ -238,6 +243,7 @@ class ObsObjects(S3Objects):
         "rights": "list the bucket and to read and write objects (ListBucket, GetObject, PutObject)",
     }
     ENCRYPTION = "server_side_encryption (AES256 or kms)"
+    REQUESTER_PAYS = False
     CREATES_ONLY = False
 
     def __init__(self, store, ca_path=None, validate_certs=True):

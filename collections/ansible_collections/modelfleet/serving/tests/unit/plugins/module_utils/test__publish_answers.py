@@ -165,6 +165,7 @@ def test_an_old_library_is_named_with_what_to_install(monkeypatch, name, module,
 def test_what_s3_says(status, error, headers, said):
     client = CLIENTS["s3"].__new__(CLIENTS["s3"])
     client.store, client.place, client._extra = types.SimpleNamespace(region="us-east-1"), "https://s3.example.com", {}
+    client._payer = {}
     refused = client._refusal({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers}})
     assert refused.reason.startswith(said)
     assert "PLANTED" not in refused.reason + refused.remedy
