@@ -8,6 +8,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import json
+import ssl
+import subprocess
 import sys
 import threading
 
@@ -104,3 +107,37 @@ def test_pins_what_the_fleet_needs_and_stops_when_it_changed(run, inventory, mir
     assert code != 0 and lock.read_text() == before
     assert f"was pinned for client-1.5.10-{machine} from http://127.0.0.1" in output
     assert "Find out who changed it. If this is the archive that you want, take" in output
+
+
+def test_the_server_must_be_whom_it_says(run, tmp_path):
+    """A certificate that nobody vouches for ends it; the CA of a mirror can be named."""
+    certificate, key = tmp_path / "mirror.crt", tmp_path / "mirror.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/client.tar.gz").write_bytes(b"a client")
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "files")
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    release = {
+        "name": "client",
+        "version": "1.5.10",
+        "architecture": "x86_64",
+        "url": f"https://127.0.0.1:{server.server_port}/client.tar.gz",
+    }
+    lock = tmp_path / "releases.lock.yml"
+    try:
+        for more, said in ({}, "the server's certificate is not trusted"), ({"ca_path": str(certificate)}, "changed: true"):
+            options = json.dumps({"path": str(lock), "releases": [release], "retries": 0, **more})
+            there = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "localhost"]
+            done = run("ansible", *there, "-m", "modelfleet.serving.release_lock", "-a", options)
+            assert (done.returncode == 0) == lock.exists() == bool(more)
+            assert said in done.stdout, done.stdout
+    finally:
+        server.shutdown()
+        server.server_close()
