@@ -331,11 +331,18 @@ def test_a_bucket_with_object_lock_gets_its_checksum(publish, origin, options, t
         assert origin.holds(src) == (tmp_path / src).read_bytes()
 
 
-@pytest.mark.parametrize("store", ["s3"], indirect=True)
-def test_a_bucket_whose_requesters_pay(publish, origin, store):
-    origin.config("s3", requester_pays=True)
-    assert "where the requesters of the bucket pay set requester_pays in modelfleet_storage." in publish()["msg"]
-    storage = {"s3": {**store.storage["s3"], "requester_pays": True}}
+@pytest.mark.parametrize(
+    ("store", "option", "said"),
+    [
+        ("s3", {"requester_pays": True}, "where the requesters of the bucket pay set requester_pays in modelfleet_storage."),
+        ("gcs", {"user_project": "payer"}, "whoever asks has to pay for it (400 required). Set user_project in modelfleet_storage to"),
+    ],
+    indirect=["store"],
+)
+def test_a_bucket_whose_requesters_pay(publish, origin, store, option, said):
+    origin.config(store.name, requester_pays=True)
+    assert said in publish()["msg"]
+    storage = {store.name: {**store.storage[store.name], **option}}
     assert publish(storage=storage)["changed"]
     assert not publish(storage=storage)["changed"]
     origin.store(KEYS[0], CONTENT)  # without a recorded digest it is read

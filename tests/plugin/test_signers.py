@@ -90,6 +90,7 @@ VARIANTS = {
         {"service_account_json": ACCOUNTS[2], "bucket": "under_score"},
         {"endpoint": "https://storage.europe-west3.rep.googleapis.com"},
         {"endpoint": "http://gcs.example.com:4443"},
+        {"user_project": "payer:of example"},
         {"endpoint": "http://10.0.0.5:80"},
     ],
     "abs": [
@@ -207,7 +208,11 @@ def by_google(store, key, expires):
     client = google_client(json.dumps(store.service_account))
     blob = client.bucket(store.bucket).blob(key)
     url = blob.generate_signed_url(
-        version="v4", expiration=datetime.timedelta(seconds=expires), method="GET", api_access_endpoint=store.endpoint_url
+        version="v4",
+        expiration=datetime.timedelta(seconds=expires),
+        method="GET",
+        api_access_endpoint=store.endpoint_url,
+        query_parameters={"userProject": store.user_project} if store.user_project else None,
     )
     return url, time_in(url, "X-Goog-Date")
 

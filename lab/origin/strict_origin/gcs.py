@@ -73,7 +73,8 @@ class Proof:
 class Gcs:
     """config: {buckets, accounts: [{client_email, public_key: PEM, private_key_id, publish}, ..], hosts: [name, ..]}
 
-    ``kms_key_name`` is a policy that refuses new objects which are not encrypted with that key.
+    ``kms_key_name`` is a policy that refuses new objects which are not encrypted with that key; ``requester_pays: true`` refuses every
+    request that names no project to pay.
     A host whose name begins with oauth2. is the token endpoint alone; one outside googleapis.com is both.
     """
 
@@ -83,6 +84,7 @@ class Gcs:
         self.accounts = {account["client_email"]: account for account in config["accounts"]}
         self.public_keys = {name: load_pem_public_key(account["public_key"].encode()) for name, account in self.accounts.items()}
         self.kms_key_name = config.get("kms_key_name")
+        self.requester_pays = config.get("requester_pays", False)
         self.objects = objects
         self.now = now
         self._tokens: dict[str, dict] = {}
@@ -134,6 +136,7 @@ class Gcs:
             raise StoreError(404, "NoSuchBucket", "The specified bucket does not exist.")
         if request.method not in ("GET", "HEAD") and not account.get("publish"):
             raise StoreError(403, "AccessDenied", "Access denied.", Details=denied(caller, ACTIONS.get(request.method, "create")))
+        self._check_payer(request, "UserProjectMissing")
         return f"{bucket}/{key}", Proof("xml", "", bucket, key, dict(request.params))
 
     def handle(self, request: Request, proof: Proof, no_range: bool = False) -> Response:
@@ -142,6 +145,10 @@ class Gcs:
         response = self._handle_json(request, proof, no_range) if proof.api == "json" else self._handle_xml(request, proof, no_range)
         response.headers.setdefault("X-GUploader-UploadID", secrets.token_urlsafe(24))
         return response
+
+    def _check_payer(self, request: Request, code: str) -> None:
+        if self.requester_pays and not (dict(request.params).get("userProject") or request.headers.get("x-goog-user-project")):
+            raise StoreError(400, code, "Bucket is a requester pays bucket but no user project provided.")
 
     def _locate(self, request: Request) -> tuple[str, str]:
         path = request.path[1:]
@@ -412,6 +419,7 @@ class Gcs:
             raise StoreError(404, "notFound", "The specified bucket does not exist.")
         if request.method not in ("GET", "HEAD") and not account.get("publish"):
             raise StoreError(403, "forbidden", denied(caller, action))
+        self._check_payer(request, "required")
         if proof.kind == "upload":
             self._describe(request, proof)
         media = proof.kind == "download" or params.get("alt") == "media"

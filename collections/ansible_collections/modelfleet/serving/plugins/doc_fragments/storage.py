@@ -105,6 +105,9 @@ options:
           project_id:
             description: Project of the bucket. Without it the service account's own.
             type: str
+          user_project:
+            description: Project that pays where the bucket's requesters do. The service accounts need C(serviceusage.services.use) in it.
+            type: str
           endpoint:
             description: URL of another server than V(https://storage.googleapis.com), without path and query.
             type: str

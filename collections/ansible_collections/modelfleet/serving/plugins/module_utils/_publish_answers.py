@@ -79,7 +79,7 @@ _REFUSALS = {
         "Publish under another key: hosts read by URLs, and such a key would have to be in a header",
     ),
     "retained": ("the object is under retention or a legal hold", "Publish under another key, or wait until that ends"),
-    "payer": ("whoever asks has to pay for it", "Switch that off for the {bucket}: hosts read by URLs that name no payer"),
+    "payer": ("whoever asks has to pay for it", "Set user_project in modelfleet_storage to the project that pays"),
     "bucket": ("there is no {bucket} of this name", "Create it, or correct {bucket}"),
     "region": ("the {bucket} belongs to {right}, not to {wrong}", "Set {option} to {right}"),
     "busy": ("the store is overloaded or out of order", "Try again later"),

@@ -80,7 +80,7 @@ class GcsObjects:
             raise Refusal("the service account is one of {}".format(universe), "Set endpoint to the storage server there")
         options = {"api_endpoint": self.place, "universe_domain": universe}
         client = storage.Client(project=store.project_id, credentials=credentials, _http=session, client_options=options)
-        self.bucket = client.bucket(store.bucket)
+        self.bucket = client.bucket(store.bucket, user_project=store.user_project)
         self.retry = Retry(predicate=self._again, initial=1.0, multiplier=2.0, maximum=8.0, timeout=30.0)
 
     def _again(self, exc):

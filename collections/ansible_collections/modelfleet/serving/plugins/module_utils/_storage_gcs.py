@@ -36,6 +36,7 @@ class GCSStore(BaseStore):
     OPTIONS = {
         "bucket": {"type": "str", "required": True},
         "project_id": {"type": "str"},
+        "user_project": {"type": "str"},
         **CREDENTIALS,
     }
     WRITES = {"kms_key_name": {"type": "str", "no_log": False}}
@@ -55,6 +56,7 @@ class GCSStore(BaseStore):
         # A file is that of the machine which uses the key: nothing reads it before.
         self._service_account = self._parsed(text, self.option("service_account_json")) if text else None
         self._project_id = options.get("project_id") or None
+        self.user_project = options.get("user_project") or None
         self.path_style = True
         self._locate(self.endpoint or "https://storage.googleapis.com")
         if text:
@@ -132,6 +134,8 @@ class GCSStore(BaseStore):
         project_id = self._project_id or account.get("project_id")
         if project_id:
             config["project_id"] = project_id
+        if self.user_project:
+            config["user_project"] = self.user_project
         if self.service_account_file:
             config["service_account_path"] = self.service_account_file
         if self.endpoint:
@@ -145,15 +149,16 @@ class GCSStore(BaseStore):
         self._check_expiry(key, expires_s, SEVEN_DAYS)
         time = basic_time(now)
         scope = time[:8] + "/auto/storage/goog4_request"
-        query = encode_query(
-            {
-                "X-Goog-Algorithm": "GOOG4-RSA-SHA256",
-                "X-Goog-Credential": "{}/{}".format(self.service_account["client_email"], scope),
-                "X-Goog-Date": time,
-                "X-Goog-Expires": str(expires_s),
-                "X-Goog-SignedHeaders": "host",
-            }
-        )
+        query = {
+            "X-Goog-Algorithm": "GOOG4-RSA-SHA256",
+            "X-Goog-Credential": "{}/{}".format(self.service_account["client_email"], scope),
+            "X-Goog-Date": time,
+            "X-Goog-Expires": str(expires_s),
+            "X-Goog-SignedHeaders": "host",
+        }
+        if self.user_project:
+            query["userProject"] = self.user_project
+        query = encode_query(query)
         path = encode_path("/{}/{}".format(self.bucket, key))
         request = (method, path, query, "host:" + self.authority, "", "host", "UNSIGNED-PAYLOAD")
         signature = self._sign(text_to_sign("GOOG4-RSA-SHA256", time, scope, request), self.describe(key))

@@ -219,7 +219,7 @@ def test_what_google_says_of_a_condition(errors, body, said):
         (
             400,
             "Bucket is a requester pays bucket but no user project provided.",
-            "whoever asks has to pay for it (400 required). Switch that",
+            "whoever asks has to pay for it (400 required). Set user_project",
         ),
         (403, "Permission denied on Cloud KMS key.", "the store cannot use the key of the encryption (403 required). Check kms_key_name"),
         (403, "Other.", "permission is denied (403 required)"),

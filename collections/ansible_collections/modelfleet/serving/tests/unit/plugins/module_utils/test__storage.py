@@ -311,6 +311,7 @@ def test_to_config_has_the_keys_of_the_public_plugin_and_ours_only_when_used():
             {"security_token": "T", "signature_version": "v1", "endpoint": "http://oss.example.com"},
         ),
         ("gcs", {}, {"project_id": "example"}),
+        ("gcs", {"user_project": "payer"}, {"project_id": "example", "user_project": "payer"}),
         ("gcs", {"project_id": "another", "endpoint": "http://10.0.0.5"}, {"project_id": "another", "endpoint": "http://10.0.0.5"}),
         ("abs", {}, {}),
         ("abs", {"endpoint_suffix": "core.usgovcloudapi.net"}, {"endpoint_suffix": "core.usgovcloudapi.net"}),

@@ -2,6 +2,8 @@ package org.modelfleet.serving.endpoint;
 
 import java.net.URI;
 import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -14,10 +16,13 @@ final class GcsObjectStorage implements ObjectStorage {
     private final String bucket;
     private final ServiceAccount account;
     private final Location location;
+    /** Who pays where the bucket lets its requesters pay; empty elsewhere. */
+    private final String userProject;
 
     GcsObjectStorage(Settings settings) throws EndpointException {
         bucket = settings.name("bucket_name");
         account = ServiceAccount.read(settings, "service_account_path");
+        userProject = settings.optional("user_project", "");
         location = settings.server("endpoint", "storage.googleapis.com").folder(bucket);
     }
 
@@ -25,12 +30,16 @@ final class GcsObjectStorage implements ObjectStorage {
     public URI presignGet(String key, Instant now, long expirySeconds) {
         String timestamp = SignatureV4.timestamp(now);
         String scope = timestamp.substring(0, 8) + "/auto/storage/goog4_request";
-        String query = SignatureV4.canonicalQuery(Map.of(
+        Map<String, String> parameters = new HashMap<>(Map.of(
                 "X-Goog-Algorithm", ALGORITHM,
                 "X-Goog-Credential", account.email + "/" + scope,
                 "X-Goog-Date", timestamp,
                 "X-Goog-Expires", Long.toString(expirySeconds),
                 "X-Goog-SignedHeaders", "host"));
+        if (!userProject.isEmpty()) {
+            parameters.put("userProject", userProject);
+        }
+        String query = SignatureV4.canonicalQuery(parameters);
         String host = "host:" + location.authority();
         String request = String.join("\n", "GET", location.path(key), query, host, "", "host", "UNSIGNED-PAYLOAD");
         String toSign = SignatureV4.stringToSign(ALGORITHM, timestamp, scope, request);
@@ -39,7 +48,11 @@ final class GcsObjectStorage implements ObjectStorage {
 
     @Override
     public List<String> signatureParameters() {
-        return PARAMETERS;
+        List<String> names = new ArrayList<>(PARAMETERS);
+        if (!userProject.isEmpty()) {
+            names.add("userProject");
+        }
+        return names;
     }
 
     @Override
