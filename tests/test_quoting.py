@@ -43,7 +43,9 @@ def read_unit():
     def read(*lines):
         (units / "probe.service").write_text("\n".join(["[Unit]", "DefaultDependencies=no", "[Service]", *lines, ""]), encoding="utf-8")
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=60)
-        shown = done.stdout.decode().partition("-> Unit probe.service:\n")[2].partition("\n\t-> ")[0].split("\n")
+        # Newer versions draw an arrow.
+        dump = done.stdout.decode().replace("\t\u2192 ", "\t-> ")
+        shown = dump.partition("\t-> Unit probe.service:\n")[2].partition("\n\t-> ")[0].split("\n")
         # The dump quotes as a shell does.
         words = [re.findall(r'"((?:[^"\\]|\\.)*)"|([^ ]+)', line.partition(": ")[2]) for line in shown if "\t\tCommand Line: " in line]
         arguments = [re.sub(r"\\(.)", lambda found: {"t": "\t"}.get(found[1], found[1]), quoted) or plain for quoted, plain in words[0][1:]]
