@@ -88,6 +88,20 @@ ENVIRONMENTS = {
     "dfdaemon_environment": _dragonfly_config.OWNED_ENVIRONMENT,
     "torchserve_environment": _torchserve_config.OWNED_ENVIRONMENT,
 }
+# Keys of the daemons for which the roles have a variable that other parts of the fleet read, or that the unit's sandbox fixes.
+_INSTEAD = "is what {} sets, which other checks and plays read as well; leave it out and set that"
+_SANDBOX = "names another place than the one that the unit's sandbox lets the scheduler write to; leave it out"
+OWNED = {
+    "dfdaemon_config": {
+        "gc.policy.diskThreshold": _INSTEAD.format("dfdaemon_disk_budget"),
+        "proxy.disableBackToSource": _INSTEAD.format("dfdaemon_back_to_source"),
+        "seedPeer.enable": _INSTEAD.format("the group dragonfly_seed_peers or dfdaemon_seed_peer"),
+    },
+    "dragonfly_scheduler_config": {
+        "server.logDir": _SANDBOX,
+        "server.pluginDir": _SANDBOX,
+    },
+}
 SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 
 
@@ -184,6 +198,8 @@ def settings_findings(settings):
             # What the role says of itself, without which a part of this block would contradict the rest.
             config = {**config, "seedPeer": {"enable": settings.get("dfdaemon_seed_peer", False), **config.get("seedPeer", {})}}
         yield from _config_findings(variable, _dragonfly_config.problems(component, config))
+    for variable, owned in OWNED.items():
+        yield from _config_findings(variable, ((key, problem) for key, problem in owned.items() if _has(settings.get(variable), key)))
     version, config = settings.get("torchserve_version"), settings.get("torchserve_config") or {}
     if "torchserve_version" in settings and version not in _torchserve_config.KEYS:
         yield f"The torchserve_version is not one that is known ('{version}'); write {' or '.join(_torchserve_config.KEYS)}, in quotes."
@@ -217,6 +233,14 @@ def _bytes(size):
         return human_to_bytes(re.sub(r"(?i)ib$", "B", str(size)))
     except ValueError:
         return None
+
+
+def _has(config, path):
+    for key in path.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return False
+        config = config[key]
+    return True
 
 
 def _unit_findings(settings):

@@ -129,6 +129,16 @@ def test_release_archives(variable, value, words):
         ({"dfdaemon_config": {"seedPeer": "yes"}}, "The key seedPeer in dfdaemon_config must be a dictionary"),
         ({"dfdaemon_config": {"seedPeer": {"type": "super"}}, "dfdaemon_seed_peer": False}, "is super while seedPeer.enable is not true"),
         ({"dfdaemon_config": ["a"]}, "The dfdaemon_config must be a dictionary"),
+        (
+            {"dfdaemon_config": {"seedPeer": {"enable": True}}},
+            "The key seedPeer.enable in dfdaemon_config is what the group dragonfly_seed_peers",
+        ),
+        ({"dfdaemon_config": {"gc": {"policy": {"diskThreshold": "1GiB"}}}}, "is what dfdaemon_disk_budget sets"),
+        ({"dfdaemon_config": {"proxy": {"disableBackToSource": False}}}, "is what dfdaemon_back_to_source sets"),
+        (
+            {"dragonfly_scheduler_config": {"server": {"logDir": "/srv"}}},
+            "The key server.logDir in dragonfly_scheduler_config names another place",
+        ),
         ({"dragonfly_scheduler_config": {"job": {"redis": {}}}}, "it moved to database.redis"),
         ({"dragonfly_scheduler_dynconfig": {"x": 1}}, "The key x in dragonfly_scheduler_dynconfig is not a key"),
         ({"torchserve_version": "0.12.0", "torchserve_config": {"job_queue_sice": 1}}, "did you mean job_queue_size?"),
