@@ -87,7 +87,9 @@ def _entry(name, number, entry):
 
 
 def _text_findings(option, value, where):
-    """Look at every text, a free dictionary's as well; what is read as JSON may have space around it."""
+    """Look at every text, a free dictionary's as well. What is read as JSON may have space around it, or be the mapping itself."""
+    if option.get("type") == "json":
+        return
     if isinstance(value, dict):
         below = option.get("options", {})
         for key, one in value.items():
@@ -96,7 +98,7 @@ def _text_findings(option, value, where):
         below = {"options": option.get("options", {})}
         for number, one in enumerate(value):
             yield from _text_findings(below, one, _entry(where, number, one))
-    elif isinstance(value, str) and option.get("type") != "json":
+    elif isinstance(value, str):
         problem = outer_problem(value)
         if problem:
             yield f"The variable {where} {problem}; {OUTER_REMEDY}."

@@ -39,8 +39,8 @@ def findings(**changes):
 def test_good_variables_have_none():
     assert findings() == []
     assert findings(modelfleet_artifacts=[{"src": "resnet50.mar"}], modelfleet_publish_ca_path="", torchserve_version="0.12.0") == []
-    account = {"gcs": {"bucket": "models", "service_account_json": '{"type": "service_account"}\n'}}
-    assert findings(modelfleet_storage=account) == []
+    for account in ('{"type": "service_account"}\n', {"type": "service_account", "private_key": "lines\n"}):
+        assert findings(modelfleet_storage={"gcs": {"bucket": "models", "service_account_json": account}}) == []
 
 
 @pytest.mark.parametrize(
