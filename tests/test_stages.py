@@ -52,7 +52,7 @@ def test_all_went_well(run):
     status, output = run(one=["echo '==== 12 passed, 1 skipped in 3.45s ===='"], two=["true"])
     assert status == 0
     assert [row(output, name) for name in ("one", "two", "together")] == ["ok"] * 3
-    assert "one: ==== 12 passed, 1 skipped in 3.45s ====" in output
+    assert "one:\n==== 12 passed, 1 skipped in 3.45s ====" in output
 
 
 def test_a_failed_stage_is_named_and_shown_and_the_others_go_on(run):
@@ -62,7 +62,7 @@ def test_a_failed_stage_is_named_and_shown_and_the_others_go_on(run):
     assert row(output, "good") == "ok"
     assert row(output, "together") == "not ok: bad"
     assert "what happened\n" in output
-    assert "bad: ==== 1 failed in 0.1s ====" in output
+    assert "bad:\n==== 1 failed in 0.1s ====" in output
 
 
 def test_a_stage_that_was_not_run_is_no_success(run):
