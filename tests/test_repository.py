@@ -138,6 +138,21 @@ class TestModule:
         if promised["diff_mode"]["support"] == "full":
             assert re.search(r"\[\"diff\"\]", text)
 
+    def test_keeps_to_itself_what_may_hold_a_secret(self, module):
+        """AnsibleModule notes all options in the host's journal before the module can hide any, free keys and whole files as well."""
+
+        def may_hold_one(options):
+            for name, option in options.items():
+                free = option.get("type") == "dict" and "suboptions" not in option
+                if free or name in ("content", "url", "index_url") or may_hold_one(option.get("suboptions", {})):
+                    return True
+            return False
+
+        documented = documentation(module)
+        if may_hold_one(documented["options"]) or "modelfleet.serving.storage" in documented["extends_documentation_fragment"]:
+            source = module.read_text(encoding="utf-8")
+            assert "DiscreetModule(" in source or "StorageModule(" in source
+
     def test_is_in_an_action_group(self, module):
         groups = load(COLLECTION / "meta/runtime.yml")["action_groups"]
         assert any(module.stem in actions for actions in groups.values())

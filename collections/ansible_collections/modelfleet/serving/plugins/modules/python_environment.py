@@ -111,9 +111,9 @@ import re
 import shutil
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 MARKER = ".installed"
 HASH = re.compile(r"\s+(?:\\\s*)?--hash[= ]\S+")
@@ -248,7 +248,7 @@ def _tail(text, count):
 
 
 def main():
-    module = AnsibleModule(
+    module = DiscreetModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "python": {"type": "str", "default": "python3"},
