@@ -13,6 +13,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import ansible
 import jinja2
 import pytest
 import yaml
@@ -24,6 +25,7 @@ ROLES = sorted(path for path in (COLLECTION / "roles").iterdir() if path.is_dir(
 MODULES = sorted((COLLECTION / "plugins/modules").glob("*.py"))
 FILTERS = sorted((COLLECTION / "plugins/filter").glob("*.py"))
 PLAYBOOKS = sorted((COLLECTION / "playbooks").glob("[!_]*.yml"))
+BUNDLED = Path(ansible.__file__).parent.parent / "ansible_collections"
 DOORS = sorted((REPOSITORY / "playbooks").glob("*.yml"))
 
 
@@ -211,6 +213,16 @@ def test_built_collection_is_whole(run, tmp_path):
     assert wanted - names == set()
     assert any(name.startswith("roles/endpoint_plugin/files/src/") and name.endswith(".java") for name in names)
     assert [name for name in names if name.startswith("tests/") or "__pycache__" in name or name.endswith(".tar.gz")] == []
+
+
+def test_requirements_name_every_collection_that_is_used():
+    """The development environment has them all, so nothing else would miss one."""
+    used = set()
+    for path in tracked():
+        if path.suffix in (".yml", ".j2") and COLLECTION not in path.parents:
+            found = re.findall(r"\b([a-z]\w*)\.([a-z]\w*)\.[a-z]\w*\b", path.read_text(encoding="utf-8"))
+            used |= {f"{first}.{second}" for first, second in found if (BUNDLED / first / second / "MANIFEST.json").exists()}
+    assert used == {one["name"] for one in load(REPOSITORY / "requirements.yml")["collections"]}
 
 
 def test_requirements_are_met_by_the_development_environment(run):
