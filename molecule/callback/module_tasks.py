@@ -39,6 +39,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result):
         found = result._result
+        if "_ansible_delegated_vars" in found:
+            return
         # What runs on the controller alone has no invocation; a loop has one for each item.
         if any("invocation" in one for one in (found, *(item for item in found.get("results", []) if isinstance(item, dict)))):
             self.tasks[result._host.get_name()].append(result._task.get_name())
