@@ -30,7 +30,7 @@ author:
 EXAMPLES = r"""
 - name: Check the variables of this host
   ansible.builtin.assert:
-    that: ({inventory_hostname: hostvars[inventory_hostname]} | modelfleet.serving.variable_findings) | length == 0
+    that: dict([[inventory_hostname, hostvars[inventory_hostname]]]) | modelfleet.serving.variable_findings | length == 0
 """
 
 RETURN = r"""
