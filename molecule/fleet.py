@@ -55,9 +55,11 @@ class Scenario:
     def hosts(self):
         return {name: Host(self.lab_name, name) for name in DAEMON_HOSTS}
 
-    def play(self, playbook, *args, program="ansible-playbook"):
+    def play(self, playbook, *args, program="ansible-playbook", json_results=False):
         """Run a play, return the finished process with its output, without colours."""
         environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_FORCE_COLOR"}
+        if json_results:
+            environment["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
         return subprocess.run(
             [program, "-i", "inventory/lab", "-i", str(self.directory / "inventory"), playbook, *args],
             cwd=REPOSITORY,
@@ -184,9 +186,16 @@ def wait_until(condition, what, seconds=180):
     pytest.fail(f"{what} did not happen in {seconds} s")
 
 
-def make_model(directory, name, version="1.0", size_mib=8):
-    """Build a small model with known answers, big enough for dfdaemon to share it (more than 4 MiB); return the path of its .mar."""
+def make_model(directory, name, version="1.0", size_mib=8, config=None):
+    """Build a small model with known answers, big enough for dfdaemon to share it (more than 4 MiB); return the path of its .mar.
+
+    ``config`` is the text of its model-config.yaml.
+    """
     maker = REPOSITORY / "lab/model/make_model.py"
     command = [sys.executable, maker, "--name", name, "--version", version, "--size-mib", str(size_mib), "--out", directory]
+    if config:
+        written = Path(directory) / "model-config.yaml"
+        written.write_text(config, encoding="utf-8")
+        command += ["--config", written]
     subprocess.run(command, check=True, capture_output=True)
     return Path(directory) / f"{name}-{version}.mar"

@@ -59,7 +59,19 @@ def serves(known):
 @pytest.fixture
 def make_mar(tmp_path):
     """A callable that returns the bytes of a small .mar."""
-    return lambda name, version="1.0", size_mib=8: make_model(tmp_path, name, version, size_mib).read_bytes()
+    return lambda name, version="1.0", size_mib=8, config=None: make_model(tmp_path, name, version, size_mib, config).read_bytes()
+
+
+@pytest.fixture
+def models_on():
+    """A callable that makes a host serve entries of a list of models, as ``site`` does; returns what the module returned."""
+
+    def serve(host, *models):
+        arguments = json.dumps({"models": models, "timeout": 120})
+        done = SCENARIO.play(host, "-m", "modelfleet.serving.torchserve_model", "-a", arguments, program="ansible", json_results=True)
+        return json.loads(done.stdout.partition(" => ")[2])
+
+    return serve
 
 
 @pytest.fixture
