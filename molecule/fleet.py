@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -52,8 +53,8 @@ class Scenario:
         self.lab_name = self.settings["lab_name"]
         self.origin = Origin(f"{self.settings['lab_network_prefix']}.10")
 
-    def hosts(self):
-        return {name: Host(self.lab_name, name) for name in DAEMON_HOSTS}
+    def hosts(self, names=DAEMON_HOSTS):
+        return {name: Host(self.lab_name, name) for name in names}
 
     def play(self, playbook, *args, program="ansible-playbook", json_results=False):
         """Run a play, return the finished process with its output, without colours."""
@@ -68,6 +69,12 @@ class Scenario:
             text=True,
             check=False,
         )
+
+
+def recap(finished):
+    """The recap of a play as {host: {"changed": n, "failed": n, ...}}."""
+    found = re.findall(r"^(\S+)\s+: (ok=.*)$", finished.stdout, flags=re.MULTILINE)
+    return {host: {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in found}
 
 
 class Host:
@@ -93,21 +100,29 @@ class Host:
         except ValueError:
             return int(status), text
 
+    def served(self, management_port=8081):
+        """The names of the registered models."""
+        status, answer = self.request("GET", f"http://127.0.0.1:{management_port}/models")
+        assert status == 200, answer
+        return {model["modelName"] for model in answer["models"]}
+
     def register(self, object_key, **query):
         """POST /dragonfly/models, as the endpoint plugin's users know it."""
         query = urllib.parse.urlencode({"file_name": object_key, **query})
         return self.request("POST", f"http://127.0.0.1:8081/dragonfly/models?{query}")
 
-    def predict(self, model, body):
-        return self.request("POST", f"http://127.0.0.1:8080/predictions/{model}", "inference", body)
+    def predict(self, model, body, port=8080):
+        return self.request("POST", f"http://127.0.0.1:{port}/predictions/{model}", "inference", body)
 
     def unregister(self, model):
         return self.request("DELETE", f"http://127.0.0.1:8081/models/{model}")
 
-    def traffic(self):
+    def traffic(self, metrics_port=4002):
         """Bytes that this host's dfdaemon downloaded, by source."""
         text = self.check_output(
-            "python3 -c %s", "import urllib.request as u; print(u.urlopen('http://127.0.0.1:4002/metrics').read().decode())"
+            "python3 -c %s %s",
+            "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())",
+            f"http://127.0.0.1:{metrics_port}/metrics",
         )
         found = {"BACK_TO_SOURCE": 0, "REMOTE_PEER": 0, "LOCAL_PEER": 0}
         for line in text.splitlines():

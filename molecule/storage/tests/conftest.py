@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import zipfile
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fleet import BUCKET, REPOSITORY, Scenario, make_model
+from fleet import BUCKET, REPOSITORY, Scenario, make_model, recap
 
 SCENARIO = Scenario("storage")
 FILES = REPOSITORY / ".cache/files"
@@ -30,12 +29,6 @@ def play(name, playbook, *args):
     LOGS.mkdir(parents=True, exist_ok=True)
     (LOGS / f"{name}.log").write_text(finished.stdout + finished.stderr, encoding="utf-8")
     return finished
-
-
-def recap(finished):
-    """The recap as {host: {"changed": n, "failed": n, ...}}."""
-    found = re.findall(r"^(\S+)\s+: (ok=.*)$", finished.stdout, flags=re.MULTILINE)
-    return {host: {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in found}
 
 
 @pytest.fixture(scope="session")
