@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,21 @@ def test_the_classes_are_the_same_for_every_torchserve(server_jar, build_plugin,
         with zipfile.ZipFile(tmp_path / f"{version}.jar") as jar:
             contents.append({name: jar.read(name) for name in jar.namelist() if name != "META-INF/MANIFEST.MF"})
     assert contents[0] == contents[1]
+
+
+def test_a_fleet_of_two_versions_has_one_jar_whatever_a_run_is_limited_to(run, tmp_path):
+    hosts = {"gpu-1": {"torchserve_version": "0.12.0"}, "gpu-2": {"torchserve_version": "0.11.1"}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": {"gpu_hosts": {"hosts": hosts}}}}))
+    role = SOURCES.parent.parent
+    tasks = [{"ansible.builtin.debug": {"msg": "built as {{ __endpoint_plugin_built_jar | basename }}"}}]
+    files = [str(role / part / "main.yml") for part in ("defaults", "vars")]
+    play = {"hosts": "all", "gather_facts": False, "vars": {"role_path": str(role)}, "vars_files": files, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    names = set()
+    for limit in ("all", "gpu-1", "gpu-2"):
+        done = run("ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml", "--limit", limit)
+        names.update(re.findall(r"built as (\S+)", done.stdout))
+    assert len(names) == 1 and names.pop().startswith("dragonfly-endpoint-0.12.0-"), done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,9 @@ def served(**changes):
     return {"name": "resnet50", "version": "1.0", "default": True, "file": FILE, "workers": 2, "workers_ready": 2, "gpu": 0, **changes}
 
 
-def gpu(models=MODELS, device="cpu", **said):
+def gpu(models=None, device="cpu", **said):
     """What is known of a GPU host that said ``said``."""
-    return {"models": models, "device": device, "gpu": {"served": [served()], **said}}
+    return {"models": MODELS if models is None else models, "device": device, "gpu": {"served": [served()], **said}}
 
 
 def report_of(facts, seeds=None, schedulers=None, **options):

@@ -130,7 +130,7 @@ def test_an_old_library_is_named_with_what_to_install(monkeypatch, name, module,
         monkeypatch.setitem(sys.modules, "botocore", types.ModuleType("botocore"))
     with pytest.raises(ModelFleetError) as raised:
         CLIENTS[name](types.SimpleNamespace(), None, True)
-    assert "{} {} of {} is too old. Install {}>=".format(library, old, sys.executable, library) in str(raised.value)
+    assert f"{library} {old} of {sys.executable} is too old. Install {library}>=" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._reach import r
 @pytest.fixture
 def ports():
     """One port on which somebody answers, and two on which nobody does."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _number in range(3)]
     found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets[1:]:
         one.close()

@@ -71,9 +71,11 @@ class Systemd:
 def host(tmp_path, monkeypatch):
     systemd = Systemd(tmp_path)
     monkeypatch.setattr(daemon, "UNITS", str(systemd.units))
-    monkeypatch.setattr(
-        daemon.DiscreetModule, "run_command", lambda module, command, **options: systemd.systemctl(module, command, **options)
-    )
+
+    def run_command(module, command, **options):
+        return systemd.systemctl(module, command, **options)
+
+    monkeypatch.setattr(daemon.DiscreetModule, "run_command", run_command)
     return systemd
 
 
