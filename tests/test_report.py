@@ -138,7 +138,7 @@ def test_hosts_that_cannot_be_used_are_named_before_the_first_change(stopped):
     assert "The run stops here because of:" in named
     assert "gpu-2: Reach the host: unreachable: " in named and "scheduler-1: Check this host: This host is not ready" in named
     assert "changed=1" not in done.stdout
-    assert "PLAY [Install the GPU hosts] " in after and "PLAY [Report the fleet]" in after
+    assert "PLAY [Install TorchServe on the GPU hosts] " in after and "PLAY [Report the fleet]" in after
 
 
 def test_a_run_that_is_stopped_ends_with_the_report(stopped):

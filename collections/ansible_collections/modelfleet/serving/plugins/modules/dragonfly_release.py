@@ -154,7 +154,7 @@ class Release:
         previous = self.current_version()
         damage = self.damage()
         reason = damage or ("" if previous == self.version else "current is {}".format(previous or "missing"))
-        removed = self.superfluous(previous)
+        removed = self.releases_to_remove(previous)
         if not self.module.check_mode:
             try:
                 if damage:
@@ -244,7 +244,7 @@ class Release:
                 return f"{program} cannot be read ({exc.strerror})"
         return ""
 
-    def superfluous(self, previous):
+    def releases_to_remove(self, previous):
         """The versions that go, so that ``keep`` stay beside the current one: the one current before, then the newest."""
         if not os.path.isdir(self.base):
             return []
