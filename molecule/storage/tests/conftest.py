@@ -20,6 +20,7 @@ STORES = ("s3", "oss", "gcs", "abs", "obs", "http")
 CONFIG = "/etc/dragonfly-endpoint/config.json"
 SERVICE_ACCOUNT = "/etc/dragonfly-endpoint/service-account.json"
 SEEN = {}  # by store: what the table at the end shows
+SERVED = []  # the entry of the store whose model the fleet serves
 RESTARTED = ("scheduler-1 dragonfly-scheduler", *(f"gpu-{n} torchserve" for n in (1, 2, 3)))
 
 
@@ -107,7 +108,10 @@ def store(request, fleet, origin):
     assert recap(again)["localhost"]["changed"] == 0
 
     before = {host: fleet[host].main_pid(unit) for host, unit in (item.split() for item in RESTARTED)}
-    models = ["-e", json.dumps({"modelfleet_models": [{**entry, "check": check}]})]
+    # What the store before served goes: otherwise it would be restored at the next boot without being listed, and the run would say so.
+    gone = [{**one, "state": "absent"} for one in SERVED]
+    SERVED[:] = [entry]
+    models = ["-e", json.dumps({"modelfleet_models": [{**entry, "check": check}, *gone]})]
     site = play(f"{name}-site", "playbooks/site.yml", *variables, *models)
     assert site.returncode == 0, site.stdout[-5000:]
     # A new kind of store is a new rule of dfdaemon's proxy; nothing else needs a restart for it.
