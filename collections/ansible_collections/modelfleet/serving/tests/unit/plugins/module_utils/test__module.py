@@ -19,5 +19,6 @@ def test_neither_the_journal_nor_the_result_has_the_options(monkeypatch, capfd, 
     with patch_module_args(options), pytest.raises(SystemExit):
         DiscreetModule(argument_spec={"config": {"type": "dict", "required": True}}).exit_json(changed=False)
     out = capfd.readouterr().out
-    assert json.loads(out)["invocation"] == {} and "hush" not in out
+    # Newer versions of ansible-core leave it out where it is empty.
+    assert json.loads(out).get("invocation", {}) == {} and "hush" not in out
     assert "hush" not in str(journal)
