@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import socket
 import ssl
@@ -28,15 +27,6 @@ class _TryAgain(Exception):
 
 class NotThere(ModelFleetError):
     """The server has no such file, or does not tell: 403, 404 or 410."""
-
-
-def sha256_of(path):
-    """SHA-256 of the file ``path`` in hexadecimal digits. Raises OSError."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for chunk in iter(lambda: handle.read(CHUNK), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def without_credentials(url):

@@ -1,15 +1,25 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole-file configuration on a host. PRIVATE to the collection: it can have breaking changes at any time."""
+"""Whole files on a host. PRIVATE to the collection: it can have breaking changes at any time."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+
+def sha256_of(path):
+    """SHA-256 of the file ``path`` in hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for chunk in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_text(path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text, sha256_of
 
 # Stands for the digest of a file that was not there, so that its arrival is a difference.
 NO_FILE = "-"
@@ -24,16 +24,12 @@ def digest_of(text):
 
 def digest_of_file(path):
     """The sha256 of the file ``path`` (str), NO_FILE where there is none. Raises ModelFleetError for one that cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as handle:
-            for chunk in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(chunk)
+        return sha256_of(path)
     except FileNotFoundError:
         return NO_FILE
     except OSError as exc:
         raise ModelFleetError(f"Failed to read {path}: {exc.strerror}. Check the file and its permissions.") from exc
-    return digest.hexdigest()
 
 
 def read_started(record):

@@ -126,8 +126,9 @@ import shutil
 import tarfile
 import urllib.parse
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._download import CHUNK, download, sha256_of, without_credentials
+from ansible_collections.modelfleet.serving.plugins.module_utils._download import CHUNK, download, without_credentials
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 RELEASE_FILE = ".release.json"

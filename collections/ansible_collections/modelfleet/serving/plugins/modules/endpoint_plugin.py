@@ -82,6 +82,7 @@ import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
 
 _JAR_IN_WHEEL = "ts/frontend/model-server.jar"
 _INPUTS = "ModelFleet-Inputs-Sha256"
@@ -210,13 +211,7 @@ def _files(root, suffix=""):
 
 
 def _sha256(path):
-    if not os.path.exists(path):
-        return ""
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(path) if os.path.exists(path) else ""
 
 
 def main():

@@ -121,12 +121,11 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._download impor
     SCHEMES,
     NotThere,
     download,
-    sha256_of,
     without_credentials,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, to_yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 VARIABLE = "modelfleet_release_pins"
