@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether other hosts can be reached on all their ports. PRIVATE to the collection: it can have breaking changes at any time."""
+"""Whether somebody answers at addresses. PRIVATE to the collection: it can have breaking changes at any time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
-# How often a connection that was refused is tried again.
+# How often a connection that was refused is tried again, in seconds.
 POLL_S = 0.25
 OPEN = "firewall-cmd --permanent --add-port={port}/tcp && firewall-cmd --reload, or ufw allow {port}/tcp"
+
+
+def split_address(address):
+    """Host (str) and port (int) of an address, an IPv6 one in brackets. Raises ModelFleetError."""
+    host, _colon, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ModelFleetError(f"Refused the address '{address}': write host and port, as in 10.0.0.1:8002 or [fd00::1]:8002.")
+    return host.strip("[]"), int(port)
+
+
+def connects(address, timeout):
+    """Empty, or why no connection to ``address`` came about in ``timeout`` seconds."""
+    try:
+        socket.create_connection(split_address(address), timeout=timeout).close()
+    except OSError as exc:
+        return exc.strerror or str(exc) or type(exc).__name__
+    return ""
 
 
 def reach(what, peers, timeout_s):
@@ -45,13 +62,9 @@ def _closed(what, host, authority, reason):
 
 def _refusal(authority, deadline):
     """Why nobody answers at ``authority``; an empty text if somebody does. A daemon that is just being restarted gets its time."""
-    host, _colon, port = authority.rpartition(":")
     while True:
         left = deadline - time.monotonic()
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=max(left, 0.1)).close()
-            return ""
-        except OSError as exc:
-            if left <= POLL_S:
-                return exc.strerror or str(exc)
+        reason = connects(authority, max(left, 0.1))
+        if not reason or left <= POLL_S:
+            return reason
         time.sleep(POLL_S)

@@ -201,28 +201,11 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_conf
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._reach import reach
+from ansible_collections.modelfleet.serving.plugins.module_utils._reach import POLL_S, connects, reach
 
 UNITS = "/etc/systemd/system"
-POLL_S = 0.25
 # They become words of a command in a unit.
 PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/@:+,=-]*$")
-
-
-def split_address(address):
-    host, _colon, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ModelFleetError(f"Refused the address '{address}': write host and port, as in 10.0.0.1:8002 or [fd00::1]:8002.")
-    return host.strip("[]"), int(port)
-
-
-def connects(address, timeout):
-    """Empty, or why no connection to ``address`` came about in ``timeout`` seconds."""
-    try:
-        socket.create_connection(split_address(address), timeout=timeout).close()
-    except OSError as exc:
-        return exc.strerror or str(exc) or type(exc).__name__
-    return ""
 
 
 def is_fine(url):
