@@ -351,6 +351,9 @@ def _of_scheduler(config):
         found += _complete(config, block, ("caCert", "cert", "key"))
     if _get(config, "manager") is not None and _get(config, "manager.addr") is None:
         found.append(("manager.addr", "is missing though manager is there; set it, or leave manager out to run without a manager"))
+    level = _get(config, "server.logLevel")
+    if level in ("debug", "info"):
+        found.append(("server.logLevel", f"is {level}, which would log presigned URLs, and who reads them may read the object; write warn"))
     return found
 
 

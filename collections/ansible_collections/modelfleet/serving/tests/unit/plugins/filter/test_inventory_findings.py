@@ -140,6 +140,10 @@ def test_release_archives(variable, value, words):
             "The key server.logDir in dragonfly_scheduler_config names another place",
         ),
         ({"dragonfly_scheduler_config": {"job": {"redis": {}}}}, "it moved to database.redis"),
+        (
+            {"dragonfly_scheduler_config": {"server": {"logLevel": "info"}}},
+            "The key server.logLevel in dragonfly_scheduler_config is info, which would log presigned URLs",
+        ),
         ({"dragonfly_scheduler_dynconfig": {"x": 1}}, "The key x in dragonfly_scheduler_dynconfig is not a key"),
         ({"torchserve_version": "0.12.0", "torchserve_config": {"job_queue_sice": 1}}, "did you mean job_queue_size?"),
         ({"torchserve_version": "0.12.0", "torchserve_config": {"load_models": "all"}}, "The key load_models in torchserve_config lets"),

@@ -200,6 +200,8 @@ def test_a_rule_is_named_by_its_place(rule, key):
         ("scheduler", SCHEDULER, {"manager.schedulerClusterID": 1}, "manager.addr"),
         ("scheduler", SCHEDULER, {"server.tls.cert": "/c.crt"}, "server.tls.cert"),
         ("scheduler", SCHEDULER, {"job.redis": {"addrs": ["redis:6379"]}}, "job.redis"),
+        ("scheduler", SCHEDULER, {"server.logLevel": "info"}, "server.logLevel"),
+        ("scheduler", SCHEDULER, {"server.logLevel": "debug"}, "server.logLevel"),
         ("manager", MANAGER, {"auth": {}}, "auth.jwt.key"),
         ("manager", MANAGER, {"database.type": "postgres"}, "database.postgres.user"),
     ],
