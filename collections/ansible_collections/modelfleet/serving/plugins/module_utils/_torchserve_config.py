@@ -148,6 +148,8 @@ def _unsafe(key, kind, value, allow):
         yield key, "lets TorchServe load models from there without a sha256; leave it out, or name remote_urls in allow"
     if key == "enable_model_api" and text == "false":
         yield key, "would make it impossible to remove a model and to restore models after a restart; leave it true, the token protects it"
+    if key == "token_expiration_min" and float(text) < SAFE[key]:
+        yield key, f"is {text}, so that the keys would expire that many minutes after a start, and nothing renews them; leave it out"
     if key == "keystore_pass" and not re.fullmatch(r"\$\$\w+\$\$", text):
         yield key, "would be a secret in clear; write $$NAME$$ and put NAME into the unit's environment"
 

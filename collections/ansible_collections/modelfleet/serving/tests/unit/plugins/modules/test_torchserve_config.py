@@ -67,6 +67,8 @@ def test_check_mode_and_diff(apply):
         ({"use_env_allowed_urls": True}, "leave it out"),
         ({"enable_model_api": False}, "impossible to remove"),
         ({"keystore_pass": "changeit"}, "secret in clear"),
+        ({"token_expiration_min": 60}, "nothing renews them"),
+        ({"token_expiration_min": "0.5"}, "nothing renews them"),
         ({"inference_address": "http://0.0.0.0:8080"}, "lan_bind"),
         ({"grpc_inference_address": "10.0.0.1"}, "lan_bind"),
         ({"disable_token_authorization": True}, "no_token"),
