@@ -92,14 +92,14 @@ def memory(host):
 def clock(host):
     # In a container the clock belongs to the machine below it, which may be synchronised in a way that is not visible here.
     synchronized = None if os.path.exists("/run/systemd/container") else _proc.clock_synchronized()
-    epoch, tolerance = host.params["controller_epoch"], host.params["clock_tolerance"]
-    offset = None if epoch is None else round(time.time() - epoch, 2)
-    host.facts["clock"] = {"offset_s": offset, "synchronized": synchronized}
-    if offset is not None and abs(offset) > tolerance:
+    epoch, tolerance, now = host.params["controller_epoch"], host.params["clock_tolerance"], time.time()
+    host.facts["clock"] = {"epoch": now, "synchronized": synchronized}
+    # How long it took to get here is not known, so a later time proves nothing.
+    if epoch is not None and now < epoch - tolerance:
         host.error(
             "clock",
-            f"The clock differs by {offset:.0f} s from the controller's, more than {tolerance} s, and object stores refuse requests "
-            "signed at the wrong time; start a time service such as chrony on both.",
+            f"The clock is {epoch - now:.0f} s behind the controller's, and object stores refuse requests signed at the wrong time; "
+            "start a time service such as chrony on both.",
         )
     elif synchronized is False:
         host.warning(

@@ -50,11 +50,13 @@ options:
     type: bool
     default: false
   controller_epoch:
-    description: Time of the controller in seconds since the epoch. Without it, the clocks are not compared.
+    description:
+      - Time of the controller before the call, in seconds since the epoch. A host whose clock is behind it has the wrong time.
+      - A clock that is ahead cannot be told from a call that took long. Compare C(clock.epoch) of RV(facts) with the time after the call.
     type: float
   clock_tolerance:
     description:
-      - Largest difference, in seconds, between the clock of the host and O(controller_epoch).
+      - How far the clock of the host may be behind O(controller_epoch), in seconds.
       - Object stores refuse requests that are signed at the wrong time.
     type: int
     default: 60
@@ -152,7 +154,7 @@ facts:
   type: dict
   sample:
     architecture: x86_64
-    clock: {offset_s: 0.21, synchronized: true}
+    clock: {epoch: 1767225600.5, synchronized: true}
     disk: {filesystem: ext4, free_bytes: 812345678901, held_bytes: 0, mount: /var, path: /var/lib}
     gpus: []
     memory_bytes: 270582939648

@@ -117,7 +117,7 @@ def test_a_good_host_has_no_findings_and_is_not_changed(preflight, check):
     assert result["facts"]["os"] == "Debian GNU/Linux 13 (trixie)"
     assert result["facts"]["systemd"] == 257
     assert result["facts"]["gpus"] == [GPU]
-    assert abs(result["facts"]["clock"]["offset_s"]) < 30
+    assert time.time() - 30 < result["facts"]["clock"]["epoch"] <= time.time()
 
 
 def test_every_finding_is_reported_at_once_and_named_in_the_failure(preflight, host):
@@ -127,7 +127,7 @@ def test_every_finding_is_reported_at_once_and_named_in_the_failure(preflight, h
     host.listen("0.0.0.0", 4000, {"pid": 812, "program": "nginx", "unit": "nginx.service"})
     result = preflight(
         gpu=True,
-        controller_epoch=1000.0,
+        controller_epoch=time.time() + 1000,
         names=["nope.example.com"],
         ports=[{"port": 4000, "unit": "dfdaemon.service"}],
         required_bytes=10**18,
@@ -245,8 +245,9 @@ def test_filesystems_that_do_not_serve(preflight, host, mount, severity, word):
     assert word in finding["message"]
 
 
-@pytest.mark.parametrize(("shift", "wrong"), [(0, False), (45, False), (-90, True), (90, True)])
+@pytest.mark.parametrize(("shift", "wrong"), [(0, False), (45, False), (90, True), (-90, False)])
 def test_clock_against_the_controller(preflight, shift, wrong):
+    """One that is ahead may be that of a host that was asked long ago."""
     result = preflight(controller_epoch=time.time() + shift)
     assert result.get("failed", False) is wrong
     assert ("clock" in result.get("msg", "")) is wrong
