@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is restarted when: the play of the collection, on hosts that are all this machine, with roles that only note when they ran."""
+"""Who is restarted when, and asked after it: plays of the collection, on hosts that are all this machine, with roles that only note it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,26 @@ STUB = [
     },
     {"name": "Come back", "ansible.builtin.fail": {"msg": "it did not answer"}, "when": "inventory_hostname == broken"},
 ]
+SMOKE = {
+    "main": [{"name": "Ask", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} was asked"}}],
+    "report": [{"name": "Say", "ansible.builtin.debug": {"msg": "{{ __modelfleet_problem | default('well') }}"}}],
+}
 
 
 @pytest.fixture
 def restart(run, tmp_path):
     collection = tmp_path / "ansible_collections/modelfleet/serving"
-    for part in ("playbooks/_restart.yml", "roles/modelfleet", "plugins/filter/restart_batches.py", "plugins/module_utils/_errors.py"):
+    plays = ("playbooks/_restart.yml", "playbooks/_report.yml")
+    for part in (*plays, "roles/modelfleet", "plugins/filter/restart_batches.py", "plugins/module_utils/_errors.py"):
         (collection / part).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (COLLECTION / part).is_dir() else shutil.copy)(COLLECTION / part, collection / part)
     for role in ("dragonfly_scheduler", "dfdaemon", "torchserve"):
         (collection / "roles" / role / "tasks").mkdir(parents=True)
         for entry in ("run", "seed_ready"):
             (collection / "roles" / role / f"tasks/{entry}.yml").write_text(yaml.safe_dump(STUB if entry == "run" else []))
+    (collection / "roles/smoke/tasks").mkdir(parents=True)
+    for entry, tasks in SMOKE.items():
+        (collection / f"roles/smoke/tasks/{entry}.yml").write_text(yaml.safe_dump(tasks))
 
     def play(owing, batches=("1", "20%"), broken="", group="gpu_hosts", options=()):
         variables = {
@@ -47,17 +55,14 @@ def restart(run, tmp_path):
             "log": str(tmp_path / "log"),
         }
         hosts = {name: {"__dfdaemon_daemon": {"restart_owed": name in owing}} for name in HOSTS}
-        (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "children": {group: {"hosts": hosts}}}}))
+        groups = {"dragonfly_schedulers": {}, "dragonfly_seed_peers": {}, group: {"hosts": hosts}}
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "children": groups}}))
         sizes = "{{ modelfleet_restart_batches }}"
         imported = {
             "ansible.builtin.import_playbook": "modelfleet.serving._restart",
             "vars": {"__modelfleet_restart_hosts": group, "__modelfleet_restart_sizes": sizes, "modelfleet_all_or_nothing": False},
         }
-        report = {
-            "hosts": group,
-            "gather_facts": False,
-            "tasks": [{"ansible.builtin.debug": {"msg": "{{ __modelfleet_problem }}"}, "when": "__modelfleet_problem is defined"}],
-        }
+        report = {"ansible.builtin.import_playbook": "modelfleet.serving._report"}
         (tmp_path / "play.yml").write_text(yaml.safe_dump([imported, report]))
         (tmp_path / "log").write_text("")
         done = run("ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml", *options, ANSIBLE_COLLECTIONS_PATH=tmp_path)
@@ -91,6 +96,8 @@ def test_the_first_host_that_does_not_come_back_is_the_last(restart):
     assert set(re.findall(r"Nothing was restarted here, because (.*?) did not come back", output)) == {"gpu-3"}
     # The one that restarted beside it is fine.
     assert "gpu-2 did not come back" not in output
+    # What was left alone serves as it did.
+    assert set(re.findall(r"msg: (\S+) was asked", output)) == set(HOSTS) - {"gpu-3"}
 
 
 def test_a_size_that_is_none(restart):
