@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
+from conftest import REPOSITORY
 
 # A daemon's own ports are closed on this machine; a host that cannot be reached is one whose SSH port is closed.
 HERE = {"ansible_connection": "local"}
@@ -148,6 +149,28 @@ def test_a_run_that_is_stopped_ends_with_the_report(stopped):
         "gpu-1": "Check this host",
         "gpu-2": "Reach the host",
     }
+
+
+@pytest.mark.parametrize("playbook", ["site", "smoke"])
+def test_a_run_that_a_mistake_ends_leaves_no_old_report(run, tmp_path, playbook):
+    for name in ("report.json", "report.txt"):
+        (tmp_path / name).write_text('{"ok": true}')
+    inventory = write_inventory(tmp_path, {"gpu_hosts": {"gpu-1": AWAY}}, {"modelfleet_models": [{"name": "tiny"}]})
+    done = run("ansible-playbook", "-i", inventory, f"{PLAYBOOKS}/{playbook}.yml")
+    assert done.returncode != 0 and "missing required arguments: object, sha256, version" in done.stdout, done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["hosts.yml"]
+
+
+@pytest.mark.parametrize("path", ["", "{{ nothing }}", "kept", ["kept/file.json"]])
+def test_only_a_report_is_taken_away(run, tmp_path, path):
+    """Whatever the path of the report says: nobody has checked it yet."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file.json").write_text("1")
+    inventory = write_inventory(tmp_path, {"gpu_hosts": {"gpu-1": AWAY}}, {"modelfleet_models": "none", "smoke_report_path": path})
+    playbook = f"{REPOSITORY}/{PLAYBOOKS}/smoke.yml"
+    done = run("ansible-playbook", "-i", inventory, playbook, cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=REPOSITORY / "collections")
+    assert "The variable modelfleet_models is not what its role takes" in done.stdout, done.stdout
+    assert (tmp_path / "kept/file.json").exists()
 
 
 def test_check_mode_leaves_a_report_alone(run, tmp_path):
