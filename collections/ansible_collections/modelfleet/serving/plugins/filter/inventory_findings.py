@@ -71,12 +71,16 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _systemd,
     _torchserve_config,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import manifest_key
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
 from jinja2.exceptions import UndefinedError
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+# What a model is made of; an entry has exactly one.
+SOURCES = ("object", "bundle")
+MANIFEST = re.compile(r"/manifests/[0-9a-f]{64}\.json\Z")
 RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
 COMPONENTS = {
     "dragonfly_scheduler_config": "scheduler",
@@ -108,7 +112,12 @@ SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 def model_findings(model, files_dir=None):
     """Yield what is wrong with one entry of the list."""
     label = _label(model)
-    for key in ("name", "version", "object", "sha256"):
+    sources = [key for key in SOURCES if model.get(key)]
+    if len(sources) > 1:
+        yield f"The {label} has an object and a bundle; keep the one that it is in modelfleet_models."
+    elif not sources:
+        yield f"The {label} has no object and no bundle; add the one that it is to the entry in modelfleet_models."
+    for key in ("name", "version", *sources, "sha256"):
         value = model.get(key)
         if value is None or value == "":
             yield f"The {label} has no {key}; add it to the entry in modelfleet_models."
@@ -117,9 +126,10 @@ def model_findings(model, files_dir=None):
         elif key in ("name", "version") and not is_name(value):
             yield f"The {key} of the {label} {NAME_RULE}; rename it."
         elif key == "sha256" and not SHA256.match(value):
-            yield f"The sha256 of the {label} is not 64 hexadecimal digits in lower case; write what sha256sum prints for the file."
-        elif key == "object":
-            yield from _object_findings(label, value)
+            printed = "publish printed" if sources == ["bundle"] else "sha256sum prints for the file"
+            yield f"The sha256 of the {label} is not 64 hexadecimal digits in lower case; write what {printed}."
+        elif key in SOURCES:
+            yield from _source_findings(label, key, value)
     if model.get("size") is not None and not SIZE.match(str(model["size"])):
         yield f"The size of the {label} is not a size ('{model['size']}'); write a number with a unit, for example 2GiB."
     check = model.get("check")
@@ -130,10 +140,15 @@ def model_findings(model, files_dir=None):
                 yield f"The {key} of the {label} is not at {path} on the controller; put it there or correct modelfleet_files_dir."
 
 
-def _object_findings(label, key):
-    problem = object_key_problem(key)
+def _source_findings(label, kind, key):
+    problem = object_key_problem(manifest_key(key, "0" * 64) if kind == "bundle" else key)
     if problem:
-        yield f"The object of the {label} is not a plain key ({key!r}); {problem}."
+        yield f"The {kind} of the {label} is not a plain key ({key!r}); {problem}."
+    elif kind == "bundle" and key.endswith(".mar"):
+        yield f"The bundle of the {label} is the key of one file ({key!r}); write it as its object, or publish it as a bundle."
+    elif kind == "object" and MANIFEST.search(key):
+        prefix = MANIFEST.sub("", key)
+        yield f"The object of the {label} is the manifest of a bundle ({key!r}); write bundle: {prefix} instead."
 
 
 def list_findings(models):
@@ -300,7 +315,7 @@ def host_findings(hosts):
 
 def _label(model):
     name = model.get("name")
-    return f"model {name} {model.get('version')}" if name else f"model without a name (object {model.get('object')})"
+    return f"model {name} {model.get('version')}" if name else f"model without a name ({model.get('object') or model.get('bundle')})"
 
 
 def _repeated(values):

@@ -31,7 +31,12 @@ def is_name(text):
 
 def model_file(name, version, sha256):
     """Name of a model's file in the model store; two contents never share a name."""
-    return f"{name}-{version}-{sha256[:12]}.mar"
+    return f"{model_directory(name, version, sha256)}.mar"
+
+
+def model_directory(name, version, sha256):
+    """Name of a bundle's directory in the model store; ``sha256`` is that of its manifest."""
+    return f"{name}-{version}-{sha256[:12]}"
 
 
 def version_key(version):
@@ -48,7 +53,8 @@ def title(model):
 
 
 def file_of(model):
-    return model_file(model["name"], model["version"], model["sha256"])
+    """Name of what the entry is in the model store, a bundle's directory or the file of an object."""
+    return (model_directory if model.get("bundle") else model_file)(model["name"], model["version"], model["sha256"])
 
 
 def asked(model):
@@ -84,11 +90,17 @@ def check_list(models, via):
                 raise ModelFleetError(f"The {key} {model[key]!r} in the list of models {NAME_RULE}; rename it.")
         if model["state"] == "absent":
             continue
-        for key in ("sha256", "object") if via == "plugin" else ("sha256",):
-            if not model[key]:
-                raise ModelFleetError(f"The {title(model)} in the list of models has no {key}. Give its {key}.")
+        if not model["sha256"]:
+            raise ModelFleetError(f"The {title(model)} in the list of models has no sha256. Give its sha256.")
+        if model["object"] and model["bundle"]:
+            raise ModelFleetError(f"The {title(model)} in the list of models has an object and a bundle. Give the one that it is.")
+        if via == "plugin" and not model["object"] and not model["bundle"]:
+            raise ModelFleetError(f"The {title(model)} in the list of models has no object and no bundle. Give the one that it is.")
         if not re.fullmatch(r"[0-9a-fA-F]{64}", model["sha256"]):
-            raise ModelFleetError(f"The sha256 of {title(model)} is not 64 hexadecimal digits. Give the output of sha256sum of its .mar.")
+            raise ModelFleetError(
+                f"The sha256 of {title(model)} is not 64 hexadecimal digits. Give the output of sha256sum of its .mar, or what publish "
+                "printed for its bundle."
+            )
         model["sha256"] = model["sha256"].lower()
         for key in ("workers", *asked(model)):
             least = 0 if key == "max_batch_delay" else 1

@@ -17,7 +17,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._files import p
 def read_record(path):
     """Return {(name, version): entry} of the record ``path``, empty without one; raises ModelFleetError when it is damaged.
 
-    An entry has name, version, file, sha256, workers, default, device ("cpu" or "gpu", where its workers must be) and params.
+    An entry has name, version, file (of an object) or directory (of a bundle) in the model store, kind ("object" or "bundle"), sha256,
+    workers, default, device ("cpu" or "gpu", where its workers must be) and params.
     """
     text = read_text(path)
     try:
@@ -30,7 +31,7 @@ def read_record(path):
 
 def _parse(text):
     models = json.loads(text)["models"] if text is not None else []
-    return {(entry["name"], entry["version"]): {"device": "cpu", **entry} for entry in models}
+    return {(entry["name"], entry["version"]): {"device": "cpu", "kind": "object", **entry} for entry in models}
 
 
 class Record:
@@ -81,6 +82,7 @@ class Record:
             "name": model["name"],
             "version": model["version"],
             "file": file,
+            "kind": "bundle" if model["bundle"] else "object",
             "sha256": model["sha256"],
             "workers": model["workers"],
             "default": False,

@@ -9,6 +9,7 @@ import os
 import time
 import zipfile
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle_tree import BRING, read_manifest, served_as, tree_problem
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import asked, differences, title, version_key
@@ -28,6 +29,10 @@ class Registrar:
         """Where the workers of an entry must be, "cpu" or "gpu"."""
         return model["device"] or self.params["device"]
 
+    def via_plugin(self, model):
+        """Whether the plugin brings it; a bundle is in the model store before it is registered."""
+        return self.params["via"] == "plugin" and not model["bundle"]
+
     def apply(self, model, here, result, default):
         """Do what ``result["action"]`` says, wait for the workers, and make the version the default one if ``default``.
 
@@ -42,7 +47,7 @@ class Registrar:
             self.unregister(model)
         if result["action"] in ("registered", "reregistered"):
             path = os.path.join(self.params["model_store"], result["file"])
-            new_file = path if self.params["via"] == "plugin" and not os.path.exists(path) else None
+            new_file = path if self.via_plugin(model) and not os.path.exists(path) else None
             started = time.monotonic()
             result["bytes"] = self.register(model, path, new_file)
             result["register_seconds"] = round(time.monotonic() - started, 3)
@@ -67,17 +72,17 @@ class Registrar:
         return True
 
     def register(self, model, path, new_file):
-        """Register the file ``path``, once more after a failure that left the name behind; returns the bytes by source."""
-        file, via_plugin = os.path.basename(path), self.params["via"] == "plugin"
+        """Register what is at ``path``, once more after a failure that left the name behind; returns the bytes by source."""
+        file, via_plugin = os.path.basename(path), self.via_plugin(model)
         query = {"initial_workers": model["workers"], "synchronous": "true", **asked(model)}
         if via_plugin:
             query.update(file_name=model["object"], sha256=model["sha256"], model_name=model["name"], model_version=model["version"])
         else:
             query.update(url=file)
-            self.verify_file(model, path)
+            (self.verify_bundle if model["bundle"] else self.verify_file)(model, path)
         api = "/dragonfly/models" if via_plugin else "/models"
         timeout = self.params["timeout"] + (model["startup_timeout"] or 0) + WORKER_BOOT_S
-        before = self.traffic()
+        before = self.traffic() if via_plugin else {}
         answer = self.server.register(query, api, timeout)
         if answer.status >= 500 and self.clear_leftover(model):
             answer = self.server.register(query, api, timeout)
@@ -89,8 +94,8 @@ class Registrar:
         # The minWorkers and maxWorkers of a model-config.yaml take the place of initial_workers.
         if not has_workers(here, model["workers"]):
             self.server.scale(model["name"], model["version"], model["workers"])
-        after = self.traffic()
-        return {source: max(0, after[source] - before[source]) for source in after} if before and after else {}
+        after = self.traffic() if before else {}
+        return {source: max(0, after[source] - before[source]) for source in after}
 
     def clear_leftover(self, model):
         """A failed registration sometimes leaves the name behind with no READY worker; returns whether it did."""
@@ -150,6 +155,20 @@ class Registrar:
         if not zipfile.is_zipfile(path):
             raise ModelFleetError(f"Failed to register {title(model)}: {path} on this host is not a .mar (a zip). Publish the model again.")
 
+    def verify_bundle(self, model, path):
+        """The directory ``path`` is the bundle of the entry, and a model of that name and version. Raises ModelFleetError."""
+        manifest = read_manifest(os.path.join(self.params["manifest_store"], f"{model['sha256']}.json"), model["sha256"])
+        problem = tree_problem(manifest.files, path) if os.path.isdir(path) else "is not there"
+        if problem:
+            raise ModelFleetError(f"Failed to register {title(model)}: {path} on this host {problem}. {BRING}.")
+        found = served_as(path)
+        if found != (model["name"], model["version"]):
+            says = "says {} {}".format(*found) if found else "is not there, or names no model"
+            raise ModelFleetError(
+                f"Failed to register {title(model)}: MAR-INF/MANIFEST.json in the bundle {model['bundle']} {says}. Make name and version "
+                "in the list of models equal to it, or publish a model of TorchServe, such as a .mar, as the bundle."
+            )
+
     def explain(self, model, path, answer):
         said = answer.message.rstrip(".")
         if path != "/models" and answer.status in (404, 405) and "Requested" in said:
@@ -167,8 +186,6 @@ class Registrar:
         )
 
     def traffic(self):
-        if self.params["via"] != "plugin":
-            return {}
         try:
             return read_traffic(self.params["dfdaemon_metrics_url"])
         except ModelFleetError as exc:

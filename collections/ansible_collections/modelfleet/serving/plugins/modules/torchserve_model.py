@@ -12,6 +12,7 @@ description:
   - Makes each model of a list registered at its version with a number of READY workers, optionally as the default version, or absent.
   - A model reaches the host through the endpoint plugin and Dragonfly (O(via=plugin)), or is a file in the model store already
     (O(via=api)).
+  - A bundle is a directory in the model store that M(modelfleet.serving.model_artifact) brought. TorchServe serves it without unpacking it.
   - A version that serves other content, or with other parameters than asked, is never replaced. That fails before anything is changed.
   - Where the C(model-config.yaml) in an archive wins over a parameter that the list gives, the module fails and names both values, and the
     model is not served.
@@ -40,10 +41,18 @@ options:
         type: str
         required: true
       object:
-        description: Key of the C(.mar) in the object store. Required with O(via=plugin) and O(models[].state=present).
+        description:
+          - Key of the C(.mar) in the object store.
+          - One of this and O(models[].bundle) is required with O(via=plugin) and O(models[].state=present), never both.
+        type: str
+      bundle:
+        description:
+          - Key prefix of the bundle in the object store.
+          - Whatever O(via) says, its directory must be in O(model_store). It is verified against its manifest and registered.
         type: str
       sha256:
-        description: The sha256 of the C(.mar), 64 hexadecimal digits. Required with O(models[].state=present).
+        description:
+          - The sha256 of the C(.mar), or of the bundle's manifest, 64 hexadecimal digits. Required with O(models[].state=present).
         type: str
       workers:
         description: Number of READY workers.
@@ -54,7 +63,9 @@ options:
         type: bool
         default: false
       state:
-        description: Whether the version is served. V(absent) also removes its file from the model store and from the record.
+        description:
+          - Whether the version is served. V(absent) also removes it from the record, and its file from the model store.
+          - A bundle's directory goes with M(modelfleet.serving.model_artifact), which knows what other bundles need of it.
         type: str
         choices: [present, absent]
         default: present
@@ -104,6 +115,10 @@ options:
     description: TorchServe's model store.
     type: path
     default: /var/lib/modelfleet/models
+  manifest_store:
+    description: Directory with the manifests of the bundles on this host.
+    type: path
+    default: /var/lib/modelfleet/manifests
   record:
     description: The file that records what this host serves.
     type: path
@@ -121,6 +136,7 @@ options:
     type: int
     default: 1800
 seealso:
+  - module: modelfleet.serving.model_artifact
   - module: modelfleet.serving.torchserve_info
   - module: modelfleet.serving.inference_check
 """
@@ -134,6 +150,14 @@ EXAMPLES = r"""
         object: models/resnet50/1.0/resnet50.mar
         sha256: 0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a
         workers: 2
+
+- name: Serve a bundle that is on this host
+  modelfleet.serving.torchserve_model:
+    models:
+      - name: llama
+        version: "3.1"
+        bundle: bundles/llama
+        sha256: 9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e
 
 - name: Add a version, make it the default and remove the old one
   modelfleet.serving.torchserve_model:
@@ -162,7 +186,7 @@ models:
       description: Version of the model.
       type: str
     file:
-      description: Name of its file in the model store; empty for an absent one that had none.
+      description: Name of its file or directory in the model store; empty for an absent one that had none.
       type: str
     action:
       description: What was done, V(registered), V(reregistered), V(scaled), V(default_set), V(removed) or V(unchanged).
@@ -203,6 +227,7 @@ def main():
                     "name": {"type": "str", "required": True},
                     "version": {"type": "str", "required": True},
                     "object": {"type": "str"},
+                    "bundle": {"type": "str"},
                     "sha256": {"type": "str"},
                     "workers": {"type": "int", "default": 1},
                     "default": {"type": "bool", "default": False},
@@ -219,6 +244,7 @@ def main():
             "base_url": {"type": "str", "default": MANAGEMENT_URL},
             "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
             "model_store": {"type": "path", "default": "/var/lib/modelfleet/models"},
+            "manifest_store": {"type": "path", "default": "/var/lib/modelfleet/manifests"},
             "record": {"type": "path", "default": "/var/lib/modelfleet/state/models.json"},
             "record_group": {"type": "str", "default": "torchserve"},
             "dfdaemon_metrics_url": {"type": "str", "default": "http://127.0.0.1:4002/metrics"},

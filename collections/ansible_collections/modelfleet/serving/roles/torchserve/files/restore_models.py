@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import sys
 import time
 import urllib.error
@@ -110,18 +111,59 @@ def version_path(model):
 
 
 def verify(path, sha256):
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as handle:
-            for block in iter(lambda: handle.read(1 << 20), b""):
-                digest.update(block)
+        found = digest(path)
     except OSError as exc:
         raise Failure(f"{path}: {exc.strerror}; run the playbook site, which brings it again") from exc
-    if digest.hexdigest() != sha256:
-        raise Failure(f"{path} has sha256 {digest.hexdigest()}, expected {sha256}; remove it and run the playbook site")
+    if found != sha256:
+        raise Failure(f"{path} has sha256 {found}, expected {sha256}; remove it and run the playbook site")
 
 
-def restore(api, model, store, timeout):
+def digest(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify_bundle(directory, manifest, sha256):
+    """The manifest has the sha256 of the record, and the directory has exactly the files of the manifest."""
+    verify(manifest, sha256)
+    with open(manifest, encoding="utf-8") as handle:
+        files = json.load(handle)["files"]
+    problem = tree_problem(files, directory)
+    if problem:
+        raise Failure(f"{directory} {problem}; remove it and run the playbook site")
+
+
+def tree_problem(files, directory):
+    """What _bundle_tree.py of the collection says of the same files."""
+    found = {
+        os.path.relpath(os.path.join(parent, name), directory)
+        for parent, directories, names in os.walk(directory)
+        for name in names + [one for one in directories if os.path.islink(os.path.join(parent, one))]
+    }
+    surplus = found - {file["path"] for file in files}
+    if surplus:
+        return f"has {min(surplus)}, which is not in its manifest"
+    for file in files:
+        path = os.path.join(directory, file["path"])
+        try:
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode):
+                return f"has {file['path']}, which is no file"
+            if status.st_size != file["size"]:
+                return f"has {file['path']} with {status.st_size} bytes, expected {file['size']}"
+            sha256 = digest(path)
+        except OSError as exc:
+            return f"has no {file['path']} that can be read ({exc.strerror})"
+        if sha256 != file["sha256"]:
+            return f"has {file['path']} with sha256 {sha256}, expected {file['sha256']}"
+    return None
+
+
+def restore(api, model, store, manifests, timeout):
     """Register one recorded model as torchserve_model does, and wait for its workers."""
     device = model.get("device", "cpu")
     here = api.version(model)
@@ -129,7 +171,11 @@ def restore(api, model, store, timeout):
         unregister(api, model)
         here = None
     if not here:
-        verify(os.path.join(store, model["file"]), model["sha256"])
+        path = os.path.join(store, model["file"])
+        if model.get("kind") == "bundle":
+            verify_bundle(path, os.path.join(manifests, model["sha256"] + ".json"), model["sha256"])
+        else:
+            verify(path, model["sha256"])
         register(api, model, timeout)
         here = api.version(model)
     if here and not here["minWorkers"] == here["maxWorkers"] == model["workers"]:
@@ -241,6 +287,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", required=True)
     parser.add_argument("--store", required=True)
+    parser.add_argument("--manifests", required=True)
     parser.add_argument("--url", required=True)
     parser.add_argument("--key-file", required=True)
     parser.add_argument("--timeout", type=int, default=1800, help="seconds, for TorchServe to answer and for each model")
@@ -257,7 +304,7 @@ def main(argv=None):
             title = f"model {model['name']} {model['version']}"
             started = time.monotonic()
             try:
-                restore(api, model, args.store, args.timeout)
+                restore(api, model, args.store, args.manifests, args.timeout)
                 print(
                     f"Restored {title} with {model['workers']} workers in {time.monotonic() - started:.1f} s",
                     flush=True,

@@ -136,7 +136,7 @@ class FakeTorchServe:
             file = f"{name}-{version}-{query['sha256'][:12]}.mar"
         else:
             file = query["url"]
-            name, version = re.fullmatch(r"(.+)-(.+)-[0-9a-f]{12}\.mar", file).groups()
+            name, version = re.fullmatch(r"(.+)-(.+)-[0-9a-f]{12}(?:\.mar)?", file).groups()
         if self.failures:
             status, kind, message, left = self.failures.pop(0)
             if left:

@@ -37,10 +37,12 @@ def fake(tmp_path):
 def host(fake, tmp_path, restore_models):
     class Host:
         store = tmp_path / "models"
+        manifests = tmp_path / "manifests"
         record = tmp_path / "state" / "models.json"
 
         def __init__(self):
             self.store.mkdir()
+            self.manifests.mkdir()
             self.record.parent.mkdir()
             self.models = []
 
@@ -64,12 +66,31 @@ def host(fake, tmp_path, restore_models):
             self.record.write_text(json.dumps({"format": 1, "models": self.models}))
             return self.store / file
 
+        def add_bundle(self, name, version, **contents):
+            files = [
+                {"mode": "0644", "path": path, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+                for path, content in sorted(contents.items())
+            ]
+            content = json.dumps({"files": files, "format": 1, "packs": []}, separators=(",", ":"), sort_keys=True).encode()
+            sha256 = hashlib.sha256(content).hexdigest()
+            directory = self.store / f"{name}-{version}-{sha256[:12]}"
+            (self.manifests / f"{sha256}.json").write_bytes(content)
+            directory.mkdir()
+            for path, content in contents.items():
+                (directory / path).write_bytes(content)
+            entry = {"name": name, "version": version, "file": directory.name, "kind": "bundle", "sha256": sha256}
+            self.models.append({**entry, "workers": 2, "default": True, "device": "cpu", "params": {}})
+            self.record.write_text(json.dumps({"format": 1, "models": self.models}))
+            return directory
+
         def restore(self, timeout=1):
             arguments = [
                 "--record",
                 self.record,
                 "--store",
                 self.store,
+                "--manifests",
+                self.manifests,
                 "--url",
                 fake.url,
                 "--key-file",
@@ -91,6 +112,32 @@ def test_restores_what_is_recorded(fake, host, capsys):
     assert fake.defaults == {"demo": "2.0", "tokenizer": "1"}
     assert len(fake.models["demo"]["2.0"]["workers"]) == 2
     assert "Restored model tokenizer 1 with 2 workers" in capsys.readouterr().out
+
+
+def test_restores_a_bundle_as_its_directory(fake, host):
+    directory = host.add_bundle("demo", "1.0", weights=b"weights", handler=b"")
+    assert host.restore() == 0
+    assert fake.models["demo"]["1.0"]["modelUrl"] == directory.name
+
+
+def test_a_bundle_that_is_not_its_manifest_is_not_served(fake, host, capsys):
+    host.add_bundle("changed", "1.0", weights=b"weights").joinpath("weights").write_bytes(b"weightz")
+    host.add_bundle("planted", "1.0", weights=b"weights").joinpath("sitecustomize.py").write_bytes(b"")
+    host.add_bundle("other", "1.0", weights=b"more weights")
+    (host.manifests / f"{host.models[-1]['sha256']}.json").write_text("{}")
+    host.add_bundle("alone", "1.0", weights=b"other weights")
+    (host.manifests / f"{host.models[-1]['sha256']}.json").unlink()
+    host.add_bundle("gone", "1.0", weights=b"weights").joinpath("weights").unlink()
+    host.add_bundle("good", "1.0", weights=b"weights")
+    assert host.restore() == 1
+    assert list(fake.models) == ["good"]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in said] == [
+        f"<3>Failed to restore model {name} 1.0" for name in ("changed", "planted", "other", "alone", "gone")
+    ]
+    assert "has weights with sha256" in said[0] and "remove it and run the playbook site" in said[0]
+    assert "has sitecustomize.py, which is not in its manifest" in said[1]
+    assert "json has sha256" in said[2] and "No such file or directory" in said[3] and "has no weights" in said[4]
 
 
 def test_nothing_recorded(fake, host):

@@ -20,7 +20,7 @@ def test_a_good_inventory_has_none(tmp_path):
     assert inventory_findings([]) == []
 
 
-@pytest.mark.parametrize("key", ["name", "version", "object", "sha256"])
+@pytest.mark.parametrize("key", ["name", "version", "sha256"])
 @pytest.mark.parametrize("value", [None, ""])
 def test_missing_key(key, value):
     (finding,) = inventory_findings([{**GOOD, key: value}])
@@ -58,6 +58,31 @@ def test_wrong_value(options, words):
 @pytest.mark.parametrize("key", ["models/a b/ü+%/x.mar", "x.mar", ".hidden/x.mar"])
 def test_odd_keys_are_accepted(key):
     assert inventory_findings([{**GOOD, "object": key}]) == []
+
+
+BUNDLE = {"name": "llama", "version": "3.1", "bundle": "bundles/llama", "sha256": "9f" * 32}
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (BUNDLE, None),
+        ({**BUNDLE, "bundle": "b/ü+% x"}, None),
+        ({**BUNDLE, "object": "llama.mar"}, "has an object and a bundle; keep the one that it is"),
+        ({**BUNDLE, "bundle": ""}, "has no object and no bundle; add the one that it is"),
+        ({**GOOD, "object": None}, "has no object and no bundle; add the one that it is"),
+        ({**BUNDLE, "bundle": 3}, "The bundle of the model llama 3.1 is not text"),
+        ({**BUNDLE, "bundle": "/bundles"}, "The bundle of the model llama 3.1 is not a plain key ('/bundles'); leave out outer and double"),
+        ({**BUNDLE, "bundle": "bundles/llama/"}, "is not a plain key"),
+        ({**BUNDLE, "bundle": "b" * 950}, "more than 1024 bytes"),
+        ({**BUNDLE, "bundle": "models/llama.mar"}, "is the key of one file ('models/llama.mar'); write it as its object, or publish"),
+        ({**GOOD, "object": f"b/x/manifests/{'9f' * 32}.json"}, "is the manifest of a bundle ('b/x/manifests/9f9f"),
+        ({**BUNDLE, "sha256": "9F" * 32}, "64 hexadecimal digits in lower case; write what publish printed."),
+    ],
+)
+def test_a_model_is_one_object_or_one_bundle(model, words):
+    findings = inventory_findings([model])
+    assert [words in finding for finding in findings] == ([] if words is None else [True]), findings
 
 
 def test_lists():

@@ -76,6 +76,18 @@ def test_no_text_ends_with_a_line_end(changes, place):
             "The variable modelfleet_models[1] (bert) is not what its role takes: missing required arguments: sha256 found in",
         ),
         (
+            {"modelfleet_models": [{**GOOD["modelfleet_models"][0], "bundle": "bundles/resnet50"}]},
+            "The variable modelfleet_models[0] (resnet50) is not what its role takes: parameters are mutually exclusive: object|bundle",
+        ),
+        (
+            {"modelfleet_models": [{"name": "bert", "version": "2", "sha256": "9f" * 32}]},
+            "The variable modelfleet_models[0] (bert) is not what its role takes: one of the following is required: object, bundle found",
+        ),
+        (
+            {"modelfleet_models": [{**GOOD["modelfleet_models"][0], "tarball": "bert.tar"}]},
+            "modelfleet_models.tarball. Supported parameters include: batch_size, bundle, check",
+        ),
+        (
             {"modelfleet_storage": {}},
             "The variable modelfleet_storage is not what its role takes: one of the following is required: s3, oss",
         ),

@@ -8,7 +8,7 @@ import hashlib
 import json
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _model_registrar, _torchserve
+from ansible_collections.modelfleet.serving.plugins.module_utils import _bundle, _model_registrar, _torchserve
 from ansible_collections.modelfleet.serving.plugins.modules import torchserve_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
 
@@ -62,7 +62,8 @@ def test_registers_once(fake, apply):
     assert result["diff"]["before"] == ""
     assert result["diff"]["after"] == f"demo 1.0: {FILE}, workers 1, default\n"
     assert apply.recorded()["demo", "1.0"] == {
-        "name": "demo", "version": "1.0", "file": FILE, "sha256": SHA, "workers": 1, "default": True, "device": "cpu", "params": {},
+        "name": "demo", "version": "1.0", "file": FILE, "kind": "object", "sha256": SHA, "workers": 1, "default": True, "device": "cpu",
+        "params": {},
     }  # fmt: skip
     assert apply.record.stat().st_mode & 0o777 == 0o640
     again = apply(DEMO)
@@ -123,7 +124,8 @@ def test_other_content_is_refused_before_any_change(fake, apply):
     [
         ([DEMO, DEMO], "twice"),
         ([{**DEMO, "sha256": None}], "has no sha256"),
-        ([{**DEMO, "object": None}], "has no object"),
+        ([{**DEMO, "object": None}], "has no object and no bundle"),
+        ([{**DEMO, "bundle": "bundles/demo"}], "has an object and a bundle"),
         ([{**DEMO, "sha256": "abc"}], "64 hexadecimal digits"),
         ([{**DEMO, "workers": 0}], "at least 1"),
         ([{**DEMO, "batch_size": -1}], "batch_size of model demo 1.0 must be at least 1"),
@@ -400,6 +402,85 @@ def test_via_api(fake, apply, monkeypatch):
     monkeypatch.setattr(_model_registrar.zipfile, "is_zipfile", lambda path: True)
     result = apply(model, via="api")
     assert (result["models"][0]["action"], result["models"][0]["bytes"]) == ("registered", {})
+
+
+@pytest.fixture
+def bundle(apply, tmp_path):
+    """The entry of a bundle that is on the host; ``said`` is what its TorchServe manifest says."""
+
+    def bring(**said):
+        said = {"modelName": "demo", "modelVersion": "1.0", **said}
+        contents = {"MAR-INF/MANIFEST.json": json.dumps({"model": said}).encode(), "empty": b"", "weights.bin": CONTENT}
+        files = [_bundle.File(path, len(content), hashlib.sha256(content).hexdigest(), "0644") for path, content in contents.items()]
+        content = _bundle.manifest_bytes(_bundle.Manifest(files, []))
+        sha256 = hashlib.sha256(content).hexdigest()
+        bring.manifest, bring.directory = tmp_path / f"{sha256}.json", apply.store / f"demo-1.0-{sha256[:12]}"
+        bring.manifest.write_bytes(content)
+        for path, content in contents.items():
+            (bring.directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (bring.directory / path).write_bytes(content)
+        return {"name": "demo", "version": "1.0", "bundle": "bundles/demo", "sha256": sha256}
+
+    return bring
+
+
+def test_a_bundle_is_registered_as_the_directory_that_it_is(fake, apply, bundle, tmp_path):
+    model = bundle()
+    predicted = apply(model, check=True, diff=True, manifest_store="/nonexistent")
+    result = apply(model, diff=True, manifest_store=str(tmp_path))
+    assert result["diff"] == predicted["diff"]
+    assert result["diff"]["after"] == f"demo 1.0: {bundle.directory.name}, workers 1, default\n"
+    assert (result["models"][0]["action"], result["models"][0]["file"]) == ("registered", bundle.directory.name)
+    assert result["models"][0]["bytes"] == {}
+    assert fake.changes() == ["POST /models"]
+    assert fake.models["demo"]["1.0"]["modelUrl"] == bundle.directory.name
+    recorded = apply.recorded()["demo", "1.0"]
+    assert (recorded["file"], recorded["kind"], recorded["sha256"]) == (bundle.directory.name, "bundle", model["sha256"])
+    assert not apply(model)["changed"]
+    # As an object it would be another content.
+    assert "registered with other content" in apply({**model, "bundle": None, "object": "demo.mar"})["msg"]
+
+
+def test_a_bundle_that_goes_leaves_its_directory_to_model_artifact(fake, apply, bundle, tmp_path):
+    model = bundle()
+    apply(model, manifest_store=str(tmp_path))
+    assert apply({**model, "state": "absent"})["models"][0]["action"] == "removed"
+    assert (fake.models, apply.recorded()) == ({}, {})
+    assert bundle.directory.is_dir()
+    assert not apply({**model, "state": "absent"})["changed"]
+
+
+def other_weights(bundle):
+    (bundle.directory / "weights.bin").write_bytes(CONTENT[::-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda bundle: bundle.manifest.unlink(), "json on this host: No such file or directory. Run model_artifact (playbook distribute)"),
+        (lambda bundle: bundle.manifest.write_bytes(b"{}"), "json on this host: it has sha256 44136fa355b3678a"),
+        (lambda bundle: bundle.directory.rename(bundle.directory.with_name("x")), "on this host is not there. Run model_artifact"),
+        (other_weights, "has weights.bin with sha256 "),
+    ],
+)
+def test_a_bundle_is_verified_before_torchserve_sees_it(fake, apply, bundle, tmp_path, damage, words):
+    model = bundle()
+    damage(bundle)
+    result = apply(model, manifest_store=str(tmp_path))
+    assert words in result["msg"]
+    assert not fake.changes()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"modelName": "other"}, "in the bundle bundles/demo says other 1.0. Make name and version in the list of models equal to it"),
+        ({"modelVersion": None}, "says demo None"),
+    ],
+)
+def test_a_bundle_of_another_model(fake, apply, bundle, tmp_path, said, words):
+    assert words in apply(bundle(**said), manifest_store=str(tmp_path))["msg"]
+    assert not fake.changes()
 
 
 def test_name_that_torchserve_takes_for_its_token_api(apply):
