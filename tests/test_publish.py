@@ -24,8 +24,10 @@ from ansible.module_utils.testing import patch_module_args
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "collections"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab/origin"))
 
+from ansible_collections.modelfleet.serving.plugins.module_utils import _publish_object
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import blob_key, blobs, manifest_key, parse_manifest
 from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import Progress
-from ansible_collections.modelfleet.serving.plugins.modules import model_archive, storage_object
+from ansible_collections.modelfleet.serving.plugins.modules import model_archive, model_bundle, storage_object
 from strict_origin import server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -218,18 +220,19 @@ def origin(tmp_path, certificate, stores, monkeypatch):
 
 @pytest.fixture
 def publish(store, origin, tmp_path, certificate, capfd):
-    """Run the module as Ansible does; returns what it printed."""
+    """Run the module, or that for bundles, as Ansible does; returns what it printed."""
     (tmp_path / "model.mar").write_bytes(CONTENT)
     (tmp_path / "other.mar").write_bytes(OTHER)
 
     def run(check=False, src="model.mar", credentials=None, **changes):
         credentials = {store.name: {**store.credentials[store.name], **credentials}} if credentials else store.credentials
-        args = {"storage": store.storage, "credentials": credentials, "object": KEYS[0], "ca_path": certificate["certificate"]}
-        args.update(src=src and str(tmp_path / src), **changes)
+        module = model_bundle if "bundle" in changes else storage_object
+        args = {"storage": store.storage, "credentials": credentials, "ca_path": certificate["certificate"]}
+        args.update({"src": src and str(tmp_path / src), **({"object": KEYS[0]} if module is storage_object else {}), **changes})
         args = {name: value for name, value in args.items() if value is not None}
         capfd.readouterr()
         with patch_module_args({**args, "_ansible_check_mode": check, "_ansible_diff": True}), pytest.raises(SystemExit):
-            storage_object.main()
+            module.main()
         out = capfd.readouterr().out
         results = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
         assert len(results) == 1, out
@@ -393,8 +396,8 @@ def test_large_file_goes_in_parts(publish, origin, store, tmp_path, monkeypatch)
 def test_two_publishers_at_once(publish, origin, monkeypatch):
     """Both have seen that there is nothing; the store's own precondition decides."""
     origin.store(KEYS[0], OTHER)
-    client = storage_object.CLIENTS
-    monkeypatch.setattr(storage_object, "CLIENTS", {name: late(one) for name, one in client.items()})
+    client = _publish_object.CLIENTS
+    monkeypatch.setattr(_publish_object, "CLIENTS", {name: late(one) for name, one in client.items()})
     result = publish()
     assert result["failed"] and "has other content already" in result["msg"], result
     assert origin.holds(KEYS[0]) == OTHER
@@ -480,6 +483,62 @@ def test_no_way_to_the_store(publish, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     result = publish()
     assert result["failed"] and "Failed to look at " in result["msg"] and "proxy" in result["msg"], result["msg"]
+
+
+def tree(origin, bundle, sha256):
+    """What a host makes of a bundle: {path: (mode, content)}."""
+    manifest = parse_manifest(origin.holds(manifest_key(bundle, sha256)), "m")
+    stored, found = {one: origin.holds(blob_key(bundle, one)) for one in blobs(manifest)}, {}
+    for file in manifest.files:
+        content = stored[file.pack][file.offset : file.offset + file.size] if file.pack else stored.get(file.sha256, b"")
+        assert hashlib.sha256(content).hexdigest() == file.sha256
+        found[file.path] = (file.mode, content)
+    return found
+
+
+def large_and_small(folder):
+    """A directory with what is a blob of its own, what is packed, and what is nowhere."""
+    contents = {"weights.bin": random.Random(4).randbytes(5 << 20), "empty": b"", **{f"small/{n:03}.txt": b"%d" % n for n in range(300)}}
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return {name: ("0644", content) for name, content in contents.items()}
+
+
+@pytest.mark.parametrize("bundle", ["models/demo", "models/ä b+c%2Fd~e/モデル 'x'"])
+def test_publishes_a_bundle_once(publish, origin, bundle, tmp_path):
+    contents = large_and_small(tmp_path / "model")
+    predicted = publish(src="model", bundle=bundle, check=True)
+    assert predicted["changed"] and predicted["blobs_sent"] == 2 and not origin.holds(manifest_key(bundle, predicted["sha256"]))
+    done = publish(src="model", bundle=bundle, sha256=predicted["sha256"])
+    assert "msg" not in done, done
+    assert {**done, "invocation": None} == {**predicted, "invocation": None}
+    assert (done["files"], done["blobs"], done["bytes"]) == (302, 2, sum(len(content) for _mode, content in contents.values()))
+    assert tree(origin, bundle, done["sha256"]) == contents
+    again = publish(src="model", bundle=bundle)
+    assert not again["changed"] and again["blobs_sent"] == 0 and again["diff"]["before"] == again["diff"]["after"]
+    # A second version with the same weights sends its pack and its manifest.
+    (tmp_path / "model/small/000.txt").write_bytes(b"zero")
+    second = publish(src="model", bundle=bundle)
+    assert second["blobs_sent"] == 1 and second["bytes_sent"] < 100_000
+    assert tree(origin, bundle, second["sha256"]) == {**contents, "small/000.txt": ("0644", b"zero")}
+    assert tree(origin, bundle, done["sha256"]) == contents
+
+
+def test_a_damaged_blob_is_replaced(publish, origin, tmp_path):
+    contents = large_and_small(tmp_path / "model")
+    done = publish(src="model", bundle="models/demo")
+    (damaged, _whole) = blobs(parse_manifest(origin.holds(manifest_key("models/demo", done["sha256"])), "m"))
+    origin.store(blob_key("models/demo", damaged), OTHER)
+    assert publish(src="model", bundle="models/demo")["blobs_sent"] == 1
+    assert tree(origin, "models/demo", done["sha256"]) == contents
+
+
+def test_who_may_not_write_publishes_no_bundle(publish, store, tmp_path):
+    large_and_small(tmp_path / "model")
+    for change, said in store.wrong:
+        result = publish(src="model", bundle="models/demo", credentials=change)
+        assert result["failed"] and said in result["msg"] and not result.get("changed"), (change, result["msg"])
 
 
 def test_archive_is_that_of_torch_model_archiver(run, tmp_path, capfd):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the module of the same name and shows meanwhile how far it is: a module itself cannot print."""
+"""Runs the module of the task, which publishes, and shows meanwhile how far it is: a module itself cannot print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
             return {**result, **self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)}
         with tempfile.TemporaryDirectory(prefix="modelfleet-") as directory:
             path = os.path.join(directory, "progress")
-            with Watcher(path, str(args.get("object", ""))):
+            with Watcher(path, str(args.get("object") or args.get("bundle") or "")):
                 done = self._execute_module(module_args={**args, "progress_path": path}, task_vars=task_vars)
         return {**result, **done}
 

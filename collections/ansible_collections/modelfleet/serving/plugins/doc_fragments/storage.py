@@ -354,3 +354,24 @@ options:
                 type: str
                 required: true
 """
+
+    PUBLISHING = r"""
+options:
+  progress_path:
+    description:
+      - File to which lines about a running upload are appended, one a second at most. It is for whoever wants to watch.
+      - Where Ansible runs the module on the controller itself, it shows these lines on the terminal without this option.
+    type: path
+  ca_path:
+    description:
+      - CA bundle in PEM to trust instead of the one that the store's library brings along, for a plain HTTP server that of this machine.
+    type: path
+  validate_certs:
+    description: Whether the store's certificate is verified.
+    type: bool
+    default: true
+requirements:
+  - boto3 >= 1.36 (S3, OSS, OBS)
+  - google-cloud-storage >= 3.0 (GCS)
+  - azure-storage-blob >= 12.15 (ABS)
+"""

@@ -17,6 +17,7 @@ import re
 from typing import NamedTuple
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem
 
 FORMAT = 1
 MODES = ("0644", "0755")
@@ -54,6 +55,13 @@ class Manifest(NamedTuple):
     def size(self):
         """Bytes of all files of the tree."""
         return sum(file.size for file in self.files)
+
+
+def check_bundle(bundle):
+    """Refuse a key prefix (str) that cannot be one. Raises ModelFleetError."""
+    problem = object_key_problem(bundle) or object_key_problem(manifest_key(bundle, _EMPTY))
+    if problem:
+        raise ModelFleetError(f"Failed to use the bundle {bundle!r}: {problem}.")
 
 
 def manifest_key(bundle, sha256):

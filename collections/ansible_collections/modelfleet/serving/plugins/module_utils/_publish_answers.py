@@ -152,11 +152,12 @@ def check_ca(ca_path):
 
 
 class Progress:
-    """How far an upload is, as lines appended to a file, one a second at most. Without a file it says nothing."""
+    """How far an upload of one or several objects is, as lines appended to a file, one a second at most. Without a file it says nothing."""
 
     def __init__(self, path, total, clock=time.monotonic):
         self.total = total
         self.done = 0
+        self._base = 0
         self._clock = clock
         self._lock = threading.Lock()
         self._started = self._said = clock()
@@ -177,7 +178,12 @@ class Progress:
                 self._say()
 
     def at(self, done, _total=None):
-        self.add(done - self.done)
+        self.add(self._base + done - self.done)
+
+    def finish(self, size):
+        """One of several objects is sent, ``size`` bytes; what comes counts on from there."""
+        self.at(size)
+        self._base = self.done
 
     def _say(self):
         self._said = self._clock()

@@ -142,13 +142,12 @@ import os
 import tempfile
 import traceback
 import zipfile
-import zlib
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED, MANIFEST, NOT_INSTALLED, described
 
-_MANIFEST = "MAR-INF/MANIFEST.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CREATED = "01/01/1980 00:00:00"
 _MODE = 0o100644 << 16
@@ -181,7 +180,7 @@ class Archive:
             raise self._error("there is no directory {}".format(self.directory), "Check directory")
         handlers, manifest = self._ask_the_archiver()
         self._collect(handlers)
-        before, after = _read_archive(self.dest), {_MANIFEST: hashlib.sha256(manifest).hexdigest()}
+        before, after = _read_archive(self.dest), {MANIFEST: hashlib.sha256(manifest).hexdigest()}
         for name in sorted(self.files):
             after[name] = self._digest(self.files[name])
         changed = before != after
@@ -317,7 +316,7 @@ class Archive:
             os.makedirs(directory, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=".modelfleet-", dir=directory)
             with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(_entry(_MANIFEST), manifest)
+                archive.writestr(_entry(MANIFEST), manifest)
                 for name in sorted(self.files):
                     self._pack(archive, name, self.files[name])
             self.module.atomic_move(temporary, self.dest)
@@ -344,12 +343,6 @@ class Archive:
             raise self._error("{} changed while it was read".format(path), "Build again when nothing writes there")
 
 
-NOT_INSTALLED = (
-    "{path} has {name}, and no host will install it: TorchServe would fetch packages from the network at every registration and every "
-    "restart, without a sha256. Add what it lists to torchserve_pip_packages."
-)
-
-
 def report(path, warn=lambda _text: None):
     """What an archive says about itself. Another file has no name and version."""
     if not path:
@@ -357,25 +350,14 @@ def report(path, warn=lambda _text: None):
     try:
         sha256, size = _digest_of(path)
         with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(_MANIFEST))
-        name, version, requirements = (str(manifest["model"].get(key) or "") for key in ("modelName", "modelVersion", "requirementsFile"))
+            name, version, requirements = described(archive.read(MANIFEST))
     except OSError as exc:
         raise ModelFleetError("Failed to read {}: {}. Check src.".format(path, exc.strerror or exc)) from exc
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-    ) as exc:
+    except (*DAMAGED, KeyError, ValueError) as exc:
         if path.endswith(".mar"):
             raise ModelFleetError(
                 "Failed to read {}: it is no model archive, {} is missing in it or damaged. Build it with torch-model-archiver or this"
-                " module.".format(path, _MANIFEST)
+                " module.".format(path, MANIFEST)
             ) from exc
         name = version = requirements = ""
     if requirements:
@@ -400,10 +382,10 @@ def _read_archive(path):
                 with archive.open(entry) as packed:
                     found[entry.filename] = _digest_stream(packed)[0]
             ours &= not archive.comment and len(archive.infolist()) == len(found)
-        if ours and list(found) == [_MANIFEST, *sorted(set(found) - {_MANIFEST})]:
+        if ours and list(found) == [MANIFEST, *sorted(set(found) - {MANIFEST})]:
             return found
         return {"(an archive of another form)": _digest_of(path)[0]}
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
+    except (OSError, *DAMAGED):
         return {}
 
 

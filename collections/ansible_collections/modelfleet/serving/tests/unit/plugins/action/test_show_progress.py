@@ -8,7 +8,7 @@ import threading
 import types
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.action import storage_object
+from ansible_collections.modelfleet.serving.plugins.action import model_bundle, storage_object
 
 
 def test_shows_the_last_line_when_the_percentage_has_changed(tmp_path):
@@ -62,3 +62,20 @@ def test_watches_only_what_it_can_see(monkeypatch, transport, become, async_val,
     action._execute_module = execute
     assert action.run() == {"skipped": False, "changed": True}
     assert (called[0] is not None and "progress_path" in called[0]) == watched
+
+
+def test_shows_a_bundle_as_an_object(monkeypatch):
+    named = []
+
+    class Watcher(storage_object.Watcher):
+        def __init__(self, path, name):
+            named.append(name)
+            super().__init__(path, name)
+
+    monkeypatch.setattr(storage_object, "Watcher", Watcher)
+    monkeypatch.setattr(storage_object.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    action = model_bundle.ActionModule.__new__(model_bundle.ActionModule)
+    action._task = types.SimpleNamespace(args={"bundle": "models/a"}, async_val=0)
+    action._connection = types.SimpleNamespace(transport="local", become=None)
+    action._execute_module = lambda **options: {"changed": bool(options["module_args"]["progress_path"])}
+    assert action.run() == {"changed": True} and named == ["models/a"]

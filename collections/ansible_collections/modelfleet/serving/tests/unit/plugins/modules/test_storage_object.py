@@ -12,65 +12,20 @@ import shutil
 
 import pytest
 from ansible.module_utils.common import parameters
-from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import Found, MissingLibrary, Refusal, Taken
+from ansible_collections.modelfleet.serving.plugins.module_utils import _publish_object
+from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import MissingLibrary, Refusal, Taken
 from ansible_collections.modelfleet.serving.plugins.modules import storage_object
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_bucket import Bucket
 
 SECRET = "PLANTEDSECRETKEY"
 CONTENT = b"model"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Bucket:
-    """A store and its client in one."""
-
-    place = "https://s3.us-east-1.amazonaws.com"
-
-    def __init__(self):
-        self.objects = {}
-        self.calls = []
-        self.made_with = None
-        self.raises = {}
-        self.meanwhile = None
-        self.before_put = lambda _src: None
-
-    def __call__(self, *made_with):
-        self.made_with = made_with
-        return self
-
-    def _called(self, name):
-        self.calls.append(name)
-        if name in self.raises:
-            raise self.raises[name]
-
-    def head(self, key):
-        self._called("head")
-        content, sha256 = self.objects.get(key, (None, ""))
-        return None if content is None else Found(len(content), sha256, "generation")
-
-    def read_sha256(self, key):
-        self._called("read")
-        return hashlib.sha256(self.objects[key][0]).hexdigest()
-
-    def put(self, key, src, size, sha256, found, progress):
-        self.before_put(src)
-        self._called("put")
-        if self.meanwhile is not None:
-            self.objects[key] = self.meanwhile
-        if found is None and key in self.objects:
-            raise Taken()
-        with open(src, "rb") as handle:
-            self.objects[key] = (handle.read(), sha256)
-        progress.add(size)
-
-    def delete(self, key):
-        self._called("delete")
-        del self.objects[key]
-
-
 @pytest.fixture
 def bucket(monkeypatch):
     bucket = Bucket()
-    monkeypatch.setattr(storage_object, "CLIENTS", {"s3": bucket})
+    monkeypatch.setattr(_publish_object, "CLIENTS", {"s3": bucket})
     return bucket
 
 
@@ -232,7 +187,7 @@ def test_a_file_that_changes_before_it_is_sent(publish, bucket, tmp_path):
 
 def test_a_file_that_changes_while_it_is_read(publish, bucket, monkeypatch):
     states = iter(range(9))
-    monkeypatch.setattr(storage_object, "_state", lambda _file: next(states))
+    monkeypatch.setattr(_publish_object, "_state", lambda _file: next(states))
     result = publish()
     assert result["failed"] and "it changed meanwhile" in result["msg"] and bucket.calls == []
 
@@ -323,7 +278,7 @@ def test_no_result_shows_the_options(publish, bucket, changes):
 
 
 def test_a_service_account_that_is_a_mapping(publish, bucket, monkeypatch):
-    monkeypatch.setattr(storage_object, "CLIENTS", {"gcs": bucket})
+    monkeypatch.setattr(_publish_object, "CLIENTS", {"gcs": bucket})
     key = "-----BEGIN PRIVATE" + " KEY-----\n{}\n-----END PRIVATE KEY-----\n".format(SECRET)
     account = {"type": "service_account", "project_id": "models", "client_email": "a@b.iam.example.com", "private_key": key}
     for given in account, json.dumps(account):
@@ -344,5 +299,5 @@ def test_the_library_that_is_missing_is_said(publish, monkeypatch):
     def client(*_args):
         raise MissingLibrary("the-library", "Traceback")
 
-    monkeypatch.setattr(storage_object, "CLIENTS", {"s3": client})
+    monkeypatch.setattr(_publish_object, "CLIENTS", {"s3": client})
     assert "the-library" in publish()["msg"]
