@@ -17,6 +17,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 TRAFFIC = {"origin": "BACK_TO_SOURCE", "remote_peer": "REMOTE_PEER", "local_peer": "LOCAL_PEER"}
 
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+\d+)?$")
+_PIECE_LENGTH = re.compile(r"(\d+)([kmg]i?b)\Z", re.IGNORECASE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -32,6 +33,17 @@ def get(url, timeout=5):
         raise ModelFleetError(
             f"Failed to ask dfdaemon at {url}: {reason}. See systemctl status dfdaemon and journalctl -u dfdaemon."
         ) from exc
+
+
+def checked_piece_length(text):
+    """The length of a piece as dfdaemon takes it, or "auto". Raises ModelFleetError for any other."""
+    if text == "auto":
+        return text
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    match = _PIECE_LENGTH.match(text)
+    if not match or not 4 << 20 <= int(match[1]) * units[match[2][0].lower()] <= 64 << 20:
+        raise ModelFleetError("Failed to use piece_length {!r}: it must be auto or a size from 4MiB to 64MiB.".format(text))
+    return text
 
 
 def samples(text):

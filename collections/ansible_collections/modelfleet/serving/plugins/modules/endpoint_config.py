@@ -113,9 +113,9 @@ jar_differs:
 
 import json
 import os
-import re
 from urllib.parse import urlsplit
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._started import digest_of_file
@@ -131,7 +131,6 @@ _SECRETS = {key for store in STORES.values() for key in store.SECRETS}
 # Of a service account's file; everything else in it is treated as a secret.
 _SHOWN_OF_ACCOUNT = {"type", "project_id", "private_key_id", "client_email", "client_id", "token_uri", "universe_domain"}
 _SIDE_FILE = "service-account.json"
-_PIECE_LENGTH = re.compile(r"(\d+)([kmg]i?b)\Z", re.IGNORECASE)
 
 
 def build_config(params, store):
@@ -141,7 +140,7 @@ def build_config(params, store):
         "filter": params["filter"],
         "object_storage": store.to_config(),
         "require_sha256": params["require_sha256"],
-        "piece_length": _checked_piece_length(params["piece_length"]),
+        "piece_length": checked_piece_length(params["piece_length"]),
         "retry_seconds": params["retry_seconds"],
         "url_expiry": params["url_expiry"],
     }
@@ -189,16 +188,6 @@ def _checked_proxy_url(url):
             "Failed to use proxy_url: it must look like http://127.0.0.1:4001. dfdaemon's proxy speaks no TLS and takes no password."
         )
     return url.rstrip("/")
-
-
-def _checked_piece_length(text):
-    if text == "auto":
-        return text
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    match = _PIECE_LENGTH.match(text)
-    if not match or not 4 << 20 <= int(match[1]) * units[match[2][0].lower()] <= 64 << 20:
-        raise ModelFleetError("Failed to use piece_length {!r}: it must be auto or a size from 4MiB to 64MiB.".format(text))
-    return text
 
 
 def _loaded(text):
