@@ -1,0 +1,261 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Objects through this host's dfdaemon into the blob store. PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import re
+import subprocess
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+from ansible.module_utils.common.text.converters import to_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, free_bytes, lstat, remove, writing
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
+
+# What dfget prints is for a terminal.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FIELD = re.compile(r"^(Bad Status Code|Message): *(.*)$", re.MULTILINE)
+# A signed URL opens its object to whoever reads it.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s)\"']+")
+_SIGNATURE = re.compile(r"\S*(?i:signature|credential|token|[?&]sig)=\S*")
+_LENGTH = re.compile(r"content_length=([0-9]+)")
+_FIRST_PAUSE_S = 1
+_LONGEST_PAUSE_S = 15
+
+
+class _Passing(Exception):
+    """A download failed for a reason that may pass; the text is the end of an error."""
+
+
+class Fetcher:
+    """Brings objects into the blob store, each once a call and ``parallel`` of them at a time.
+
+    ``params`` are the options of model_artifact, ``store`` is the object store and ``blobs`` the Blobs.
+    """
+
+    def __init__(self, params, store, blobs):
+        self.params = params
+        self.store = store
+        self.blobs = blobs
+        self._pool = ThreadPoolExecutor(params["parallel"])
+        self._futures = {}
+        self._lock = threading.Lock()
+        self._failing_since = None
+
+    def close(self):
+        self._pool.shutdown()
+
+    def start(self, key, sha256, mode):
+        """Bring the object ``key`` into the blob store.
+
+        Returns a Future, whose result is the number of bytes that dfdaemon gave, and whether this is the first call for that content.
+        """
+        with self._lock:
+            is_new = sha256 not in self._futures
+            if is_new:
+                self._futures[sha256] = self._pool.submit(self._bring, key, sha256, mode)
+            return self._futures[sha256], is_new
+
+    def _bring(self, key, sha256, mode):
+        if self.blobs.status(sha256, mode) or self.blobs.other(sha256, mode):
+            return 0
+        name = self.store.describe(key)
+        for task in self._tasks(key, sha256):
+            piece_file = self.blobs.piece_file(task)
+            with writing(name, self.blobs.directory):
+                if piece_file and self._link(piece_file, sha256, mode):
+                    return 0
+            found, size = self._get(name, key, task, sha256, mode)
+            if found == sha256:
+                return size
+        raise ModelFleetError(
+            f"Failed to verify {name}: the object has the sha256 {found}, but {sha256} was asked for. Publish the right file under "
+            "this key, or correct the sha256 of the model."
+        )
+
+    def _tasks(self, key, sha256):
+        """The names under which Dragonfly may have this content.
+
+        A task is named by its content, so a wrong object stays under that name on every host that has it, even when the origin is
+        repaired. The second name therefore holds what the origin calls its present content. The endpoint plugin uses the same names.
+        """
+        task = f"sha256:{sha256};piece_length={self.params['piece_length']}"
+        yield task
+        generation = self._generation(key)
+        if generation:
+            yield f"{task};generation={generation}"
+
+    def _link(self, piece_file, sha256, mode):
+        """Take what this module has verified before, and dfdaemon kept."""
+        temporary = self.blobs.temporary()
+        try:
+            os.link(piece_file, temporary, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return self.blobs.take(temporary, sha256, mode)[0] == sha256
+
+    def _get(self, name, key, task, sha256, mode):
+        """Have dfdaemon link its file of the task, repeated with jitter while the failure may pass.
+
+        Returns its sha256 and size. All hosts ask at once, and must not come back at once. The time counts from the first failure of this
+        object, or of all since the last that came.
+        """
+        failing_since, ceiling = None, _FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                temporary = self._attempt(name, key, task)
+                break
+            except _Passing as exc:
+                now = time.monotonic()
+                if now - began > self.params["retry_s"]:
+                    # So long it was coming.
+                    failing_since = self._failing_since = None
+                failing_since = failing_since or now
+                all_since = self._failing_since = self._failing_since or now
+                pause = random.uniform(ceiling / 2, ceiling)
+                if now + pause - min(failing_since, all_since) > self.params["retry_s"]:
+                    raise ModelFleetError(f"Failed to get {name}: {exc}") from None
+                ceiling = min(ceiling * 2, _LONGEST_PAUSE_S)
+                time.sleep(pause)
+        self._failing_since = None
+        with writing(name, self.blobs.directory):
+            return self.blobs.take(temporary, sha256, mode)
+
+    def _attempt(self, name, key, task):
+        """Returns the path of the file in the blob store, not verified yet."""
+        link = os.path.join(self.params["incoming"], TEMPORARY + str(uuid.uuid4()))
+        try:
+            self._dfget(name, key, task, link)
+            # Where nobody else may write: dfdaemon and the runtimes may, in incoming.
+            temporary = self.blobs.temporary()
+            with writing(name, self.blobs.directory):
+                os.rename(link, temporary)
+            return temporary
+        finally:
+            remove(link)
+
+    def _dfget(self, name, key, task, link):
+        command = [
+            self.params["dfget"],
+            self.store.presign("GET", key, self.params["url_expiry_s"]),
+            *(f"--header={header}: {value}" for header, value in self._headers().items()),
+            f"--output={link}",
+            f"--endpoint={self.params['socket']}",
+            f"--content-for-calculating-task-id={task}",
+            "--force-hard-link",
+            "--no-progress",
+        ]
+        if self.params["piece_length"] != "auto":
+            command.append(f"--piece-length={self.params['piece_length']}")
+        if not self.params["back_to_source"]:
+            command.append("--disable-back-to-source")
+        # Its options can come from the environment, too.
+        environment = {"PATH": os.environ.get("PATH", os.defpath)}
+        try:
+            ended = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False
+            )
+        except OSError as exc:
+            raise ModelFleetError(
+                f"Failed to run {self.params['dfget']}: {exc.strerror}. Run the role modelfleet.serving.dfdaemon, which installs it."
+            ) from None
+        if ended.returncode != 0:
+            self._explain(name, ended.returncode, to_text(ended.stdout, errors="replace"))
+
+    def _headers(self):
+        return self.store.headers if self.store.name == "http" else {}
+
+    def _explain(self, name, rc, output):
+        """Raise what the failure of dfget means: ModelFleetError, or _Passing."""
+        text = _COLOUR.sub("", output)
+        fields = dict(reversed(_FIELD.findall(text)))
+        status = int(fields.get("Bad Status Code") or 0)
+        said = (
+            _SIGNATURE.sub("…", _URL.sub("URL", fields.get("Message") or " ".join(text.split())))[:300].rstrip(" .")
+            or f"dfget ended with {rc}"
+        )
+        failed = f"Failed to get {name}: "
+        pieces, incoming = self.params["piece_store"], self.params["incoming"]
+        if status == 404:
+            raise ModelFleetError(f"{failed}the origin has no such object. Publish it, or correct the key of the model.")
+        if status in (400, 401, 403):
+            raise ModelFleetError(
+                f"{failed}the origin refused with {status}. Check credentials, region and clock; some stores say so of a missing object."
+            )
+        if 400 <= status < 500 and status not in (408, 425, 429):
+            raise ModelFleetError(f"{failed}the origin answered {status}. Check endpoint, region and the state of the store.")
+        if "(os error 18)" in said:
+            raise ModelFleetError(
+                f"{failed}dfdaemon cannot link a file of {pieces} into {incoming}. Have both on one filesystem and, under systemd, under "
+                "one entry of ReadWritePaths."
+            )
+        if "(os error 1)" in said:
+            raise ModelFleetError(
+                f"{failed}dfdaemon may not link a file in its piece store that is not its own. Check that {pieces} is the storage.dir of "
+                "dfdaemon, and correct piece_store."
+            )
+        if "(os error 13)" in said:
+            raise ModelFleetError(
+                f"{failed}dfdaemon may not write in {incoming}. Run the role modelfleet.serving.dfdaemon, which prepares it."
+            )
+        if "o space left on device" in said:
+            free = free_bytes(pieces if lstat(pieces) else incoming)
+            length = _LENGTH.search(said)
+            room = (
+                f"there is no room for it in the piece store {pieces}: the disk has {human_bytes(free)} free, "
+                f"{'the object has ' + human_bytes(int(length[1])) + ', ' if length else ''}"
+                "and dfdaemon_disk_budget is what dfdaemon may use. Free some, or raise the budget, and run again."
+            )
+            # dfdaemon looks once a minute for what it may give up.
+            if length and int(length[1]) <= free:
+                raise _Passing(room)
+            raise ModelFleetError(failed + room)
+        if "Connect Dfdaemon Failed" in text:
+            raise _Passing(
+                f"dfdaemon does not answer at {self.params['socket']}. See systemctl status dfdaemon and journalctl -u dfdaemon."
+            )
+        if status:
+            raise _Passing(f"the origin answered {status}. Check the network and the state of the store.")
+        raise _Passing(
+            f"dfdaemon says '{said}'. Look at its journal, and whether a seed peer and the scheduler run: only they go to the origin."
+        )
+
+    def _generation(self, key):
+        """What the origin calls the present content of an object: its ETag, else the time of its last change; empty if it tells neither.
+
+        Every host that asks gets the same answer, so hosts agree on the next task without talking to each other. dfdaemon asks, because the
+        way to the origin is its own.
+        """
+        proxy = urlsplit(self.params["dfdaemon_proxy_url"])
+        # dfdaemon speaks TLS to the origin where a rule of its proxy says so.
+        url = "http" + self.store.presign("GET", key, self.params["url_expiry_s"]).removeprefix("https").removeprefix("http")
+        connection = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=60)
+        headers = {
+            **self._headers(),
+            "Range": "bytes=0-0",
+            "User-Agent": "modelfleet",
+            "X-Dragonfly-Use-P2P": "true",
+            # A task of its own, because dfdaemon answers for a task that it knows without asking the origin.
+            "X-Dragonfly-Content-For-Calculating-Task-ID": f"probe:{uuid.uuid4()}",
+        }
+        try:
+            connection.request("GET", url, headers=headers)
+            answer = connection.getresponse()
+            # 200 from an origin without ranges: the headers are all that is wanted.
+            found = (answer.getheader("ETag") or answer.getheader("Last-Modified") or "") if answer.status in (200, 206) else ""
+        except (OSError, http.client.HTTPException):
+            # That the digest is wrong is what matters.
+            found = ""
+        finally:
+            connection.close()
+        return re.sub(r"^W/|[^A-Za-z0-9-]", "", found)

@@ -1,0 +1,192 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host with a stand-in for dfget and dfdaemon: real files, real hard links, the messages of client 1.5.10."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+# Whom the files in the piece store belong to, where the tests may give files away.
+DFDAEMON = 64999
+
+DFGET = r"""#!{python}
+import fcntl, hashlib, json, os, shutil, sys
+from urllib.parse import unquote, urlsplit
+
+host = "{host}"
+url, options = sys.argv[1], {{}}
+for word in sys.argv[2:]:
+    name, _, value = word.partition("=")
+    options.setdefault(name, []).append(value)
+
+
+def fail(title, *fields):
+    print("\x1b[38;5;1m\x1b[3m\x1b[1m" + title + "\x1b[m")
+    print("\x1b[38;5;0m\x1b[3m\x1b[1m" + "*" * 40 + "\x1b[m")
+    for name, value in fields:
+        print("\x1b[38;5;6m\x1b[3m\x1b[1m" + name + ":\x1b[m " + str(value))
+    sys.exit(1)
+
+
+output = options["--output"][0]
+if not os.path.isdir(os.path.dirname(output)):
+    fail("Validating Failed!", ("Message", "validate failed: output path " + os.path.dirname(output) + " is not a directory"))
+if os.path.lexists(output):
+    fail("Validating Failed!", ("Message", "validate failed: output path " + output + " is already exist"))
+endpoint = options["--endpoint"][0]
+if not os.path.exists(endpoint):
+    said = "can not connect ConnectError cause: transport error, please check the unix socket "
+    fail("Connect Dfdaemon Failed!", ("Message", said + endpoint))
+
+task = options["--content-for-calculating-task-id"][0]
+name = hashlib.sha256(task.encode()).hexdigest()
+with open(host + "/state.json", "r+") as handle:
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    state = json.load(handle)
+    state["calls"].append({{"task": task, "url": url, "options": options, "environment": dict(os.environ)}})
+    key = unquote(urlsplit(url).path).lstrip("/")
+    faults = state["faults"].get(key) or state["faults"].get("*") or []
+    fault = faults.pop(0) if faults else None
+    handle.seek(0), handle.truncate()
+    json.dump(state, handle)
+if fault:
+    title = fault.pop("title", "Downloading Failed!")
+    fail(title, *((name.replace("_", " "), value.replace("<URL>", url)) for name, value in fault.items()))
+
+piece = os.path.join(host, "pieces", "content", "tasks", name[:3], name)
+origin = os.path.join(host, "origin", key)
+source = "LOCAL_PEER"
+if not os.path.exists(piece):
+    if not os.path.exists(origin):
+        fail("Downloading Failed!", ("Bad Status Code", 404), ("Message", "404 Not Found"), ("Header", "\n  [server]: x"))
+    source = "REMOTE_PEER"
+    os.makedirs(os.path.dirname(piece), exist_ok=True)
+    shutil.copyfile(origin, piece)
+    os.chmod(piece, 0o640)
+    owner = os.stat(os.path.join(host, "pieces"))
+    os.chown(piece, owner.st_uid, owner.st_gid)
+with open(host + "/state.json", "r+") as handle:
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    state = json.load(handle)
+    state["traffic"][source] = state["traffic"].get(source, 0) + os.path.getsize(piece)
+    handle.seek(0), handle.truncate()
+    json.dump(state, handle)
+# dfdaemon links as the user that it is, and the kernel has its rule for that.
+owner = os.stat(os.path.join(host, "pieces"))
+shelf, incoming = (os.open(os.path.dirname(path), os.O_RDONLY) for path in (piece, output))
+os.setegid(owner.st_gid)
+os.seteuid(owner.st_uid)
+try:
+    os.link(os.path.basename(piece), os.path.basename(output), src_dir_fd=shelf, dst_dir_fd=incoming)
+except OSError as exc:
+    fail("Downloading Failed!", ("Bad Code", "Internal error"), ("Message", "%s (os error %d)" % (exc.strerror, exc.errno)))
+"""
+
+
+class FakeDragonfly:
+    """``origin`` has the objects by key, ``tags`` what the origin says of them; ``fault`` makes the next calls of dfget fail."""
+
+    def __init__(self, path):
+        self.path = path
+        for name in ("origin", "pieces", "incoming", "models", "blobs", "manifests", "state"):
+            (path / name).mkdir()
+            setattr(self, name, path / name)
+        if os.geteuid() == 0:
+            os.chown(self.pieces, DFDAEMON, DFDAEMON)
+            os.chown(self.incoming, DFDAEMON, DFDAEMON)
+        self.dfget = path / "dfget"
+        self.dfget.write_text(DFGET.format(python=sys.executable, host=path))
+        self.dfget.chmod(0o755)
+        self.socket = path / "dfdaemon.sock"
+        self.socket.touch()
+        self._state = path / "state.json"
+        self._state.write_text(json.dumps({"calls": [], "faults": {}, "traffic": {}}))
+        self.tags = {}
+        self.asked = []
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                if self.path == "/metrics":
+                    lines = [
+                        f'dragonfly_client_download_traffic{{type="{key}"}} {value}' for key, value in fake.state_of("traffic").items()
+                    ]
+                    self.answer(200, {}, "\n".join(lines).encode())
+                else:
+                    fake.asked.append((self.path, dict(self.headers)))
+                    key = self.path.partition("?")[0].split("/", 3)[3]
+                    self.answer(206 if key in fake.tags else 404, fake.tags.get(key, {}), b"x")
+
+            def answer(self, status, headers, body):
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def state_of(self, key):
+        return json.loads(self._state.read_text() or "{}").get(key, {})
+
+    @property
+    def calls(self):
+        return self.state_of("calls")
+
+    def fault(self, *faults, key="*"):
+        state = json.loads(self._state.read_text())
+        state["faults"][key] = list(faults)
+        self._state.write_text(json.dumps(state))
+
+    def publish(self, key, content):
+        """Put an object into the origin; returns its sha256."""
+        path = self.origin / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
+
+    def piece(self, task):
+        name = hashlib.sha256(task.encode()).hexdigest()
+        return self.pieces / "content" / "tasks" / name[:3] / name
+
+    def options(self):
+        return {
+            "storage": {"s3": {"bucket": "models", "access_key": "AKIDEXAMPLE", "secret_key": "s3cret"}},
+            "model_store": str(self.models),
+            "blob_store": str(self.blobs),
+            "manifest_store": str(self.manifests),
+            "incoming": str(self.incoming),
+            "piece_store": str(self.pieces),
+            "record": str(self.state / "models.json"),
+            "dfget": str(self.dfget),
+            "socket": str(self.socket),
+            "dfdaemon_metrics_url": self.url + "/metrics",
+            "dfdaemon_proxy_url": self.url,
+            "retry_s": 0,
+        }
+
+    def left(self):
+        """What an ended call must not leave."""
+        found = [name for directory in (self.incoming, self.blobs, self.manifests, self.models) for name in os.listdir(directory)]
+        return [name for name in found if name.startswith(".") and name != ".lock"]
+
+
+def mode(path):
+    return stat.S_IMODE(os.lstat(path).st_mode)
