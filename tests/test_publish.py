@@ -610,9 +610,10 @@ def fleet(run, origin, stores, certificate, tmp_path):
 def test_no_play_prints_a_secret(fleet, stores, origin):
     keys = [json.loads(block["gcs"]["service_account_json"])["private_key"] for block in (stores["gcs"].storage, stores["gcs"].credentials)]
     secrets = [SECRET, READ, WRITE, *(line for key in keys for line in key.splitlines()[1:-1])]
-    # A task counts once a play. In check mode each play would build the archive, then the first one does.
-    for mode, wanted in (["--check"], 12), ([], 7):
-        changed, output = fleet(stores, "-vvv", "--diff", *mode)
+    bundle = {"directory": "model", "bundle": "models/model"}
+    # A task counts once a play. In check mode each play would build the archive and send the bundle, then the first one does.
+    for mode, wanted in (["--check"], 18), ([], 8):
+        changed, output = fleet(stores, "-vvv", "--diff", *mode, more=[bundle])
         assert [secret for secret in secrets if secret in output] == []
         assert changed == wanted, output
     assert all(origin.holds(f"{name}/{file}") for name in stores for file in ("demo.mar", "notes.txt"))
@@ -641,6 +642,60 @@ def test_what_was_published_is_shown_when_another_failed(fleet, origin):
         assert "modelfleet_models: - name: demo" in words and "object: s3/demo.mar" in words
         assert "Not published, for the reasons above: s3/taken.txt. Correct what was said and run" in words
     assert origin.holds("s3/demo.mar") and origin.holds("s3/more.txt") and origin.holds("s3/taken.txt") == OTHER
+
+
+def test_bundles_from_all_that_can_be_one(fleet, origin, tmp_path):
+    """What an archive is built from, an archive, and a directory; the same files once."""
+    archive = {"directory": "model", "model_name": "demo", "version": "1.10", "handler": "handler.py"}
+    large_and_small(tmp_path / "files/data")
+    more = [
+        {"archive": archive, "bundle": "models/demo"},
+        {"src": "archives/demo-1.10.mar", "bundle": "models/demo"},
+        {"directory": "data", "bundle": "models/data"},
+    ]
+    for wanted in (3, 0):
+        changed, output = fleet(["s3"], more=more)
+        assert changed == wanted, output
+        built, unpacked, directory = yaml.safe_load(output[output.index("    modelfleet_models:\n") :].split("\n\n")[0])[
+            "modelfleet_models"
+        ][1:]
+        assert built == unpacked
+        sha256 = built.pop("sha256")
+        assert built == {"name": "demo", "version": "1.10", "bundle": "models/demo", "size": "1MiB", "workers": 1}
+        assert set(tree(origin, "models/demo", sha256)) == {"MAR-INF/MANIFEST.json", "handler.py"}
+        assert (directory["name"], directory["bundle"], directory["size"]) == ("", "models/data", "6MiB")
+        assert f"302 files in 2 blobs, of which the store lacked {2 if wanted else 0} (" in output
+    changed, output = fleet(["s3"], "--check", more=[{**more[2], "sha256": "1" * 64}, {**more[2], "sha256": directory["sha256"]}], failed=1)
+    assert changed == 0 and f"but {'1' * 64} was asked for" in output and "Not published, for the reasons above: models/data." in output
+
+
+def test_bundles_are_published_when_an_object_failed(fleet, origin, tmp_path):
+    origin.store("s3/taken.txt", OTHER)
+    large_and_small(tmp_path / "files/data")
+    more = [{"src": "notes.txt", "object": "s3/taken.txt"}, {"directory": "data", "bundle": "models/data"}]
+    for changed in (3, 0):
+        counted, output = fleet(["s3"], more=more, failed=1)
+        assert counted == changed, output
+        words = " ".join(output.split())
+        assert "object: s3/demo.mar" in words and "bundle: models/data" in words
+        assert "Not published, for the reasons above: s3/taken.txt. Correct" in words
+
+
+@pytest.mark.parametrize(
+    ("artifact", "said"),
+    [
+        ({"directory": "model"}, "missing parameter(s) required by 'directory': bundle"),
+        ({"src": "notes.txt", "object": "a", "bundle": "b"}, "parameters are mutually exclusive: object|bundle"),
+        ({"bundle": "models/demo"}, "one of the following is required: src, archive, directory"),
+        ({"src": "notes.txt", "bundle": "models/notes"}, "is neither a directory nor a model archive"),
+        ({"directory": "nowhere", "bundle": "models/demo"}, "files/nowhere as a bundle: No such file or directory. Check src."),
+        ({"directory": "model", "bundle": "../demo"}, "Failed to use the bundle '../demo': leave out"),
+    ],
+)
+def test_bundles_that_cannot_be(fleet, origin, artifact, said):
+    _changed, output = fleet(["s3"], more=[artifact], failed=1)
+    assert said in " ".join(output.split()), output
+    assert origin.holds("models/demo") is None
 
 
 def test_a_mar_needs_no_key_and_another_file_does(fleet, origin, tmp_path):

@@ -82,7 +82,7 @@ def _specification_findings(name, option, value, where=None):
 
 def _entry(name, number, entry):
     """How a user finds an entry of a list again."""
-    called = entry.get("name") or entry.get("object") or entry.get("src") if isinstance(entry, dict) else None
+    called = entry.get("name") or entry.get("object") or entry.get("bundle") or entry.get("src") if isinstance(entry, dict) else None
     return f"{name}[{number}]" + (f" ({called})" if isinstance(called, str) and not outer_problem(called) else "")
 
 
