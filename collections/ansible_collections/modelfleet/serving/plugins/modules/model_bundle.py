@@ -14,7 +14,7 @@ description:
     own sha256, and the blobs that they consist of, named by theirs. A host fetches the blobs that it lacks and links them into a tree,
     so that what two versions share is stored, sent and kept once.
   - Only blobs that the store lacks are sent, the manifest after them. Whatever interrupts that, the next run goes on where it was.
-  - Files of 4 MiB or less are put together into packs of up to 64 MiB, because Dragonfly does not share such small files.
+  - Files of 4 MiB or less are put together into packs of 16 to 64 MiB, because Dragonfly does not share such small files.
   - The same files give the same manifest. Times and owners are not in it, and of a mode only whether the owner may execute the file.
   - A directory is published as it is, hidden files included; empty directories are left out. A link is published as the file that it
     points to, and refused where that is a directory or lies outside of O(src).
@@ -149,6 +149,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage import
 
 _SMALL = 4 << 20  # bytes; Dragonfly does not share files up to this size
 _PACK = 64 << 20
+_PACK_LEAST = 16 << 20  # from here on a pack may end
 _BLOCK = 1 << 20
 
 
@@ -232,9 +233,9 @@ class Bundle:
                 continue
             sha256 = hashlib.sha256(content).hexdigest()
             if content and sha256 not in placed:
-                if not packs or packs[-1].size + len(content) > _PACK:
+                if not packs or packs[-1].ended or packs[-1].size + len(content) > _PACK:
                     packs.append(_Packing())
-                placed[sha256] = packs[-1], packs[-1].add(path, content)
+                placed[sha256] = packs[-1], packs[-1].add(path, content, sha256)
             rows.append((path, len(content), sha256, placed.get(sha256)))
         sizes = {pack.sha256: pack.size for pack in packs}
         self.parts.update((pack.sha256, pack.paths) for pack in packs)
@@ -313,14 +314,17 @@ class _Packing:
     def __init__(self):
         self.paths = []
         self.size = 0
+        self.ended = False
         self._digest = hashlib.sha256()
 
-    def add(self, path, content):
+    def add(self, path, content, sha256):
         """Where the content begins."""
         offset = self.size
         self.paths.append(path)
         self.size += len(content)
         self._digest.update(content)
+        # One file in 16 ends a pack. Borders that hang on contents stay where they are when a file before them changes.
+        self.ended = self.size >= _PACK_LEAST and sha256.startswith("0")
         return offset
 
     @property

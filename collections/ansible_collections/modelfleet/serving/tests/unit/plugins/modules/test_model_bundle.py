@@ -38,6 +38,7 @@ FILES = {
 def small_sizes(monkeypatch):
     monkeypatch.setattr(model_bundle, "_SMALL", 1000)
     monkeypatch.setattr(model_bundle, "_PACK", 1500)
+    monkeypatch.setattr(model_bundle, "_PACK_LEAST", 1500)
     monkeypatch.setattr(model_bundle, "_BLOCK", 256)
 
 
@@ -150,6 +151,18 @@ def test_another_version_sends_what_is_new(publish, bucket, src):
     assert second["blobs_sent"] == 1 and second["bytes_sent"] < len(LARGE)
     assert tree(bucket, first["sha256"])["z/.hidden"] == ("0755", b"z" * 900)
     assert tree(bucket, second["sha256"])["z/.hidden"] == ("0755", b"y" * 900)
+
+
+def test_a_change_in_a_small_file_leaves_the_other_packs(publish, src, monkeypatch):
+    monkeypatch.setattr(model_bundle, "_PACK", 40_000)
+    monkeypatch.setattr(model_bundle, "_PACK_LEAST", 5_000)
+    for number in range(1000):
+        (src / "{:04}".format(number)).write_bytes(random.Random(number).randbytes(100))
+    first = publish()
+    assert first["blobs"] > 10
+    (src / "0100").write_bytes(b"longer than it was " * 20)
+    second = publish()
+    assert second["blobs_sent"] == 1 and second["blobs"] == first["blobs"]
 
 
 def test_the_same_files_give_the_same_manifest(publish, src, tmp_path):
