@@ -71,7 +71,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _systemd,
     _torchserve_config,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import manifest_key
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import prefix_problem
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
@@ -141,11 +141,9 @@ def model_findings(model, files_dir=None):
 
 
 def _source_findings(label, kind, key):
-    problem = object_key_problem(manifest_key(key, "0" * 64) if kind == "bundle" else key)
+    problem = prefix_problem(key) if kind == "bundle" else object_key_problem(key)
     if problem:
         yield f"The {kind} of the {label} is not a plain key ({key!r}); {problem}."
-    elif kind == "bundle" and key.endswith(".mar"):
-        yield f"The bundle of the {label} is the key of one file ({key!r}); write it as its object, or publish it as a bundle."
     elif kind == "object" and MANIFEST.search(key):
         prefix = MANIFEST.sub("", key)
         yield f"The object of the {label} is the manifest of a bundle ({key!r}); write bundle: {prefix} instead."

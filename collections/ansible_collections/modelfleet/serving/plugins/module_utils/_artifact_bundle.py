@@ -20,11 +20,17 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact impor
     remove,
     writing,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import MAX_MANIFEST, blob_key, blobs, manifest_key, parse_manifest
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import (
+    MAX_MANIFEST,
+    blob_key,
+    blobs,
+    manifest_key,
+    parse_manifest,
+    prefix_problem,
+)
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import model_directory
-from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem
 
 
 class BundleArtifact(Artifact):
@@ -40,9 +46,7 @@ class BundleArtifact(Artifact):
 
     @staticmethod
     def key_problem(key):
-        if key.endswith(".mar"):
-            return "it is the key of one file, so give object instead, or publish it as a bundle"
-        return object_key_problem(manifest_key(key, "0" * 64))
+        return prefix_problem(key)
 
     def _read_manifest(self):
         found = lstat(self.manifest_path)

@@ -57,11 +57,11 @@ class Manifest(NamedTuple):
         return sum(file.size for file in self.files)
 
 
-def check_bundle(bundle):
-    """Refuse a key prefix (str) that cannot be one. Raises ModelFleetError."""
-    problem = object_key_problem(bundle) or object_key_problem(manifest_key(bundle, _EMPTY))
-    if problem:
-        raise ModelFleetError(f"Failed to use the bundle {bundle!r}: {problem}.")
+def prefix_problem(bundle):
+    """What to change in the key prefix of a bundle (str), None for a good one."""
+    if bundle.endswith(".mar"):
+        return "a .mar is one object; give its key as object, or a prefix without .mar to a bundle"
+    return object_key_problem(manifest_key(bundle, _EMPTY))
 
 
 def manifest_key(bundle, sha256):

@@ -130,11 +130,11 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import 
     Pack,
     blob_key,
     blobs,
-    check_bundle,
     collision,
     manifest_bytes,
     manifest_key,
     path_problem,
+    prefix_problem,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED, MANIFEST, NOT_INSTALLED, described
@@ -158,7 +158,9 @@ class Bundle:
         self.module = module
         self.params = module.params
         self.src, self.bundle, self.wanted = self.params["src"], self.params["bundle"], self.params["sha256"]
-        check_bundle(self.bundle)
+        problem = prefix_problem(self.bundle)
+        if problem:
+            raise ModelFleetError("Failed to use the bundle {!r}: {}.".format(self.bundle, problem))
         if self.wanted is not None and not re.match(r"[0-9a-fA-F]{64}\Z", self.wanted):
             raise ModelFleetError("Failed to use sha256 {!r}: it must be 64 hexadecimal digits.".format(self.wanted))
         self.publisher = Publisher(self.params, self.bundle)

@@ -75,7 +75,7 @@ BUNDLE = {"name": "llama", "version": "3.1", "bundle": "bundles/llama", "sha256"
         ({**BUNDLE, "bundle": "/bundles"}, "The bundle of the model llama 3.1 is not a plain key ('/bundles'); leave out outer and double"),
         ({**BUNDLE, "bundle": "bundles/llama/"}, "is not a plain key"),
         ({**BUNDLE, "bundle": "b" * 950}, "more than 1024 bytes"),
-        ({**BUNDLE, "bundle": "models/llama.mar"}, "is the key of one file ('models/llama.mar'); write it as its object, or publish"),
+        ({**BUNDLE, "bundle": "models/llama.mar"}, "('models/llama.mar'); a .mar is one object; give its key as object"),
         ({**GOOD, "object": f"b/x/manifests/{'9f' * 32}.json"}, "is the manifest of a bundle ('b/x/manifests/9f9f"),
         ({**BUNDLE, "sha256": "9F" * 32}, "64 hexadecimal digits in lower case; write what publish printed."),
     ],

@@ -770,7 +770,7 @@ def test_served_is_never_removed(host, apply):
         ({"bundle": "bundles/demo"}, "The artifact demo 1.0 has object and bundle."),
         ({"object": "../x"}, "Failed to use the object '../x' of the artifact demo 1.0: leave out outer and double slashes"),
         ({"object": "b/manifests/" + "0" * 64 + ".json"}, "it is the manifest of a bundle, so give bundle: b instead"),
-        ({"object": None, "bundle": "models/demo.mar"}, "it is the key of one file, so give object instead"),
+        ({"object": None, "bundle": "models/demo.mar"}, "a .mar is one object; give its key as object"),
         ({"object": None, "bundle": "bundles//demo"}, "leave out outer and double slashes"),
         ({"name": "../demo"}, "The name '../demo' of an artifact must be of letters"),
         ({"version": ""}, "The version '' of an artifact must be of letters"),

@@ -333,6 +333,7 @@ def test_what_is_no_archive(publish, bucket, tmp_path):
         ({"bundle": ""}, "Failed to use the bundle ''"),
         ({"bundle": "models/../x"}, "Failed to use the bundle 'models/../x': leave out"),
         ({"bundle": "models/"}, "Failed to use the bundle 'models/': leave out"),
+        ({"bundle": "models/a.mar"}, "Failed to use the bundle 'models/a.mar': a .mar is one object"),
         ({"bundle": "m" * 1000}, "1024 bytes"),
         ({"sha256": ""}, "Failed to use sha256 ''"),
         ({"sha256": "1" * 64}, "but {} was asked for".format("1" * 64)),
