@@ -200,7 +200,7 @@ VARIABLES = {
     ),
     "a key with a leading slash": (
         lambda variables: model(variables, object="/models/resnet50.mar"),
-        ["The object of the model resnet50 1.0 is not a plain key ('/models/resnet50.mar'); leave out outer and double slashes"],
+        ["The object of the model resnet50 1.0 cannot be used ('/models/resnet50.mar'); leave out outer and double slashes"],
     ),
     "release archives without a sha256": (
         lambda variables: variables.update(dragonfly_scheduler_release_sha256="", dfdaemon_release_sha256="9f2c"),

@@ -23,21 +23,36 @@ def origin():
 
 @pytest.fixture(scope="session")
 def models():
-    """The models that the scenario's inventory declares, with the size of their files."""
-    text = (REPOSITORY / "inventory/lab/group_vars/all/modelfleet.yml").read_text(encoding="utf-8")
+    """The models that the scenario's inventory declares, with the path of each in the model store."""
+    text = (SCENARIO.directory / "inventory/group_vars/all/modelfleet.yml").read_text(encoding="utf-8")
     declared = yaml.safe_load(text)["modelfleet_models"]
     for model in declared:
-        model["file"] = f"{MODELS}/{model['name']}-{model['version']}-{model['sha256'][:12]}.mar"
+        suffix = ".mar" if "object" in model else ""
+        model["path"] = f"{MODELS}/{model['name']}-{model['version']}-{model['sha256'][:12]}{suffix}"
     return declared
 
 
 @pytest.fixture(scope="session")
-def known(models):
-    """A known request to the first model and its known answer."""
+def archive(models):
+    """The model that is one object."""
+    (model,) = (one for one in models if "object" in one)
+    return model
+
+
+@pytest.fixture(scope="session")
+def bundle(models):
+    """The model that is a bundle."""
+    (model,) = (one for one in models if "bundle" in one)
+    return model
+
+
+@pytest.fixture(scope="session")
+def known(archive):
+    """A known request to a model and its known answer."""
     files = REPOSITORY / ".cache/files"
-    check = models[0]["check"]
+    check = archive["check"]
     return {
-        "model": models[0]["name"],
+        "model": archive["name"],
         "input": (files / check["input_file"]).read_text(encoding="utf-8"),
         "expected": json.loads((files / check["expected_file"]).read_text(encoding="utf-8")),
     }

@@ -228,11 +228,11 @@ def test_disk_is_full(fleet, origin, make_mar, serves):
     assert host.unregister("big")[0] == 200
 
 
-def test_a_served_version_is_never_replaced(fleet, models, play):
-    changed = {key: value for key, value in models[0].items() if key != "file"} | {"sha256": "2" * 64}
+def test_a_served_version_is_never_replaced(fleet, archive, play):
+    changed = {key: value for key, value in archive.items() if key != "path"} | {"sha256": "2" * 64}
     finished = play("playbooks/site.yml", "-e", json.dumps({"modelfleet_models": [changed]}))
     assert finished.returncode != 0
-    assert "rollout" in finished.stdout and models[0]["name"] in finished.stdout
+    assert "rollout" in finished.stdout and archive["name"] in finished.stdout
 
 
 def test_a_run_that_died_before_its_restart_is_healed_by_the_next(fleet, play):

@@ -20,8 +20,8 @@ options:
       - C(problem) says why it was set aside. What it said for each of its jobs is under the name of the job.
       - C(scheduler) has a C(problem), C(seed) too, and the bytes by source C(before) and C(after) the registration. Without one of the two
         the bytes from the origin are not known.
-      - C(gpu) has C(registrations), C(served), C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the
-        registrations.
+      - C(gpu) has C(brought) (C(artifacts) and C(bytes)), C(registrations), C(served), C(recorded), C(checks), C(problems), and
+        C(predicted) where check mode only foretold the registrations.
       - C(models) is the C(modelfleet_models) of the host, C(device) its C(torchserve_device).
     type: dict
     required: true
@@ -95,6 +95,18 @@ _value:
             register_seconds:
               description: How long the download and the registration took.
               type: float
+            artifact_action:
+              description: What was done to bring it to the host before, see M(modelfleet.serving.model_artifact).
+              type: str
+            artifact_seconds:
+              description: How long that took.
+              type: float
+            size:
+              description: Bytes of what was brought, or was there already.
+              type: int
+            fetched:
+              description: Bytes that were fetched to bring it.
+              type: int
             workers_ready:
               description: Number of workers that are READY on the model's device.
               type: int
@@ -108,8 +120,13 @@ _value:
               description: The first difference.
               type: str
             bytes:
-              description: Bytes that were moved for the registration, by source.
+              description:
+                - Bytes that were moved for it, by source.
+                - Those of several that were brought at once are known together only, see RV(_value.hosts.bytes).
               type: dict
+        bytes:
+          description: All bytes that were moved for the models of this host, by source.
+          type: dict
         traffic:
           description: The bytes by source of a seed peer, C(before) and C(after) the registrations.
           type: dict
@@ -123,14 +140,14 @@ _value:
       elements: str
     origin:
       description:
-        - RV(_value.origin.bytes) is what the origin sent while the models of this run were registered, to the hosts and to the seed peers.
-        - RV(_value.origin.model_bytes) is the size of the models that were registered in this run, each counted once.
+        - RV(_value.origin.bytes) is what the origin sent while the models of this run were brought, to the hosts and to the seed peers.
+        - RV(_value.origin.model_bytes) is the size of what was brought in this run, each model counted once.
         - RV(_value.origin.ratio) is the one over the other. Numbers that are not known are null.
       type: dict
 """
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import model_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of
 
 SOURCES = ("origin", "remote_peer", "local_peer")
 SITE = "run modelfleet.serving.site"
@@ -157,10 +174,19 @@ def _host(name, jobs, facts, asked, stopped_by):
     gpu = said.get("gpu", {})
     problems = list(_problems(name, facts, said, stopped_by)) if asked else []
     registrations = {_key(one): one for one in gpu.get("registrations", [])}
+    brought = gpu.get("brought", {})
+    artifacts = {_key(one): one for one in brought.get("artifacts", [])}
     served = {_key(one): one for one in gpu.get("served") or []}
     checks = {(one["model"], str(one.get("version"))): one for one in gpu.get("checks", [])}
     models = [
-        _row(model, registrations.get(_key(model), {}), served.get(_key(model)), checks.get(_key(model), {}), facts.get("device"))
+        _row(
+            model,
+            artifacts.get(_key(model), {}),
+            registrations.get(_key(model), {}),
+            served.get(_key(model)),
+            checks.get(_key(model), {}),
+            facts.get("device"),
+        )
         for model in _present(facts.get("models", []))
     ]
     report = {
@@ -169,6 +195,7 @@ def _host(name, jobs, facts, asked, stopped_by):
         "answered": any(said.values()),
         "problems": problems,
         "models": models if "gpu" in jobs else [],
+        "bytes": _sum([brought.get("bytes"), *(one.get("bytes") for one in registrations.values())]),
     }
     if "seed" in jobs:
         report["traffic"] = {moment: said["seed"].get(moment) for moment in ("before", "after")}
@@ -218,7 +245,7 @@ def _not_served(models, served, device):
         if one is None:
             yield f"{label} is not served; {SITE}"
             continue
-        file = model_file(model["name"], model["version"], model["sha256"])
+        file = file_of(model)
         if one["file"] != file:
             yield f"{label} is served from {one['file']} instead of {file}; remove it (state: absent) and {SITE}"
         workers, ready = int(model.get("workers", 1)), _ready(model, one, device)
@@ -254,31 +281,49 @@ def _drift(models, gpu):
             yield f"{label} {found} modelfleet_models says state: absent; {SITE}"
 
 
-def _row(model, registration, served, check, device):
+def _row(model, artifact, registration, served, check, device):
     return {
         "model": model["name"],
         "version": str(model["version"]),
         "action": registration.get("action"),
-        "register_seconds": registration.get("register_seconds"),
+        "register_seconds": _register_seconds(artifact, registration),
+        "artifact_action": artifact.get("action"),
+        "artifact_seconds": artifact.get("seconds"),
+        "size": artifact.get("size"),
+        "fetched": artifact.get("fetched"),
         "workers_ready": registration.get("workers_ready") if served is None else _ready(model, served, device),
         "first_inference_seconds": check.get("seconds"),
         "answer_ok": check.get("ok"),
         "detail": check.get("detail", ""),
-        "bytes": {source: registration["bytes"].get(source, 0) for source in SOURCES} if registration.get("bytes") else None,
+        "bytes": _sum([artifact.get("bytes"), registration.get("bytes")]),
     }
 
 
+def _sum(counters):
+    """The bytes by source of several counters; None where nothing was counted."""
+    counted = [one for one in counters if one]
+    return {source: sum(one.get(source, 0) for one in counted) for source in SOURCES} if counted else None
+
+
+def _register_seconds(artifact, registration):
+    """With the plugin the download is a part of it, so it is for what was brought before."""
+    if artifact.get("action") != "fetched" or "register_seconds" not in registration:
+        return registration.get("register_seconds")
+    return round(artifact["seconds"] + registration["register_seconds"], 3)
+
+
 def _origin(reports):
-    moved = [(host, row) for host, one in reports.items() for row in one["models"] if row["bytes"]]
+    moved = {host: one for host, one in reports.items() if one["bytes"]}
     sizes = {}
-    for _host_name, row in moved:
-        key = (row["model"], row["version"])
-        sizes[key] = max(sizes.get(key, 0), sum(row["bytes"].values()))
+    for one in moved.values():
+        for row in one["models"]:
+            key = (row["model"], row["version"])
+            sizes[key] = max(sizes.get(key, 0), sum((row["bytes"] or {}).values()) or row["fetched"] or 0)
     seeds = {host: one["traffic"] for host, one in reports.items() if "traffic" in one}
     from_seeds = [_taken(seed) for seed in seeds.values()]
     total = sum(sizes.values())
     # The counters of a seed peer that also serves have its models in them.
-    sent = None if None in from_seeds else sum(row["bytes"]["origin"] for host, row in moved if host not in seeds) + sum(from_seeds)
+    sent = None if None in from_seeds else sum(one["bytes"]["origin"] for host, one in moved.items() if host not in seeds) + sum(from_seeds)
     return {"bytes": sent, "model_bytes": total, "ratio": round(sent / total, 4) if total and sent is not None else None}
 
 

@@ -13,6 +13,7 @@ description:
   - The columns say how long the registration and the first answer took, whether the answer was the known one,
     and how many bytes came from the origin, from other peers and from the host's own piece store.
   - What is wrong follows, a line each.
+  - P(modelfleet.serving.distribution_table#filter) shows the same report for what was only brought to the hosts.
 positional: _input
 options:
   _input:
@@ -39,46 +40,65 @@ _value:
   elements: str
 """
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, table
 
-HEADER = ("host", "model", "version", "registered", "answered", "answer", "origin", "peers", "local")
 ANSWERS = {True: "ok", False: "FAILED", None: "unchecked"}
-# These columns hold numbers and are aligned to the right.
-RIGHT = (3, 4, 6, 7, 8)
 
 
 def fleet_table(report):
-    table = [HEADER]
+    header = ("host", "model", "version", "registered", "answered", "answer", "origin", "peers", "local")
+    return _lines(report, header, _served, right=(3, 4, 6, 7, 8))
+
+
+def distribution_table(report):
+    header = ("host", "artifact", "version", "brought", "fetched", "there", "origin", "peers", "local")
+    return _lines(report, header, _brought, right=(3, 4, 5, 6, 7, 8))
+
+
+def _lines(report, header, cells, right):
+    """The table with one line for each model of each GPU host, in it what ``cells`` says of a row, and what follows below."""
+    rows = [header]
     for host, one in report["hosts"].items():
         # What serves no models has no line of its own, only what is wrong with it below.
         if one["models"] or "gpu" in one["jobs"]:
-            table.extend(_cells(host, one, row) for row in one["models"] or [None])
-    widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADER))]
-    lines = ["  ".join(_align(text, column, widths[column]) for column, text in enumerate(cells)).rstrip() for cells in table]
-    lines.insert(1, "-" * max(len(line) for line in lines))
+            rows.extend((host, row["model"], row["version"], *cells(one, row), *_sources(row)) for row in one["models"])
+            # Where from is not known of each.
+            if one["bytes"] and any(row["fetched"] and not row["bytes"] for row in one["models"]):
+                rows.append((host, "together", *["-"] * (len(header) - 5), *_sources(one)))
+            if not one["models"]:
+                state = "FAILED" if one["ok"] is False else "unchecked" if one["ok"] is None else "-"
+                rows.append((host, *(state if name in ("answer", "brought") else "-" for name in header[1:])))
     problems = [f"{problem['host']}: {problem['message']}" for problem in report["problems"]]
-    return [*lines, "", _origin_line(report["origin"]), *(["", "Wrong:", *problems] if problems else [])]
+    return [*table(rows, right), "", _origin_line(report["origin"]), *(["", "Wrong:", *problems] if problems else [])]
 
 
-def _align(text, column, width):
-    return text.rjust(width) if column in RIGHT else text.ljust(width)
-
-
-def _cells(host, one, row):
-    if row is None:
-        return (host, "-", "-", "-", "-", "FAILED" if one["ok"] is False else "unchecked" if one["ok"] is None else "-", "-", "-", "-")
-    moved = row["bytes"]
-    # No single spaces inside a line: Ansible's YAML output would wrap it there.
-    sources = [human_bytes(moved[source]).replace(" ", "") if moved else "-" for source in ("origin", "remote_peer", "local_peer")]
+def _served(one, row):
     return (
-        host,
-        row["model"],
-        row["version"],
         _registered(row),
         _seconds(row["first_inference_seconds"]),
         ANSWERS[row["answer_ok"] if one["answered"] else False],
-        *sources,
     )
+
+
+def _brought(one, row):
+    """How long it took, how much came, and what the host had before."""
+    action, size, fetched = row["artifact_action"], row["size"], row["fetched"]
+    if action == "fetched" and row["artifact_seconds"]:
+        action = _seconds(row["artifact_seconds"])
+    elif action in (None, "failed"):
+        action = "FAILED" if one["ok"] is False else "unchecked"
+    there = None if size is None or fetched is None else max(0, size - fetched)
+    return action, *("-" if count is None else _bytes(count) for count in (fetched, there))
+
+
+def _sources(row):
+    """From where the bytes of a model, or of a host, came."""
+    return [_bytes(row["bytes"][source]) if row["bytes"] else "-" for source in ("origin", "remote_peer", "local_peer")]
+
+
+def _bytes(size):
+    # No single spaces inside a line: Ansible's YAML output would wrap it there.
+    return human_bytes(size).replace(" ", "")
 
 
 def _registered(row):
@@ -103,4 +123,4 @@ def _origin_line(origin):
 
 class FilterModule:
     def filters(self):
-        return {"fleet_table": fleet_table}
+        return {"fleet_table": fleet_table, "distribution_table": distribution_table}

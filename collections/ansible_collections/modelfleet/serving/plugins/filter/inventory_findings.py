@@ -71,16 +71,16 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _systemd,
     _torchserve_config,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import prefix_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
-from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem, store_from_unchecked
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
 from jinja2.exceptions import UndefinedError
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # What a model is made of; an entry has exactly one.
-SOURCES = ("object", "bundle")
-MANIFEST = re.compile(r"/manifests/[0-9a-f]{64}\.json\Z")
+KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
 RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
 COMPONENTS = {
     "dragonfly_scheduler_config": "scheduler",
@@ -112,7 +112,7 @@ SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 def model_findings(model, files_dir=None):
     """Yield what is wrong with one entry of the list."""
     label = _label(model)
-    sources = [key for key in SOURCES if model.get(key)]
+    sources = [key for key in KINDS if model.get(key)]
     if len(sources) > 1:
         yield f"The {label} has an object and a bundle; keep the one that it is in modelfleet_models."
     elif not sources:
@@ -128,7 +128,7 @@ def model_findings(model, files_dir=None):
         elif key == "sha256" and not SHA256.match(value):
             printed = "publish printed" if sources == ["bundle"] else "sha256sum prints for the file"
             yield f"The sha256 of the {label} is not 64 hexadecimal digits in lower case; write what {printed}."
-        elif key in SOURCES:
+        elif key in KINDS:
             yield from _source_findings(label, key, value)
     if model.get("size") is not None and not SIZE.match(str(model["size"])):
         yield f"The size of the {label} is not a size ('{model['size']}'); write a number with a unit, for example 2GiB."
@@ -141,12 +141,9 @@ def model_findings(model, files_dir=None):
 
 
 def _source_findings(label, kind, key):
-    problem = prefix_problem(key) if kind == "bundle" else object_key_problem(key)
+    problem = KINDS[kind].key_problem(key)
     if problem:
-        yield f"The {kind} of the {label} is not a plain key ({key!r}); {problem}."
-    elif kind == "object" and MANIFEST.search(key):
-        prefix = MANIFEST.sub("", key)
-        yield f"The object of the {label} is the manifest of a bundle ({key!r}); write bundle: {prefix} instead."
+        yield f"The {kind} of the {label} cannot be used ({key!r}); {problem}."
 
 
 def list_findings(models):

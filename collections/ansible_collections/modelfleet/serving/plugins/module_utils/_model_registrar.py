@@ -9,7 +9,7 @@ import os
 import time
 import zipfile
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._bundle_tree import BRING, read_manifest, served_as, tree_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle_tree import read_manifest, served_as, tree_problem
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import asked, differences, title, version_key
@@ -158,9 +158,9 @@ class Registrar:
     def verify_bundle(self, model, path):
         """The directory ``path`` is the bundle of the entry, and a model of that name and version. Raises ModelFleetError."""
         manifest = read_manifest(os.path.join(self.params["manifest_store"], f"{model['sha256']}.json"), model["sha256"])
-        problem = tree_problem(manifest.files, path) if os.path.isdir(path) else "is not there"
+        problem = tree_problem(manifest.files, path) if os.path.isdir(path) else "is not there; run the playbook distribute"
         if problem:
-            raise ModelFleetError(f"Failed to register {title(model)}: {path} on this host {problem}. {BRING}.")
+            raise ModelFleetError(f"Failed to register {title(model)}: {path} on this host {problem}.")
         found = served_as(path)
         if found != (model["name"], model["version"]):
             says = "says {} {}".format(*found) if found else "is not there, or names no model"

@@ -24,6 +24,14 @@ def human_bytes(size):
     return f"{size:.1f} {unit}"
 
 
+def table(rows, right=()):
+    """Show rows of texts, the first of which is the header, as lines of text; ``right`` are the columns (int) that hold numbers."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    cells = [[text.rjust(widths[at]) if at in right else text.ljust(widths[at]) for at, text in enumerate(row)] for row in rows]
+    lines = ["  ".join(row).rstrip() for row in cells]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
 # What to do about it. A secret gets its line end before it is encrypted.
 OUTER_REMEDY = "write it without; where a command makes the text, echo adds a line end, printf %s and echo -n do not"
 

@@ -26,6 +26,7 @@ import urllib.request
 WORKER_BOOT_S = 120
 # A worker opens its GPU while it loads the model.
 GPU_GRACE_S = 15
+BLOBS = "/var/lib/modelfleet/blobs"
 
 
 class Failure(Exception):
@@ -134,11 +135,11 @@ def verify_bundle(directory, manifest, sha256):
         files = json.load(handle)["files"]
     problem = tree_problem(files, directory)
     if problem:
-        raise Failure(f"{directory} {problem}; remove it and run the playbook site")
+        raise Failure(f"{directory} {problem}")
 
 
 def tree_problem(files, directory):
-    """What _bundle_tree.py of the collection says of the same files."""
+    """What _bundle_tree.py of the collection says of the same files, which belong to a manifest."""
     found = {
         os.path.relpath(os.path.join(parent, name), directory)
         for parent, directories, names in os.walk(directory)
@@ -146,20 +147,22 @@ def tree_problem(files, directory):
     }
     surplus = found - {file["path"] for file in files}
     if surplus:
-        return f"has {min(surplus)}, which is not in its manifest"
+        return f"has {min(surplus)}, which is not in its manifest; run the playbook distribute"
     for file in files:
         path = os.path.join(directory, file["path"])
+        # Its content is that of the blob, of which it is another name.
+        anew = f"remove {BLOBS}/{file['sha256']}{'-x' if file['mode'] == '0755' else ''} and run the playbook distribute"
         try:
             status = os.lstat(path)
             if not stat.S_ISREG(status.st_mode):
-                return f"has {file['path']}, which is no file"
+                return f"has {file['path']}, which is no file; run the playbook distribute"
             if status.st_size != file["size"]:
-                return f"has {file['path']} with {status.st_size} bytes, expected {file['size']}"
+                return f"has {file['path']} with {status.st_size} bytes, expected {file['size']}; {anew}"
             sha256 = digest(path)
         except OSError as exc:
-            return f"has no {file['path']} that can be read ({exc.strerror})"
+            return f"has no {file['path']} that can be read ({exc.strerror}); run the playbook distribute"
         if sha256 != file["sha256"]:
-            return f"has {file['path']} with sha256 {sha256}, expected {file['sha256']}"
+            return f"has {file['path']} with sha256 {sha256}, expected {file['sha256']}; {anew}"
     return None
 
 

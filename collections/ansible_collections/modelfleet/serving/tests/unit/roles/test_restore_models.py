@@ -135,7 +135,7 @@ def test_a_bundle_that_is_not_its_manifest_is_not_served(fake, host, capsys):
     assert [line.split(": ")[0] for line in said] == [
         f"<3>Failed to restore model {name} 1.0" for name in ("changed", "planted", "other", "alone", "gone")
     ]
-    assert "has weights with sha256" in said[0] and "remove it and run the playbook site" in said[0]
+    assert "has weights with sha256" in said[0] and f"remove /var/lib/modelfleet/blobs/{hashlib.sha256(b'weights').hexdigest()}" in said[0]
     assert "has sitecustomize.py, which is not in its manifest" in said[1]
     assert "json has sha256" in said[2] and "No such file or directory" in said[3] and "has no weights" in said[4]
 

@@ -65,6 +65,10 @@ def test_a_registration_everywhere():
                 "version": "1.0",
                 "action": "registered",
                 "register_seconds": 4.2,
+                "artifact_action": None,
+                "artifact_seconds": None,
+                "size": None,
+                "fetched": None,
                 "workers_ready": 2,
                 "first_inference_seconds": 0.5,
                 "answer_ok": True,
@@ -72,10 +76,72 @@ def test_a_registration_everywhere():
                 "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
             }
         ],
+        "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
     }
     assert report["hosts"]["seed-1"]["traffic"] == seeds["seed-1"]
     assert report["origin"] == {"bytes": 64 * MIB, "model_bytes": 64 * MIB, "ratio": 1.0}
     assert json.loads(json.dumps(report)) == report
+
+
+def brought(*artifacts, **moved):
+    return {"artifacts": list(artifacts), "bytes": {"origin": 0, "remote_peer": 0, "local_peer": 0, **moved} if moved else {}}
+
+
+def artifact(action="fetched", fetched=64 * MIB, moved=None, **changes):
+    found = {"name": "resnet50", "version": "1.0", "action": action, "seconds": 2.5, "size": 65 * MIB, "fetched": fetched, **changes}
+    return {**found, "bytes": moved or {}}
+
+
+BUNDLES = [{**MODELS[0], "bundle": "bundles/resnet50"}]
+DIRECTORY = FILE.removesuffix(".mar")
+SEED = {"before": {"origin": 0}, "after": {"origin": 64 * MIB}}
+
+
+def test_a_bundle_that_was_brought_before_it_was_registered():
+    came = {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0}
+    said = {"registrations": [{**registered(), "bytes": {}}], "served": [served(file=DIRECTORY)]}
+    report = report_of({"gpu-1": gpu(BUNDLES, brought=brought(artifact(moved=came), **came), **said)}, {"seed-1": SEED})
+    assert report["ok"], report["problems"]
+    (row,) = report["hosts"]["gpu-1"]["models"]
+    assert (row["action"], row["artifact_action"], row["register_seconds"], row["artifact_seconds"]) == ("registered", "fetched", 6.7, 2.5)
+    assert (row["size"], row["fetched"], row["bytes"]) == (65 * MIB, 64 * MIB, came)
+    assert report["hosts"]["gpu-1"]["bytes"] == came
+    assert report["origin"] == {"bytes": 64 * MIB, "model_bytes": 64 * MIB, "ratio": 1.0}
+
+
+def test_the_sources_of_bundles_that_came_at_once_are_the_hosts():
+    models = [*BUNDLES, {**BUNDLES[0], "version": "2.0"}]
+    two = [artifact(), artifact(version="2.0", fetched=MIB)]
+    facts = {host: gpu(models, brought=brought(*two, remote_peer=63 * MIB, origin=2 * MIB), served=None) for host in ("gpu-1", "gpu-2")}
+    report = report_of(facts, {"seed-1": SEED})
+    assert [row["bytes"] for row in report["hosts"]["gpu-1"]["models"]] == [None, None]
+    assert report["hosts"]["gpu-1"]["bytes"] == {"origin": 2 * MIB, "remote_peer": 63 * MIB, "local_peer": 0}
+    assert report["origin"] == {"bytes": 68 * MIB, "model_bytes": 65 * MIB, "ratio": round(68 / 65, 4)}
+
+
+def test_a_bundle_that_was_there_already():
+    said = {"registrations": [{**registered(), "action": "unchanged", "register_seconds": 0.0, "bytes": {}}]}
+    report = report_of({"gpu-1": gpu(BUNDLES, brought=brought(artifact("unchanged", 0)), **said)})
+    (row,) = report["hosts"]["gpu-1"]["models"]
+    assert (row["register_seconds"], row["bytes"], row["size"], row["fetched"]) == (0.0, None, 65 * MIB, 0)
+    assert report["origin"] == {"bytes": 0, "model_bytes": 0, "ratio": None}
+
+
+def test_what_check_mode_would_bring_did_not_come():
+    assert report_of({"gpu-1": gpu(BUNDLES, brought=brought(artifact()), served=None)})["origin"]["model_bytes"] == 0
+
+
+def test_what_was_only_brought_is_not_asked_whether_it_is_served():
+    report = report_of({"gpu-1": gpu(BUNDLES, brought=brought(artifact(), origin=64 * MIB), served=None)})
+    assert report["ok"]
+    (row,) = report["hosts"]["gpu-1"]["models"]
+    assert (row["action"], row["register_seconds"], row["answer_ok"], row["artifact_action"]) == (None, None, None, "fetched")
+
+
+def test_a_bundle_is_served_from_its_directory():
+    assert problems({"gpu-1": gpu(BUNDLES, served=[served(file=DIRECTORY)])}) == []
+    ((_host, message),) = problems({"gpu-1": gpu(BUNDLES)})
+    assert f"is served from {FILE} instead of {DIRECTORY};" in message
 
 
 def test_bytes_that_a_host_took_from_the_origin_itself_count():

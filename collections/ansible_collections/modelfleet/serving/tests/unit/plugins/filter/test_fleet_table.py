@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.modelfleet.serving.plugins.filter.fleet_table import FilterModule
 
 fleet_table = FilterModule().filters()["fleet_table"]
+distribution_table = FilterModule().filters()["distribution_table"]
 MIB = 1024 * 1024
 
 
@@ -17,6 +18,10 @@ def row(**options):
         "version": "1.0",
         "action": "registered",
         "register_seconds": 4.214,
+        "artifact_action": None,
+        "artifact_seconds": None,
+        "size": None,
+        "fetched": None,
         "workers_ready": 2,
         "first_inference_seconds": 0.051,
         "answer_ok": True,
@@ -26,8 +31,8 @@ def row(**options):
     }
 
 
-def host(*rows, ok=True, answered=True, jobs=("gpu",), problems=()):
-    return {"ok": ok, "jobs": jobs, "answered": answered, "problems": problems, "models": list(rows)}
+def host(*rows, ok=True, answered=True, jobs=("gpu",), problems=(), bytes_=None):
+    return {"ok": ok, "jobs": jobs, "answered": answered, "problems": problems, "models": list(rows), "bytes": bytes_}
 
 
 def report(problems=(), hosts=None, **origin):
@@ -67,6 +72,50 @@ def test_a_model_that_was_not_asked_and_a_host_without_models():
     lines = fleet_table(report(hosts={"gpu-1": host(unasked), "gpu-2": host()}))
     assert lines[2].startswith("gpu-1  ") and "unchecked" in lines[2]
     assert lines[3].split() == ["gpu-2", *"--------"]
+
+
+def brought(action, size=65 * MIB, fetched=0, seconds=2.5, **options):
+    return row(artifact_action=action, artifact_seconds=seconds, size=size, fetched=fetched, **{"bytes": None, **options})
+
+
+def test_what_was_brought():
+    moved = {"origin": MIB, "remote_peer": 64 * MIB, "local_peer": 0}
+    hosts = {
+        "seed-1": host(jobs=["seed"]),
+        "gpu-1": host(brought("fetched", fetched=65 * MIB, bytes=moved), bytes_=moved),
+        "gpu-2": host(brought("fetched", fetched=MIB), brought("fetched", fetched=64 * MIB), bytes_=moved),
+        "gpu-3": host(brought("unchanged", seconds=0.0), brought("failed"), row(bytes=None), ok=False),
+        "gpu-4": host(brought("fetched", None, None, 0.0), row(bytes=None), ok=None),
+        "gpu-5": host(),
+    }
+    assert distribution_table(
+        report([{"host": "gpu-3", "message": "no room"}], hosts, bytes=65 * MIB, model_bytes=65 * MIB, ratio=1.0)
+    ) == [
+        "host   artifact  version    brought  fetched    there  origin    peers  local",
+        "-----------------------------------------------------------------------------",
+        "gpu-1  resnet50  1.0          2.50s  65.0MiB       0B  1.0MiB  64.0MiB     0B",
+        "gpu-2  resnet50  1.0          2.50s   1.0MiB  64.0MiB       -        -      -",
+        "gpu-2  resnet50  1.0          2.50s  64.0MiB   1.0MiB       -        -      -",
+        "gpu-2  together  -                -        -        -  1.0MiB  64.0MiB     0B",
+        "gpu-3  resnet50  1.0      unchanged       0B  65.0MiB       -        -      -",
+        "gpu-3  resnet50  1.0         FAILED       0B  65.0MiB       -        -      -",
+        "gpu-3  resnet50  1.0         FAILED        -        -       -        -      -",
+        "gpu-4  resnet50  1.0        fetched        -        -       -        -      -",
+        "gpu-4  resnet50  1.0      unchecked        -        -       -        -      -",
+        "gpu-5  -         -                -        -        -       -        -      -",
+        "",
+        "The origin sent 65.0 MiB for models of 65.0 MiB: 1.00 times their size.",
+        "",
+        "Wrong:",
+        "gpu-3: no room",
+    ]
+
+
+def test_bundles_that_came_at_once_before_they_were_registered():
+    moved = {"origin": 0, "remote_peer": 65 * MIB, "local_peer": 0}
+    lines = fleet_table(report(hosts={"gpu-1": host(brought("fetched", fetched=MIB), brought("fetched", fetched=64 * MIB), bytes_=moved)}))
+    assert [line.split()[-3:] for line in lines[2:5]] == [["-", "-", "-"], ["-", "-", "-"], ["0B", "65.0MiB", "0B"]]
+    assert lines[4].startswith("gpu-1  together  -  ")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, human_bytes, outer_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, human_bytes, outer_problem, table
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,11 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import SE
 )
 def test_human_bytes(size, text):
     assert human_bytes(size) == text
+
+
+def test_table():
+    assert table([("host", "bytes"), ("gpu-10", "1"), ("", "")], right=[1]) == ["host    bytes", "-------------", "gpu-10      1", ""]
+    assert table([("host", "bytes")]) == ["host  bytes", "-----------"]
 
 
 @pytest.mark.parametrize(

@@ -457,9 +457,12 @@ def other_weights(bundle):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda bundle: bundle.manifest.unlink(), "json on this host: No such file or directory. Run model_artifact (playbook distribute)"),
+        (lambda bundle: bundle.manifest.unlink(), "json on this host: No such file or directory. Run the playbook distribute"),
         (lambda bundle: bundle.manifest.write_bytes(b"{}"), "json on this host: it has sha256 44136fa355b3678a"),
-        (lambda bundle: bundle.directory.rename(bundle.directory.with_name("x")), "on this host is not there. Run model_artifact"),
+        (
+            lambda bundle: bundle.directory.rename(bundle.directory.with_name("x")),
+            "on this host is not there; run the playbook distribute.",
+        ),
         (other_weights, "has weights.bin with sha256 "),
     ],
 )
@@ -475,7 +478,7 @@ def test_a_bundle_is_verified_before_torchserve_sees_it(fake, apply, bundle, tmp
     ("said", "words"),
     [
         ({"modelName": "other"}, "in the bundle bundles/demo says other 1.0. Make name and version in the list of models equal to it"),
-        ({"modelVersion": None}, "says demo None"),
+        ({"modelVersion": None}, "says demo . Make"),
     ],
 )
 def test_a_bundle_of_another_model(fake, apply, bundle, tmp_path, said, words):

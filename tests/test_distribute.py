@@ -1,0 +1,254 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is brought to whom, and what the run says of it: the plays of the collection, with modules that only note what they were asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+
+import pytest
+import yaml
+from test_repository import COLLECTION, documentation
+
+MIB = 1024 * 1024
+STORE = {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "reader", "secret_key": "cGxhbnRlZC1zZWNyZXQ"}}
+OBJECT = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "size": "64MiB", "workers": 2}
+BUNDLE = {"name": "llama", "version": "3.1", "bundle": "bundles/llama", "sha256": "ab" * 32, "default": True}
+OLD = {"name": "llama", "version": "3.0", "bundle": "bundles/llama", "sha256": "cd" * 32, "state": "absent"}
+
+# In place of a module: it notes its arguments and returns what the inventory says of the host.
+STUB = """
+import json
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        said = {"module": self._task.action.split(".")[-1], "host": task_vars["inventory_hostname"], "args": self._task.args}
+        with open(task_vars["log"], "a") as log:
+            log.write(json.dumps(said, default=str) + "\\n")
+        return self._templar.template(task_vars["answers"]).get(said["module"], {})
+"""
+STUBBED = ("preflight_info", "dfdaemon_info", "model_artifact", "torchserve_model", "torchserve_info", "inference_check")
+HEALTHY = {"healthy": True, "problem": "", "traffic": {"origin": 0, "remote_peer": 0, "local_peer": 0}}
+
+
+def artifact(model, action="fetched", size=64 * MIB, fetched=0, moved=None):
+    found = {"name": model["name"], "version": model["version"], "action": action, "seconds": 2.5, "size": size, "fetched": fetched}
+    return {**found, "bytes": moved or {}}
+
+
+def sources(**moved):
+    return {source: moved.get(source, 0) for source in ("origin", "remote_peer", "local_peer")}
+
+
+@pytest.fixture
+def fleet(run, tmp_path):
+    collection = tmp_path / "ansible_collections/modelfleet/serving"
+    for part in ("playbooks", "roles", "plugins", "meta"):
+        shutil.copytree(COLLECTION / part, collection / part)
+    for name in STUBBED:
+        (collection / f"plugins/action/{name}.py").write_text(STUB)
+        (collection / f"plugins/modules/{name}.py").touch()
+    # The real ones wait for sockets.
+    (collection / "roles/dfdaemon/tasks/seed_ready.yml").write_text("[]")
+    answers = [{"name": "Answer", "ansible.builtin.set_fact": {"__smoke_scheduler": {"problem": ""}}}]
+    (collection / "roles/smoke/tasks/scheduler.yml").write_text(yaml.safe_dump(answers))
+
+    def play(playbook, models, answers, *options, **variables):
+        """Run ``playbook`` with what the modules answer, {host: {module: result}}; return (process, [what was asked])."""
+        log = tmp_path / "log"
+        log.write_text("")
+        common = {
+            "ansible_connection": "local",
+            "ansible_become": False,
+            "ansible_python_interpreter": sys.executable,
+            "modelfleet_storage": STORE,
+            "modelfleet_models": models,
+            "dragonfly_scheduler_release_sha256": "9f" * 32,
+            "dfdaemon_release_sha256": "9f" * 32,
+            "log": str(log),
+            **variables,
+        }
+        groups = {"dragonfly_schedulers": ["scheduler-1"], "dragonfly_seed_peers": ["seed-1"], "gpu_hosts": ["gpu-1", "gpu-2"]}
+        hosts = {
+            group: {
+                "hosts": {
+                    name: {
+                        "modelfleet_address": f"10.1.{position}.{number + 1}",
+                        "answers": {"dfdaemon_info": HEALTHY, **answers.get(name, {})},
+                    }
+                    for number, name in enumerate(names)
+                }
+            }
+            for position, (group, names) in enumerate(groups.items())
+        }
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "children": hosts}}))
+        done = run(
+            "ansible-playbook",
+            "-i",
+            tmp_path / "hosts.yml",
+            f"modelfleet.serving.{playbook}",
+            *options,
+            ANSIBLE_COLLECTIONS_PATH=tmp_path,
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+        )
+        assert "WARN" not in done.stdout, done.stdout
+        return done, [json.loads(line) for line in log.read_text().splitlines()]
+
+    return play
+
+
+def asked(calls, module, host="gpu-1"):
+    return [call["args"] for call in calls if call["module"] == module and call["host"] == host]
+
+
+def table_of(done, play="Report the fleet"):
+    """The lines of the table that the run showed."""
+    found = re.search(r'"msg": (\[.*?\n    \])', done.stdout.split(f"PLAY [{play}]")[1], re.DOTALL)
+    return json.loads(found[1])
+
+
+def recap(done):
+    return {host: int(failed) for host, failed in re.findall(r"^(\S+) +: .* failed=(\d+)", done.stdout, re.MULTILINE)}
+
+
+def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing_else(fleet, tmp_path):
+    report = tmp_path / "report.json"
+    report.write_text("of what is served")
+    brought = {
+        "gpu-1": [artifact(OBJECT, fetched=64 * MIB), artifact(BUNDLE, size=100 * MIB, fetched=20 * MIB)],
+        "gpu-2": [artifact(OBJECT, "unchanged"), artifact(BUNDLE, "unchanged", size=100 * MIB)],
+    }
+    moved = {"gpu-1": sources(origin=MIB, remote_peer=83 * MIB), "gpu-2": {}}
+    answers = {host: {"model_artifact": {"changed": host == "gpu-1", "artifacts": brought[host], "bytes": moved[host]}} for host in brought}
+    done, calls = fleet("distribute", [OBJECT, BUNDLE, OLD], answers, smoke_report_path=str(report))
+    assert done.returncode == 0, done.stdout
+    for host in ("gpu-1", "gpu-2"):
+        (args,) = asked(calls, "model_artifact", host)
+        assert args["artifacts"] == [
+            {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "state": "present"},
+            {"name": "llama", "version": "3.1", "bundle": "bundles/llama", "sha256": "ab" * 32, "state": "present"},
+        ]
+        assert (args["storage"], args["parallel"], args["retry_s"], args["back_to_source"]) == (STORE, 4, 120, False)
+        assert set(args) - {"storage"} <= set(documentation(COLLECTION / "plugins/modules/model_artifact.py")["options"])
+        assert (args["dfdaemon_metrics_url"], args["dfdaemon_proxy_url"]) == ("http://127.0.0.1:4002/metrics", "http://127.0.0.1:4001")
+    assert {call["module"] for call in calls} == {"preflight_info", "dfdaemon_info", "model_artifact"}
+    assert table_of(done)[:7] == [
+        "host   artifact  version    brought  fetched     there  origin    peers  local",
+        "------------------------------------------------------------------------------",
+        "gpu-1  tiny      1.0          2.50s  64.0MiB        0B       -        -      -",
+        "gpu-1  llama     3.1          2.50s  20.0MiB   80.0MiB       -        -      -",
+        "gpu-1  together  -                -        -         -  1.0MiB  83.0MiB     0B",
+        "gpu-2  tiny      1.0      unchanged       0B   64.0MiB       -        -      -",
+        "gpu-2  llama     3.1      unchanged       0B  100.0MiB       -        -      -",
+    ]
+    assert table_of(done)[-1] == "The origin sent 1.0 MiB for models of 84.0 MiB: 0.01 times their size."
+    assert report.read_text() == "of what is served"
+
+
+def test_a_host_that_fails_says_why_and_what_it_got_all_the_same(fleet):
+    moved = sources(remote_peer=64 * MIB)
+    failed = {
+        "failed": True,
+        "msg": "Failed to fetch the bundle bundles/llama.",
+        "artifacts": [artifact(OBJECT, fetched=64 * MIB), artifact(BUNDLE, "failed")],
+        "bytes": moved,
+    }
+    answers = {
+        "gpu-1": {"model_artifact": failed},
+        "gpu-2": {"model_artifact": {"artifacts": [artifact(OBJECT, "unchanged"), artifact(BUNDLE, "unchanged")]}},
+        "seed-1": {"preflight_info": {"failed": True, "msg": "This host is not ready: it has no room."}},
+    }
+    done, _calls = fleet("distribute", [OBJECT, BUNDLE], answers)
+    assert done.returncode == 2
+    assert recap(done) == {"gpu-1": 1, "gpu-2": 0, "scheduler-1": 0, "seed-1": 1}
+    lines = table_of(done)
+    assert [line.split()[1:4] for line in lines if line.startswith("gpu-1")][:2] == [["tiny", "1.0", "2.50s"], ["llama", "3.1", "FAILED"]]
+    assert "gpu-1: Bring the artifacts: Failed to fetch the bundle bundles/llama." in lines
+    assert "seed-1: Check this host: This host is not ready: it has no room." in lines
+    assert "what the origin sent is not known" in " ".join(lines)
+
+
+def test_one_for_all_stops_before_anything_is_brought(fleet):
+    answers = {"gpu-2": {"preflight_info": {"failed": True, "msg": "This host is not ready: it has no room."}}}
+    done, calls = fleet("distribute", [OBJECT], answers, modelfleet_all_or_nothing=True)
+    assert done.returncode == 2 and asked(calls, "model_artifact") == []
+    assert "gpu-1: the run stopped before it was done with this host, because of gpu-2" in table_of(done)
+
+
+SERVED = [
+    {"name": "tiny", "version": "1.0", "file": f"tiny-1.0-{'9f' * 6}.mar", "workers": 2, "workers_ready": 2, "gpu": 0, "default": True},
+    {"name": "llama", "version": "3.1", "file": f"llama-3.1-{'ab' * 6}", "workers": 1, "workers_ready": 1, "gpu": 0, "default": True},
+]
+REGISTERED = [
+    {"name": model["name"], "version": model["version"], "action": action, "register_seconds": 1.0, "workers_ready": 1, "bytes": moved}
+    for model, action, moved in (
+        (OBJECT, "registered", {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0}),
+        (BUNDLE, "registered", {}),
+        (OLD, "removed", {}),
+    )
+]
+
+
+def site_answers(**changes):
+    moved = sources(remote_peer=100 * MIB)
+    answers = {
+        "model_artifact": {
+            "changed": True,
+            "artifacts": [artifact(BUNDLE, size=100 * MIB, fetched=100 * MIB, moved=moved)],
+            "bytes": moved,
+        },
+        "torchserve_model": {"changed": True, "models": REGISTERED},
+        "torchserve_info": {"reachable": True, "models": SERVED, "recorded": []},
+        "inference_check": {"checks": []},
+        **changes,
+    }
+    return {"gpu-1": answers, "gpu-2": answers}
+
+
+def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_absent_after(fleet):
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD], site_answers(), "--tags", "models")
+    assert done.returncode == 0, done.stdout
+    order = [call for call in calls if call["host"] == "gpu-1" and call["module"] in ("model_artifact", "torchserve_model")]
+    assert [call["module"] for call in order] == ["model_artifact", "torchserve_model", "model_artifact"]
+    # Nobody registers before everybody has it.
+    modules = [call["module"] for call in calls]
+    assert max(index for index, call in enumerate(calls) if call["module"] == "model_artifact" and call["args"] == order[0]["args"]) < (
+        modules.index("torchserve_model")
+    )
+    assert [(one["name"], one["version"], one["state"]) for one in order[0]["args"]["artifacts"]] == [("llama", "3.1", "present")]
+    assert [(one["name"], one["version"], one["state"]) for one in order[2]["args"]["artifacts"]] == [("llama", "3.0", "absent")]
+    assert [sorted(one) for one in order[1]["args"]["models"]][1] == ["bundle", "default", "name", "sha256", "version"]
+    # The seconds and the bytes of the bundle are those of its way to the host.
+    assert [line.split()[1:4] + line.split()[6:] for line in table_of(done)[2:4]] == [
+        ["tiny", "1.0", "1.00s", "0B", "64.0MiB", "0B"],
+        ["llama", "3.1", "3.50s", "0B", "100.0MiB", "0B"],
+    ]
+
+
+def test_a_bundle_that_does_not_come_is_the_reason_and_not_what_follows_from_it(fleet):
+    failed = {"failed": True, "msg": "Failed to fetch the bundle bundles/llama."}
+    done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(model_artifact=failed), "--tags", "models")
+    assert done.returncode == 2
+    assert asked(calls, "torchserve_model") == [] and len(asked(calls, "torchserve_info")) == 1
+    assert "gpu-1: Bring the artifacts: Failed to fetch the bundle bundles/llama." in table_of(done)
+
+
+def test_check_mode_takes_nothing_away_that_is_still_recorded(fleet):
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD], site_answers(), "--tags", "models", "--check")
+    assert done.returncode == 0, done.stdout
+    assert [one["artifacts"][0]["version"] for one in asked(calls, "model_artifact")] == ["3.1"]
+    unchanged = [{**one, "action": "unchanged", "bytes": {}} for one in REGISTERED]
+    answers = site_answers(torchserve_model={"models": unchanged})
+    _done, calls = fleet("site", [OBJECT, BUNDLE, OLD], answers, "--tags", "models", "--check")
+    assert [one["artifacts"][0]["version"] for one in asked(calls, "model_artifact")] == ["3.1", "3.0"]
+
+
+def test_a_list_without_bundles_asks_nothing_more_of_a_host(fleet):
+    done, calls = fleet("site", [OBJECT], site_answers(torchserve_info={"reachable": True, "models": SERVED[:1]}), "--tags", "models")
+    assert done.returncode == 0, done.stdout
+    assert asked(calls, "model_artifact") == []
