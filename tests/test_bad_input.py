@@ -20,6 +20,7 @@ GOOD = {
     "dragonfly_scheduler_release_sha256": DIGEST,
     "dfdaemon_release_sha256": DIGEST,
 }
+BUNDLE = {"name": "llama", "version": "3.1", "bundle": "models/llama", "sha256": DIGEST}
 STORES = {
     "oss": {"bucket": "models", "region": "cn-hangzhou", "access_key_id": "reader", "access_key_secret": SECRET},
     "gcs": {"bucket": "models", "service_account_file": "/etc/modelfleet/reader.json"},
@@ -187,6 +188,30 @@ VARIABLES = {
         lambda variables: model(variables, sha256="9f2c"),
         ["The sha256 of the model resnet50 1.0 is not 64 hexadecimal digits in lower case; write what sha256sum prints for the file."],
     ),
+    "a model that is an object and a bundle": (
+        lambda variables: model(variables, bundle="models/resnet50"),
+        ["The variable modelfleet_models[0] (resnet50) is not what its role takes: parameters are mutually exclusive: object|bundle"],
+    ),
+    "a model that is nothing": (
+        lambda variables: variables["modelfleet_models"][0].pop("object"),
+        ["modelfleet_models[0] (resnet50) is not what its role takes: one of the following is required: object, bundle"],
+    ),
+    "a kind of artifact that does not exist": (
+        lambda variables: model(variables, tarball="resnet50.tar"),
+        ["modelfleet_models.tarball. Supported parameters include: batch_size, bundle, check"],
+    ),
+    "a bundle with the key of an archive": (
+        lambda variables: variables.update(modelfleet_models=[{**BUNDLE, "bundle": "models/llama.mar"}]),
+        ["The bundle of the model llama 3.1 cannot be used ('models/llama.mar'); a .mar is one object; give its key as object"],
+    ),
+    "an object with the key of a manifest": (
+        lambda variables: model(variables, object=f"models/llama/manifests/{DIGEST}.json"),
+        ["it is the manifest of a bundle, so give bundle: models/llama instead."],
+    ),
+    "the same model twice, once as a bundle": (
+        lambda variables: variables["modelfleet_models"].append({**BUNDLE, "name": "resnet50", "version": "1.0"}),
+        ["The model resnet50 1.0 is listed more than once in modelfleet_models; keep one entry."],
+    ),
     "the same model twice": (another_model, ["The model resnet50 1.0 is listed more than once in modelfleet_models; keep one entry."]),
     "two defaults": (
         lambda variables: (model(variables, default=True), another_model(variables, version="2.0")),
@@ -312,7 +337,7 @@ def test_wrong_variables(preflight, case):
     assert "/nonexistent/python" not in output, "a module was run"
 
 
-@pytest.mark.parametrize("playbook", ["preflight", "site", "smoke", "publish"])
+@pytest.mark.parametrize("playbook", ["preflight", "site", "distribute", "smoke", "publish"])
 def test_a_mistake_is_the_sentence_and_not_a_screen(preflight, playbook):
     """Every play checks the variables first: Ansible's own check prints the whole specification, some 400 lines."""
     variables = copy.deepcopy(GOOD)
