@@ -17,7 +17,7 @@ from test_repository import COLLECTION, documentation
 MIB = 1024 * 1024
 STORE = {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "reader", "secret_key": "cGxhbnRlZC1zZWNyZXQ"}}
 OBJECT = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "size": "64MiB", "workers": 2}
-BUNDLE = {"name": "llama", "version": "3.1", "bundle": "bundles/llama", "sha256": "ab" * 32, "default": True}
+BUNDLE = {"name": "llama", "version": "3.1", "bundle": "bundles/llama", "sha256": "ab" * 32, "size": "100MiB", "default": True}
 OLD = {"name": "llama", "version": "3.0", "bundle": "bundles/llama", "sha256": "cd" * 32, "state": "absent"}
 
 # In place of a module: it notes its arguments and returns what the inventory says of the host.
@@ -136,6 +136,9 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
         assert (args["storage"], args["parallel"], args["retry_s"], args["back_to_source"]) == (STORE, 4, 120, False)
         assert set(args) - {"storage"} <= set(documentation(COLLECTION / "plugins/modules/model_artifact.py")["options"])
         assert (args["dfdaemon_metrics_url"], args["dfdaemon_proxy_url"]) == ("http://127.0.0.1:4002/metrics", "http://127.0.0.1:4001")
+    # TorchServe serves a bundle where it lies.
+    (looked,) = asked(calls, "preflight_info")
+    assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (164 * MIB, 64 * MIB)
     assert {call["module"] for call in calls} == {"preflight_info", "dfdaemon_info", "model_artifact"}
     assert table_of(done)[:7] == [
         "host   artifact  version    brought  fetched     there  origin    peers  local",

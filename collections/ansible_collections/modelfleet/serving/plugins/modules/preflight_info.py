@@ -28,6 +28,8 @@ options:
     default:
       - /var/lib/modelfleet/pieces
       - /var/lib/modelfleet/incoming
+      - /var/lib/modelfleet/blobs
+      - /var/lib/modelfleet/manifests
       - /var/lib/modelfleet/models
   required_bytes:
     description: Bytes that O(data_dir) must be able to hold in all. What it already holds counts.
@@ -207,7 +209,7 @@ def main():
             "one_filesystem": {
                 "type": "list",
                 "elements": "path",
-                "default": ["/var/lib/modelfleet/pieces", "/var/lib/modelfleet/incoming", "/var/lib/modelfleet/models"],
+                "default": [f"/var/lib/modelfleet/{name}" for name in ("pieces", "incoming", "blobs", "manifests", "models")],
             },
             "required_bytes": {"type": "int", "default": 0},
             "unpack_dir": {"type": "path", "default": "/var/lib/torchserve/tmp"},
