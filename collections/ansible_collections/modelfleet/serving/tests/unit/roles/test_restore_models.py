@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _torchserve
-from ansible_collections.modelfleet.serving.plugins.modules import torchserve_model
+from ansible_collections.modelfleet.serving.plugins.module_utils import _bundle, _torchserve
+from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, torchserve_model
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
 
 SCRIPT = Path(__file__).parents[3] / "roles/torchserve/files/restore_models.py"
@@ -259,6 +260,57 @@ def test_reads_what_the_module_writes(fake, host, run_module, restore_models):
     assert host.restore() == 0
     assert fake.models["demo"] == served
     assert not run_module(torchserve_model.main, arguments)["changed"]
+
+
+@pytest.fixture
+def dragonfly(tmp_path):
+    server = FakeDragonfly(tmp_path)
+    yield server
+    server.close()
+
+
+def test_what_was_brought_is_registered_and_restored_and_goes_again(fake, dragonfly, run_module, restore_models):
+    """A bundle, with the real modules: brought, registered, restored, not taken away while it is served, and then taken away."""
+    contents = {"MAR-INF/MANIFEST.json": b'{"model": {"modelName": "demo", "modelVersion": "1.0"}}', "weights.bin": b"weights"}
+    files = [_bundle.File(path, len(content), hashlib.sha256(content).hexdigest(), "0644") for path, content in contents.items()]
+    manifest = _bundle.manifest_bytes(_bundle.Manifest(files, []))
+    sha256 = hashlib.sha256(manifest).hexdigest()
+    dragonfly.publish(_bundle.manifest_key("models/demo", sha256), manifest)
+    for file in files:
+        dragonfly.publish(_bundle.blob_key("models/demo", file.sha256), contents[file.path])
+    model = {"name": "demo", "version": "1.0", "bundle": "models/demo", "sha256": sha256}
+    options = dragonfly.options()
+    torchserve = {
+        "base_url": fake.url,
+        "key_file": str(fake.key_file),
+        "record_group": "root",
+        **{key: options[key] for key in ("record", "model_store", "manifest_store")},
+    }
+    run_module(model_artifact.main, {**options, "artifacts": [model]})
+    assert run_module(torchserve_model.main, {**torchserve, "models": [model]})["models"][0]["action"] == "registered"
+    served = fake.models["demo"]
+    assert served["1.0"]["modelUrl"] == f"demo-1.0-{sha256[:12]}"
+
+    fake.models.clear()
+    arguments = [
+        "--record",
+        options["record"],
+        "--store",
+        options["model_store"],
+        "--manifests",
+        options["manifest_store"],
+        "--url",
+        fake.url,
+    ]
+    assert restore_models.main([str(one) for one in [*arguments, "--key-file", fake.key_file, "--timeout", 1]]) == 0
+    assert fake.models["demo"] == served
+
+    gone = {**model, "state": "absent"}
+    refused = run_module(model_artifact.main, {**options, "artifacts": [gone]})
+    assert refused["failed"] and "demo 1.0" in refused["msg"]
+    run_module(torchserve_model.main, {**torchserve, "models": [gone]})
+    assert run_module(model_artifact.main, {**options, "artifacts": [gone]})["artifacts"][0]["action"] == "removed"
+    assert [list(Path(options[key]).glob("[!.]*")) for key in ("model_store", "manifest_store", "blob_store")] == [[], [], []]
 
 
 def test_damaged_record(host, capsys):
