@@ -25,9 +25,10 @@ from concurrent.futures import as_completed
 from contextlib import contextmanager
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
-# Beginning of the name of what is not finished. Nothing else may have such a name in the directories of this module.
+# Beginning of the name of what is not finished, in incoming and where only root writes. Nothing else may have such a name there.
 TEMPORARY = ".artifact-"
 _CHUNK = 1 << 20
 _BLOB = re.compile(r"[0-9a-f]{64}(-x)?")
@@ -85,6 +86,11 @@ class Blobs:
         found = lstat(self.path(sha256, mode))
         return found if found and is_kept(found, mode) else None
 
+    def drop_damaged(self, sha256, mode):
+        """Remove the blob if it has not the content any more that it had when it came."""
+        if self.status(sha256, mode) and sha256_of(self.path(sha256, mode)) != sha256:
+            remove(self.path(sha256, mode))
+
     def other(self, sha256, mode):
         """The path of the blob with the same content and the other mode, None without one."""
         other = "0644" if mode == "0755" else "0755"
@@ -103,6 +109,9 @@ class Blobs:
                     return "", 0
                 found = digest_of(handle)
                 if found != sha256:
+                    if status.st_uid == os.geteuid():
+                        # It had that content once, and dfdaemon may have to link it to get another.
+                        self._give_back(handle.fileno())
                     return found, status.st_size
                 if status.st_uid == os.geteuid() and not is_kept(status, mode):
                     # The tree of a model has it with the other mode.
@@ -136,23 +145,29 @@ class Blobs:
         finally:
             remove(temporary)
 
-    def sweep(self, wanted):
-        """Remove the blobs that no model has and that are not ``wanted``, then let dfdaemon have its own of them again."""
+    def sweep(self, wanted, only=None):
+        """Remove the blobs that no model has and that are not ``wanted``, then let dfdaemon have its own of them again.
+
+        ``wanted`` and ``only``, those that may be removed, are sets of sha256; without ``only`` these are all.
+        """
         pieces = {os.fstat(handle).st_ino for handle in self._own_pieces()}
         for name in listdir(self.directory):
             path = os.path.join(self.directory, name)
             status = lstat(path)
-            if name[:64] in wanted or not _BLOB.fullmatch(name) or not status:
+            if not _BLOB.fullmatch(name) or name[:64] in wanted or (only and name[:64] not in only) or not status:
                 continue
             # One name is in here, and one may be in the piece store.
             if status.st_nlink - 1 - (status.st_ino in pieces) <= 0:
                 remove(path)
         # dfdaemon links only what is its own (fs.protected_hardlinks), so what nobody else has becomes its own again.
-        owner = lstat(self.pieces)
         for handle in self._own_pieces():
             if os.fstat(handle).st_nlink == 1:
-                os.fchown(handle, owner.st_uid, owner.st_gid)
-                os.fchmod(handle, 0o640)
+                self._give_back(handle)
+
+    def _give_back(self, handle):
+        owner = os.stat(self.pieces)
+        os.fchown(handle, owner.st_uid, owner.st_gid)
+        os.fchmod(handle, 0o640)
 
     def _own_pieces(self):
         """Yield open descriptors of the files in the piece store that this module has made its own.

@@ -10,7 +10,6 @@ import shutil
 import stat
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import (
-    TEMPORARY,
     Artifact,
     digest_of,
     is_kept,
@@ -37,16 +36,13 @@ class BundleArtifact(Artifact):
     """A directory of the model store, whose files are hard links of blobs."""
 
     kind = "bundle"
+    key_problem = staticmethod(prefix_problem)
 
     def __init__(self, entry, params, store):
         super().__init__(entry, params, store)
         self.path = os.path.join(params["model_store"], model_directory(entry["name"], entry["version"], self.sha256))
         self.manifest_path = os.path.join(params["manifest_store"], f"{self.sha256}.json")
         self.manifest = self._read_manifest()
-
-    @staticmethod
-    def key_problem(key):
-        return prefix_problem(key)
 
     def _read_manifest(self):
         found = lstat(self.manifest_path)
@@ -129,6 +125,7 @@ class BundleArtifact(Artifact):
     def fetch(self, fetcher):
         if not self.manifest:
             self._fetch_manifest(fetcher)
+        fetcher.drop_damaged(self.title, self._files())
         objects = self._lacking_objects()
         self.wait(fetcher, [(blob_key(self.key, sha256), sha256, mode) for sha256, mode in objects.items()])
         with writing(self.title, self.blobs.directory):
@@ -147,10 +144,9 @@ class BundleArtifact(Artifact):
             raise
         with writing(self.title, self.params["manifest_store"]):
             manifest = self._parse(self.blobs.path(self.sha256))
-            temporary = os.path.join(self.params["manifest_store"], TEMPORARY + self.sha256)
+            temporary = self.blobs.temporary()
             self.blobs.link(self.sha256, "0644", temporary)
             os.rename(temporary, self.manifest_path)
-            remove(temporary)
         self.manifest = manifest
 
     def _unpack(self):
@@ -189,18 +185,18 @@ class BundleArtifact(Artifact):
             )
 
     def build(self):
-        store = self.params["model_store"]
-        temporary = os.path.join(store, TEMPORARY + os.path.basename(self.path))
-        with writing(self.title, store):
+        # Not in the model store: TorchServe's user owns that, and could have a name in it lead elsewhere while the tree grows.
+        tree, old = self.blobs.temporary(), self.blobs.temporary()
+        with writing(self.title, self.params["model_store"]):
             try:
-                self._make_tree(temporary)
+                self._make_tree(tree)
                 if lstat(self.path):
-                    # What was there is damaged, and a directory takes no other's place.
-                    os.rename(self.path, temporary + "-old")
-                os.rename(temporary, self.path)
+                    # It is damaged, and a directory takes no other's place.
+                    os.rename(self.path, old)
+                os.rename(tree, self.path)
             finally:
-                for path in (temporary, temporary + "-old"):
-                    remove_tree(path)
+                remove_tree(tree)
+                remove_tree(old)
 
     def _make_tree(self, top):
         made = set()
@@ -223,6 +219,15 @@ class BundleArtifact(Artifact):
                 os.chmod(path, kept_mode(file.mode))
         for directory in made:
             os.chmod(directory, 0o755)
+
+
+def digests_in(path):
+    """{sha256} of the files that a manifest on this host lists; none for one that cannot be read."""
+    try:
+        with open(path, "rb") as handle:
+            return {file.sha256 for file in parse_manifest(handle.read(MAX_MANIFEST + 1), path).files}
+    except (OSError, ModelFleetError):
+        return set()
 
 
 def is_own_directory(path):

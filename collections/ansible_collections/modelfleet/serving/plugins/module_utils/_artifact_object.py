@@ -9,7 +9,7 @@ import os
 import re
 import stat
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, Artifact, lstat, remove, writing
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import Artifact, lstat, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import model_file
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import object_key_problem
 
@@ -53,6 +53,7 @@ class ObjectArtifact(Artifact):
         return os.lstat(self.path).st_nlink
 
     def fetch(self, fetcher):
+        fetcher.drop_damaged(self.title, [(self.sha256, "0644")])
         if not self.blobs.status(self.sha256) and not self._take_what_is_there():
             self.wait(fetcher, [(self.key, self.sha256, "0644")])
 
@@ -67,9 +68,7 @@ class ObjectArtifact(Artifact):
             return self.blobs.take(temporary, self.sha256)[0] == self.sha256
 
     def build(self):
-        temporary = os.path.join(self.params["model_store"], TEMPORARY + os.path.basename(self.path))
+        temporary = self.blobs.temporary()
         with writing(self.title, self.params["model_store"]):
             self.blobs.link(self.sha256, "0644", temporary)
             os.rename(temporary, self.path)
-            # Two names of one file do not replace each other.
-            remove(temporary)

@@ -54,6 +54,11 @@ class Fetcher:
     def close(self):
         self._pool.shutdown()
 
+    def drop_damaged(self, what, names):
+        """Remove those of the blobs ``names``, (sha256, mode), that have not their content any more: what is made of them is verified."""
+        with writing(what, self.blobs.directory):
+            list(self._pool.map(lambda name: self.blobs.drop_damaged(*name), names))
+
     def start(self, key, sha256, mode):
         """Bring the object ``key`` into the blob store.
 

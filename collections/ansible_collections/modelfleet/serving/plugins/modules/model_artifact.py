@@ -17,7 +17,7 @@ description:
     of dfdaemon's own file as long as dfdaemon keeps that, so that the bytes are on the disk once. Only small files, which a bundle has in
     packs, are written a second time.
   - Every verified file is in O(blob_store) by its sha256, so that two versions have what they share once. What no model has any more is
-    removed from there at the end of every call.
+    removed from there at the end of every call, but for what a bundle needs that failed to come less than a day ago.
   - A task in Dragonfly has the name that the endpoint plugin gives it, so that both share one download.
   - A call that was interrupted is continued by the next. Two calls at once wait for each other.
   - One artifact that fails does not keep the others from coming; the module fails then, and returns what was done.
@@ -222,7 +222,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, Blobs, listdir, writing
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact, remove_tree
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact, digests_in, remove_tree
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfget import Fetcher
@@ -235,6 +235,7 @@ KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
 # Threads that only wait for downloads.
 MOST_AT_ONCE = 32
 PROGRESS_S = 1
+ABANDONED_S = 24 * 3600
 
 
 def check(params):
@@ -322,9 +323,7 @@ class ModelArtifacts:
         if self.module.check_mode:
             return self._outcome(before, after)
         failed = self._fetch(lacking) if lacking else []
-        with writing("what is left", self.params["blob_store"]):
-            self._remove_unused_manifests({artifact.sha256 for artifact in wanted})
-            self.blobs.sweep(set().union(*(artifact.digests() for artifact in wanted)))
+        self._sweep(wanted, gone)
         result = self._outcome(before, self._names())
         if failed:
             raise ModelFleetError(" ".join(failed), **result)
@@ -389,7 +388,7 @@ class ModelArtifacts:
 
     def _remove_leftovers(self):
         """What calls left that were interrupted: this one is alone."""
-        for option in ("incoming", "blob_store", "manifest_store", "model_store"):
+        for option in ("incoming", "blob_store"):
             directory = self.params[option]
             with writing("what an interrupted call left", directory):
                 for name in listdir(directory):
@@ -429,20 +428,33 @@ class ModelArtifacts:
         result.update(path=paths[0], action="removed")
         if self.module.check_mode:
             return
-        store = self.params["model_store"]
-        with writing("the removal of the artifact {name} {version}".format(**entry), store):
+        with writing("the removal of the artifact {name} {version}".format(**entry), self.params["model_store"]):
             for path in paths:
                 # A directory is gone in one step.
-                temporary = os.path.join(store, TEMPORARY + os.path.basename(path))
+                temporary = self.blobs.temporary()
                 os.rename(path, temporary)
                 remove_tree(temporary)
 
-    def _remove_unused_manifests(self, wanted):
-        trees = {os.path.basename(path)[-12:] for path in self._names() if os.path.isdir(path)}
-        for name in listdir(self.params["manifest_store"]):
-            sha256 = name.partition(".")[0]
-            if sha256[:12] not in trees and sha256 not in wanted:
-                remove_tree(os.path.join(self.params["manifest_store"], name))
+    def _sweep(self, wanted, gone):
+        """Remove what no model needs. ``wanted`` are the artifacts of the list, ``gone`` the paths of those that left.
+
+        A manifest without a tree is of a call that failed, and the next may go on with what it brought.
+        """
+        store = self.params["manifest_store"]
+        kept = {artifact.sha256 for artifact in wanted}
+        trees, left = {path[-12:] for path in self._names()}, {path[-12:] for path in gone}
+        digests = set().union(*(artifact.digests() for artifact in wanted))
+        with writing("what is left", store):
+            for name in listdir(store):
+                sha256, path = name[:64], os.path.join(store, name)
+                if sha256 in kept or sha256[:12] in trees:
+                    continue
+                if sha256[:12] in left or time.time() - os.lstat(path).st_mtime > ABANDONED_S:
+                    remove_tree(path)
+                else:
+                    digests |= digests_in(path)
+        with writing("what is left", self.params["blob_store"]):
+            self.blobs.sweep(digests)
 
     # What comes
 

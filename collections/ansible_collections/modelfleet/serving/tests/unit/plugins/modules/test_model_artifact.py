@@ -254,6 +254,19 @@ def test_no_link_that_dfdaemon_planted_is_followed(host, apply, tmp_path):
     assert (tmp_path / "etc" / "shadow").stat().st_uid == 0
 
 
+@needs_root
+def test_no_link_that_a_runtime_planted_is_followed(host, apply, tmp_path):
+    """TorchServe's user owns the model store: a name in it that leads elsewhere must not take root's files there."""
+    (tmp_path / "etc").mkdir(mode=0o700)
+    sha = bundle(host, TREE)
+    tree(host, sha).symlink_to(tmp_path / "etc")
+    apply(llama(sha))
+    assert not tree(host, sha).is_symlink()
+    assert contents(tree(host, sha)) == TREE
+    assert os.listdir(tmp_path / "etc") == []
+    assert mode(tmp_path / "etc") == 0o700
+
+
 def test_evicted_piece_leaves_the_model(host, apply):
     apply(DEMO)
     host.piece(TASK).unlink()
@@ -584,10 +597,43 @@ def test_interrupted_call_goes_on(host, apply):
     assert len(host.calls) - before <= 2
 
 
+def test_calls_for_others_leave_what_an_interrupted_one_brought(host, apply):
+    sha = bundle(host, {**TREE, "more.bin": WEIGHTS[::-1]})
+    host.fault({"Bad_Status_Code": "403", "Message": "403"}, key=blob_key("bundles/demo", sha256(WEIGHTS[::-1])))
+    assert "refused with 403" in apply(llama(sha))["msg"]
+    apply(DEMO)
+    assert (host.blobs / sha256(WEIGHTS)).exists()
+    manifest = host.manifests / f"{sha}.json"
+    os.utime(manifest, (0, 0))
+    apply(DEMO)
+    assert not manifest.exists()
+    assert sorted(os.listdir(host.blobs)) == [".lock", SHA]
+
+
+@pytest.mark.parametrize("kind", ["object", "bundle"])
+def test_damaged_blob_is_fetched_again(host, apply, kind):
+    """A disk that loses bytes takes them from every name of the file, in the piece store too."""
+    sha = bundle(host, TREE)
+    entry, key = (DEMO, KEY) if kind == "object" else (llama(sha), blob_key("bundles/demo", sha256(WEIGHTS)))
+    apply(entry)
+    path = host.models / FILE if kind == "object" else tree(host, sha) / "weights.bin"
+    content = path.read_bytes()
+    path.chmod(0o644)
+    with path.open("r+b") as handle:
+        handle.write(b"lost")
+    path.chmod(0o444)
+    path.unlink()
+    host.tags[key] = {"ETag": '"1"'}
+    assert apply(entry)["artifacts"][0]["action"] == "fetched"
+    assert path.read_bytes() == content
+    assert mode(path) == 0o444
+    assert not apply(entry)["changed"]
+
+
 def test_what_a_killed_call_left_is_removed(host, apply):
-    for directory in (host.incoming, host.blobs, host.manifests, host.models):
+    for directory in (host.incoming, host.blobs):
         (directory / ".artifact-left").write_bytes(b"")
-    (host.models / ".artifact-tree" / "code").mkdir(parents=True)
+    (host.blobs / ".artifact-tree" / "code").mkdir(parents=True)
     (host.incoming / ".endpoint-1-x").write_bytes(b"of the plugin")
     apply(DEMO)
     assert host.left() == [".endpoint-1-x"]
