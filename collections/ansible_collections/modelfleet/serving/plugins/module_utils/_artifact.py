@@ -50,10 +50,13 @@ class Artifact:
         self.fetched = 0
 
     def wait(self, fetcher, objects):
-        """Bring ``objects`` (key, sha256, mode) into the blob store; those that another artifact asked for already count for that one."""
+        """Bring ``objects`` (key, sha256, mode, size) into the blob store; the size is what the disk needs for one, or None.
+
+        Those that another artifact asked for already count for that one.
+        """
         futures = {}
-        for key, sha256, mode in objects:
-            future, is_new = fetcher.start(key, sha256, mode)
+        for wanted in objects:
+            future, is_new = fetcher.start(*wanted)
             futures[future] = is_new
         failed = None
         for future in as_completed(futures):
@@ -194,11 +197,37 @@ class Blobs:
 
         dfdaemon calls it by the sha256 of the task's name. Any other file it can link by itself.
         """
-        name = hashlib.sha256(task.encode()).hexdigest()
-        path = os.path.join(self.pieces, "content", "tasks", name[:3], name)
+        path = self._piece_path(task)
         status = lstat(path)
         is_own = status and stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o222
         return path if is_own else None
+
+    def allocated(self, task):
+        """Bytes that the disk has set aside for dfdaemon's file of a task, which that does for all of it at once; 0 without one."""
+        status = lstat(self._piece_path(task))
+        return status.st_blocks * 512 if status else 0
+
+    def drop_unwritten(self, task):
+        """Remove dfdaemon's file of a task for which there was no room, unless a piece of it has come.
+
+        Otherwise it keeps the room that it got, and the next download takes it for a file that has all.
+        """
+        path = self._piece_path(task)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return
+        try:
+            os.lseek(handle, 0, os.SEEK_DATA)
+        except OSError as exc:
+            if exc.errno == errno.ENXIO:
+                remove(path)
+        finally:
+            os.close(handle)
+
+    def _piece_path(self, task):
+        name = hashlib.sha256(task.encode()).hexdigest()
+        return os.path.join(self.pieces, "content", "tasks", name[:3], name)
 
 
 def is_kept(status, mode):

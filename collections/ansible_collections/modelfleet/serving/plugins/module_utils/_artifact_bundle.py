@@ -127,7 +127,10 @@ class BundleArtifact(Artifact):
             self._fetch_manifest(fetcher)
         fetcher.drop_damaged(self.title, self._files())
         objects = self._lacking_objects()
-        self.wait(fetcher, [(blob_key(self.key, sha256), sha256, mode) for sha256, mode in objects.items()])
+        sizes = blobs(self.manifest)
+        # What is in a pack is written once more.
+        sizes.update((pack.sha256, 2 * pack.size) for pack in self.manifest.packs)
+        self.wait(fetcher, [(blob_key(self.key, sha256), sha256, mode, sizes[sha256]) for sha256, mode in objects.items()])
         with writing(self.title, self.blobs.directory):
             self._unpack()
             for sha256, mode in self._lacking_files():
@@ -135,7 +138,7 @@ class BundleArtifact(Artifact):
 
     def _fetch_manifest(self, fetcher):
         try:
-            self.wait(fetcher, [(manifest_key(self.key, self.sha256), self.sha256, "0644")])
+            self.wait(fetcher, [(manifest_key(self.key, self.sha256), self.sha256, "0644", None)])
         except ModelFleetError as exc:
             if "has no such object" in str(exc):
                 raise ModelFleetError(

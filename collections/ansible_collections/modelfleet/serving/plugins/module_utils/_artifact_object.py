@@ -55,7 +55,7 @@ class ObjectArtifact(Artifact):
     def fetch(self, fetcher):
         fetcher.drop_damaged(self.title, [(self.sha256, "0644")])
         if not self.blobs.status(self.sha256) and not self._take_what_is_there():
-            self.wait(fetcher, [(self.key, self.sha256, "0644")])
+            self.wait(fetcher, [(self.key, self.sha256, "0644", None)])
 
     def _take_what_is_there(self):
         """The endpoint plugin may have brought it; only the digest tells."""

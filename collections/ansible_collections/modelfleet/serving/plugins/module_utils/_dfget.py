@@ -12,12 +12,14 @@ import re
 import subprocess
 import threading
 import time
+import urllib.error
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 from ansible.module_utils.common.text.converters import to_text
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, free_bytes, lstat, remove, writing
+from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
+from ansible.module_utils.urls import open_url
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, free_bytes, remove, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
@@ -28,6 +30,9 @@ _FIELD = re.compile(r"^(Bad Status Code|Message): *(.*)$", re.MULTILINE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s)\"']+")
 _SIGNATURE = re.compile(r"\S*(?i:signature|credential|token|[?&]sig)=\S*")
 _LENGTH = re.compile(r"content_length=([0-9]+)")
+# What stays free for others: dfdaemon's database, once it found the disk full, writes nothing until dfdaemon is restarted.
+_RESERVE = 64 << 20
+_ASK_TIMEOUT_S = 10
 _FIRST_PAUSE_S = 1
 _LONGEST_PAUSE_S = 15
 
@@ -48,6 +53,8 @@ class Fetcher:
         self.blobs = blobs
         self._pool = ThreadPoolExecutor(params["parallel"])
         self._futures = {}
+        # Bytes that the tasks on their way have on the disk in the end.
+        self._on_their_way = {}
         self._lock = threading.Lock()
         self._failing_since = None
 
@@ -59,18 +66,18 @@ class Fetcher:
         with writing(what, self.blobs.directory):
             list(self._pool.map(lambda name: self.blobs.drop_damaged(*name), names))
 
-    def start(self, key, sha256, mode):
-        """Bring the object ``key`` into the blob store.
+    def start(self, key, sha256, mode, size):
+        """Bring the object ``key`` into the blob store; ``size`` is how many bytes the disk needs for it, None where that is not known.
 
         Returns a Future, whose result is the number of bytes that dfdaemon gave, and whether this is the first call for that content.
         """
         with self._lock:
             is_new = sha256 not in self._futures
             if is_new:
-                self._futures[sha256] = self._pool.submit(self._bring, key, sha256, mode)
+                self._futures[sha256] = self._pool.submit(self._bring, key, sha256, mode, size)
             return self._futures[sha256], is_new
 
-    def _bring(self, key, sha256, mode):
+    def _bring(self, key, sha256, mode, size):
         if self.blobs.status(sha256, mode) or self.blobs.other(sha256, mode):
             return 0
         name = self.store.describe(key)
@@ -79,9 +86,12 @@ class Fetcher:
             with writing(name, self.blobs.directory):
                 if piece_file and self._link(piece_file, sha256, mode):
                     return 0
-            found, size = self._get(name, key, task, sha256, mode)
+            try:
+                found, fetched = self._get(name, key, task, sha256, mode, size)
+            finally:
+                self._on_their_way.pop(task, None)
             if found == sha256:
-                return size
+                return fetched
         raise ModelFleetError(
             f"Failed to verify {name}: the object has the sha256 {found}, but {sha256} was asked for. Publish the right file under "
             "this key, or correct the sha256 of the model."
@@ -108,7 +118,7 @@ class Fetcher:
             return False
         return self.blobs.take(temporary, sha256, mode)[0] == sha256
 
-    def _get(self, name, key, task, sha256, mode):
+    def _get(self, name, key, task, sha256, mode, size):
         """Have dfdaemon link its file of the task, repeated with jitter while the failure may pass.
 
         Returns its sha256 and size. All hosts ask at once, and must not come back at once. The time counts from the first failure of this
@@ -116,6 +126,7 @@ class Fetcher:
         """
         failing_since, ceiling = None, _FIRST_PAUSE_S
         while True:
+            self._require_room(name, key, task, size)
             began = time.monotonic()
             try:
                 temporary = self._attempt(name, key, task)
@@ -135,6 +146,20 @@ class Fetcher:
         self._failing_since = None
         with writing(name, self.blobs.directory):
             return self.blobs.take(temporary, sha256, mode)
+
+    def _require_room(self, name, key, task, size):
+        """Refuse what does not fit on the disk beside what else is on its way. dfdaemon looks at its budget only."""
+        if size is None and not self.blobs.allocated(task):
+            size = self._size(key)
+        with self._lock:
+            self._on_their_way[task] = size or 0
+            needed = sum(max(0, wanted - self.blobs.allocated(other)) for other, wanted in self._on_their_way.items())
+        free = free_bytes(self.blobs.directory)
+        if not self.blobs.allocated(task) and needed + _RESERVE > free:
+            raise ModelFleetError(
+                f"Failed to get {name}: the disk of {self.blobs.directory} has {human_bytes(free)} free, and this needs "
+                f"{human_bytes(needed + _RESERVE)} with what else is on its way and a reserve. Free some and run again."
+            )
 
     def _attempt(self, name, key, task):
         """Returns the path of the file in the blob store, not verified yet."""
@@ -175,12 +200,12 @@ class Fetcher:
                 f"Failed to run {self.params['dfget']}: {exc.strerror}. Run the role modelfleet.serving.dfdaemon, which installs it."
             ) from None
         if ended.returncode != 0:
-            self._explain(name, ended.returncode, to_text(ended.stdout, errors="replace"))
+            self._explain(name, task, ended.returncode, to_text(ended.stdout, errors="replace"))
 
     def _headers(self):
         return self.store.headers if self.store.name == "http" else {}
 
-    def _explain(self, name, rc, output):
+    def _explain(self, name, task, rc, output):
         """Raise what the failure of dfget means: ModelFleetError, or _Passing."""
         text = _COLOUR.sub("", output)
         fields = dict(reversed(_FIELD.findall(text)))
@@ -214,7 +239,8 @@ class Fetcher:
                 f"{failed}dfdaemon may not write in {incoming}. Run the role modelfleet.serving.dfdaemon, which prepares it."
             )
         if "o space left on device" in said:
-            free = free_bytes(pieces if lstat(pieces) else incoming)
+            self.blobs.drop_unwritten(task)
+            free = free_bytes(incoming)
             length = _LENGTH.search(said)
             room = (
                 f"there is no room for it in the piece store {pieces}: the disk has {human_bytes(free)} free, "
@@ -238,29 +264,31 @@ class Fetcher:
     def _generation(self, key):
         """What the origin calls the present content of an object: its ETag, else the time of its last change; empty if it tells neither.
 
-        Every host that asks gets the same answer, so hosts agree on the next task without talking to each other. dfdaemon asks, because the
-        way to the origin is its own.
+        Every host that asks gets the same answer, so hosts agree on the next task without talking to each other.
         """
-        proxy = urlsplit(self.params["dfdaemon_proxy_url"])
-        # dfdaemon speaks TLS to the origin where a rule of its proxy says so.
-        url = "http" + self.store.presign("GET", key, self.params["url_expiry_s"]).removeprefix("https").removeprefix("http")
-        connection = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=60)
-        headers = {
-            **self._headers(),
-            "Range": "bytes=0-0",
-            "User-Agent": "modelfleet",
-            "X-Dragonfly-Use-P2P": "true",
-            # A task of its own, because dfdaemon answers for a task that it knows without asking the origin.
-            "X-Dragonfly-Content-For-Calculating-Task-ID": f"probe:{uuid.uuid4()}",
-        }
+        headers = self._ask(key)
+        return re.sub(r"^W/|[^A-Za-z0-9-]", "", headers.get("ETag") or headers.get("Last-Modified") or "")
+
+    def _size(self, key):
+        """Bytes of an object, None where the origin does not tell."""
+        headers = self._ask(key)
+        size = (headers.get("Content-Range") or "").rpartition("/")[2] or headers.get("Content-Length") or ""
+        return int(size) if size.isdecimal() else None
+
+    def _ask(self, key):
+        """The headers of an object at the origin; none where that cannot be asked.
+
+        dfdaemon would set room for the whole object aside before it asks. It does not verify the origin's certificate either: the sha256
+        is what protects an object.
+        """
         try:
-            connection.request("GET", url, headers=headers)
-            answer = connection.getresponse()
-            # 200 from an origin without ranges: the headers are all that is wanted.
-            found = (answer.getheader("ETag") or answer.getheader("Last-Modified") or "") if answer.status in (200, 206) else ""
-        except (OSError, http.client.HTTPException):
-            # That the digest is wrong is what matters.
-            found = ""
-        finally:
-            connection.close()
-        return re.sub(r"^W/|[^A-Za-z0-9-]", "", found)
+            with open_url(
+                self.store.presign("GET", key, self.params["url_expiry_s"]),
+                headers={**self._headers(), "Range": "bytes=0-0"},
+                http_agent="modelfleet",
+                timeout=_ASK_TIMEOUT_S,
+                validate_certs=False,
+            ) as answer:
+                return answer.headers
+        except (urllib.error.URLError, UrlsConnectionError, http.client.HTTPException, OSError):
+            return {}

@@ -21,6 +21,8 @@ description:
   - A task in Dragonfly has the name that the endpoint plugin gives it, so that both share one download.
   - A call that was interrupted is continued by the next. Two calls at once wait for each other.
   - One artifact that fails does not keep the others from coming; the module fails then, and returns what was done.
+  - The module asks the origin itself for the size of an object, and for its ETag where it has not the content that was asked for, through
+    the proxies of its environment.
   - While dfget runs, the signed URL of its object stands in the process list of this host, and so do the headers of a plain HTTP store.
 author:
   - ModelFleet developers (@modelfleet)
@@ -95,10 +97,6 @@ options:
     description: Metrics of this host's dfdaemon, from which the bytes by source come.
     type: str
     default: http://127.0.0.1:4002/metrics
-  dfdaemon_proxy_url:
-    description: Proxy of this host's dfdaemon, which asks the origin for the ETag of an object that has not the content that was asked for.
-    type: str
-    default: http://127.0.0.1:4001
   piece_length:
     description: Length of a piece, V(auto) or a size from V(4MiB) to V(64MiB). One value for the whole fleet.
     type: str
@@ -609,7 +607,6 @@ def main():
             "dfget": {"type": "path", "default": "/opt/dragonfly/client/current/dfget"},
             "socket": {"type": "path", "default": "/run/dragonfly/dfdaemon.sock"},
             "dfdaemon_metrics_url": {"type": "str", "default": "http://127.0.0.1:4002/metrics"},
-            "dfdaemon_proxy_url": {"type": "str", "default": "http://127.0.0.1:4001"},
             "piece_length": {"type": "str", "default": "auto"},
             "back_to_source": {"type": "bool", "default": False},
             "parallel": {"type": "int", "default": 4},

@@ -51,7 +51,7 @@ with open(host + "/state.json", "r+") as handle:
     fcntl.flock(handle, fcntl.LOCK_EX)
     state = json.load(handle)
     state["calls"].append({{"task": task, "url": url, "options": options, "environment": dict(os.environ)}})
-    key = unquote(urlsplit(url).path).lstrip("/")
+    key = unquote(urlsplit(url).path).removeprefix("/bucket").lstrip("/")
     faults = state["faults"].get(key) or state["faults"].get("*") or []
     fault = faults.pop(0) if faults else None
     handle.seek(0), handle.truncate()
@@ -91,7 +91,7 @@ except OSError as exc:
 
 
 class FakeDragonfly:
-    """``origin`` has the objects by key, ``tags`` what the origin says of them; ``fault`` makes the next calls of dfget fail."""
+    """``origin`` has the objects by key, ``tags`` and ``sizes`` what it says of them; ``fault`` makes the next calls of dfget fail."""
 
     def __init__(self, path):
         self.path = path
@@ -109,6 +109,7 @@ class FakeDragonfly:
         self._state = path / "state.json"
         self._state.write_text(json.dumps({"calls": [], "faults": {}, "traffic": {}}))
         self.tags = {}
+        self.sizes = {}
         self.asked = []
         fake = self
 
@@ -121,8 +122,10 @@ class FakeDragonfly:
                     self.answer(200, {}, "\n".join(lines).encode())
                 else:
                     fake.asked.append((self.path, dict(self.headers)))
-                    key = self.path.partition("?")[0].split("/", 3)[3]
-                    self.answer(206 if key in fake.tags else 404, fake.tags.get(key, {}), b"x")
+                    key = self.path.partition("?")[0].removeprefix("/bucket").lstrip("/")
+                    size = os.path.getsize(fake.origin / key) if (fake.origin / key).exists() else 0
+                    size = fake.sizes.get(key, size)
+                    self.answer(206 if size else 404, {"Content-Range": f"bytes 0-0/{size}", **fake.tags.get(key, {})}, b"x")
 
             def answer(self, status, headers, body):
                 self.send_response(status)
@@ -168,7 +171,7 @@ class FakeDragonfly:
 
     def options(self):
         return {
-            "storage": {"s3": {"bucket": "models", "access_key": "AKIDEXAMPLE", "secret_key": "s3cret"}},
+            "storage": {"s3": {"bucket": "bucket", "endpoint": self.url, "access_key": "AKIDEXAMPLE", "secret_key": "s3cret"}},
             "model_store": str(self.models),
             "blob_store": str(self.blobs),
             "manifest_store": str(self.manifests),
@@ -178,7 +181,6 @@ class FakeDragonfly:
             "dfget": str(self.dfget),
             "socket": str(self.socket),
             "dfdaemon_metrics_url": self.url + "/metrics",
-            "dfdaemon_proxy_url": self.url,
             "retry_s": 0,
         }
 

@@ -37,6 +37,8 @@ def host(tmp_path, monkeypatch):
     fake = FakeDragonfly(tmp_path)
     fake.publish(KEY, CONTENT)
     monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: None)
+    for name in "http_proxy", "HTTP_PROXY":
+        monkeypatch.delenv(name, raising=False)
     yield fake
     fake.close()
 
@@ -146,10 +148,11 @@ def test_back_to_source_where_there_is_no_seed(host, apply, monkeypatch):
 
 def test_headers_of_a_web_server_go_along(host, apply):
     headers = [{"name": "X-Api-Key", "value": "s3cret"}]
-    storage = {"http": {"url": "http://files.example.com", "headers": headers, "headers_reach_daemon_logs": True}}
+    storage = {"http": {"url": host.url, "headers": headers, "headers_reach_daemon_logs": True}}
     apply(DEMO, storage=storage)
     assert host.calls[0]["options"]["--header"] == ["X-Api-Key: s3cret"]
-    assert host.calls[0]["url"] == f"http://files.example.com/{KEY}"
+    assert host.calls[0]["url"] == f"{host.url}/{KEY}"
+    assert host.asked[0][1]["X-Api-Key"] == "s3cret"
 
 
 def test_check_mode_predicts_and_changes_nothing(host, apply):
@@ -283,7 +286,7 @@ def test_wrong_content_heals_by_another_generation(host, apply):
     result = apply(DEMO)
     assert result["failed"]
     assert f"the object has the sha256 {sha256(b'wrong')}, but {SHA} was asked for" in result["msg"]
-    assert "s3://models/models/demo.mar" in result["msg"]
+    assert "s3://bucket/models/demo.mar" in result["msg"]
     assert [call["task"] for call in host.calls] == [TASK, f"{TASK};generation=old-1"]
     assert os.listdir(host.models) == []
     assert not host.left()
@@ -293,19 +296,9 @@ def test_wrong_content_heals_by_another_generation(host, apply):
     assert host.calls[-1]["task"] == f"{TASK};generation=Thu26Nov2026020000GMT"
 
 
-def test_dfdaemon_asks_the_origin_for_the_generation(host, apply):
-    host.publish(KEY, b"wrong")
-    assert "was asked for" in apply(DEMO)["msg"]
-    ((url, headers),) = host.asked
-    assert url.startswith(f"http://models.s3.us-east-1.amazonaws.com/{KEY}?X-Amz-")
-    assert headers["Host"] == "models.s3.us-east-1.amazonaws.com"
-    assert headers["Range"] == "bytes=0-0"
-    assert headers["X-Dragonfly-Content-For-Calculating-Task-ID"].startswith("probe:")
-
-
 def test_wrong_content_without_a_word_of_the_origin(host, apply):
     host.publish(KEY, b"wrong")
-    result = apply(DEMO, dfdaemon_proxy_url="http://127.0.0.1:9")
+    result = apply(DEMO)
     assert "was asked for. Publish the right file" in result["msg"]
     assert len(host.calls) == 1
 
@@ -340,7 +333,7 @@ def test_retries_end(host, apply, monkeypatch):
     host.fault(*[unavailable()] * 100)
     result = apply(DEMO, retry_s=60)
     assert result["failed"]
-    assert "Failed to get s3://models/models/demo.mar: dfdaemon says 'unknown download failed'" in result["msg"]
+    assert "Failed to get s3://bucket/models/demo.mar: dfdaemon says 'unknown download failed'" in result["msg"]
     assert "seed peer" in result["msg"]
     assert 40 < now[0] - 1000 <= 60
     assert result["artifacts"][0]["action"] == "failed"
@@ -379,11 +372,50 @@ def test_failures_that_do_not_pass(host, apply, fault, expected):
     host.fault(fault)
     result = apply(DEMO, retry_s=3600)
     assert result["failed"]
-    assert result["msg"].startswith("Failed to get s3://models/models/demo.mar: ")
+    assert result["msg"].startswith("Failed to get s3://bucket/models/demo.mar: ")
     assert expected in result["msg"]
     assert len(host.calls) == 1
     assert os.listdir(host.models) == []
     assert not host.left()
+
+
+def test_no_room_is_found_before_dfdaemon_fills_the_disk(host, apply):
+    host.sizes[KEY] = 1 << 60
+    result = apply(DEMO)
+    assert result["msg"].startswith(f"Failed to get s3://bucket/models/demo.mar: the disk of {host.blobs} has ")
+    assert "and this needs 1048576.0 TiB with what else is on its way and a reserve. Free some and run again." in result["msg"]
+    assert host.calls == []
+
+
+def test_no_room_for_several_at_once(host, apply, tmp_path, monkeypatch):
+    """The first blob comes when room for the second is looked for."""
+    sha = bundle(host, {"a.bin": WEIGHTS, "b.bin": WEIGHTS[::-1]})
+    looked, go = [], tmp_path / "go"
+
+    def free_bytes(directory):
+        looked.append(directory)
+        if len(looked) == 3:
+            go.touch()
+        return (64 << 20) + 150_000
+
+    monkeypatch.setattr(_dfget, "free_bytes", free_bytes)
+    wait = f'while "blobs" in sys.argv[1] and not os.path.exists("{go}"):\n    pass\n'
+    host.dfget.write_text(host.dfget.read_text().replace("host = ", wait + "host = ", 1))
+    assert "and this needs 64.2 MiB with what else" in apply(llama(sha))["msg"]
+    assert len([call for call in host.calls if "/blobs/" in call["url"]]) == 1
+
+
+def test_what_the_disk_had_no_room_for_gives_back_what_it_took(host, apply):
+    """dfdaemon leaves the file, on ext4 with all that was free."""
+    piece = host.piece(TASK)
+    piece.parent.mkdir(parents=True)
+    full = {"Bad_Code": "Internal error", "Message": "No space left on device (os error 28)"}
+    for content, kept in (b"", False), (b"a piece", True):
+        piece.write_bytes(content)
+        os.truncate(piece, 1 << 20)
+        host.fault(full)
+        assert "there is no room for it in the piece store" in apply(DEMO)["msg"]
+        assert piece.exists() == kept
 
 
 def test_full_budget_of_dfdaemon_passes(host, apply):
