@@ -33,6 +33,8 @@ class ActionModule(ActionBase):
         return self._templar.template(task_vars["answers"]).get(said["module"], {})
 """
 STUBBED = ("preflight_info", "dfdaemon_info", "model_artifact", "torchserve_model", "torchserve_info", "inference_check")
+READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
+NOT_READY = {**READY, "findings": [{"severity": "error", "message": "It has no room."}]}
 HEALTHY = {"healthy": True, "problem": "", "traffic": {"origin": 0, "remote_peer": 0, "local_peer": 0}}
 
 
@@ -79,7 +81,7 @@ def fleet(run, tmp_path):
                 "hosts": {
                     name: {
                         "modelfleet_address": f"10.1.{position}.{number + 1}",
-                        "answers": {"dfdaemon_info": HEALTHY, **answers.get(name, {})},
+                        "answers": {"preflight_info": READY, "dfdaemon_info": HEALTHY, **answers.get(name, {})},
                     }
                     for number, name in enumerate(names)
                 }
@@ -135,7 +137,7 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
         ]
         assert (args["storage"], args["parallel"], args["retry_s"], args["back_to_source"]) == (STORE, 4, 120, False)
         assert set(args) - {"storage"} <= set(documentation(COLLECTION / "plugins/modules/model_artifact.py")["options"])
-        assert (args["dfdaemon_metrics_url"], args["dfdaemon_proxy_url"]) == ("http://127.0.0.1:4002/metrics", "http://127.0.0.1:4001")
+        assert args["dfdaemon_metrics_url"] == "http://127.0.0.1:4002/metrics"
     # TorchServe serves a bundle where it lies.
     (looked,) = asked(calls, "preflight_info")
     assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (164 * MIB, 64 * MIB)
@@ -164,7 +166,7 @@ def test_a_host_that_fails_says_why_and_what_it_got_all_the_same(fleet):
     answers = {
         "gpu-1": {"model_artifact": failed},
         "gpu-2": {"model_artifact": {"artifacts": [artifact(OBJECT, "unchanged"), artifact(BUNDLE, "unchanged")]}},
-        "seed-1": {"preflight_info": {"failed": True, "msg": "This host is not ready: it has no room."}},
+        "seed-1": {"preflight_info": NOT_READY},
     }
     done, _calls = fleet("distribute", [OBJECT, BUNDLE], answers)
     assert done.returncode == 2
@@ -172,12 +174,12 @@ def test_a_host_that_fails_says_why_and_what_it_got_all_the_same(fleet):
     lines = table_of(done)
     assert [line.split()[1:4] for line in lines if line.startswith("gpu-1")][:2] == [["tiny", "1.0", "2.50s"], ["llama", "3.1", "FAILED"]]
     assert "gpu-1: Bring the artifacts: Failed to fetch the bundle bundles/llama." in lines
-    assert "seed-1: Check this host: This host is not ready: it has no room." in lines
+    assert "seed-1: Check this host: This host is not ready: It has no room." in lines
     assert "what the origin sent is not known" in " ".join(lines)
 
 
 def test_one_for_all_stops_before_anything_is_brought(fleet):
-    answers = {"gpu-2": {"preflight_info": {"failed": True, "msg": "This host is not ready: it has no room."}}}
+    answers = {"gpu-2": {"preflight_info": NOT_READY}}
     done, calls = fleet("distribute", [OBJECT], answers, modelfleet_all_or_nothing=True)
     assert done.returncode == 2 and asked(calls, "model_artifact") == []
     assert "gpu-1: the run stopped before it was done with this host, because of gpu-2" in table_of(done)
