@@ -461,7 +461,7 @@ class ModelArtifacts:
         fetcher = Fetcher(self.params, self.store, self.blobs)
         traffic = self._traffic()
         progress = Progress(self.params, lacking, [self._result(artifact) for artifact in lacking], traffic)
-        failed = []
+        failed = {}
         started = time.monotonic()
 
         def bring(artifact):
@@ -473,7 +473,7 @@ class ModelArtifacts:
                 result["links"] = artifact.links
             except ModelFleetError as exc:
                 result["action"] = "failed"
-                failed.append(str(exc))
+                failed[artifact] = str(exc)
             result.update(size=artifact.size, fetched=artifact.fetched, seconds=round(time.monotonic() - started, 3))
             progress.ended.add(artifact)
 
@@ -484,7 +484,7 @@ class ModelArtifacts:
             self.bytes = difference(traffic, self._traffic())
         if len(lacking) == 1:
             self._result(lacking[0])["bytes"] = self.bytes
-        return failed
+        return [failed[artifact] for artifact in lacking if artifact in failed]
 
     def _traffic(self):
         try:
