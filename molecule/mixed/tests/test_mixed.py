@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from fleet import GPU_HOSTS, REPOSITORY, Scenario, recap
+from fleet import GPU_HOSTS, REPOSITORY, Scenario, recap, wait_until
 
 SCENARIO = Scenario("mixed")
 NAMES = ("scheduler-1", "scheduler-2", "seed-1", "seed-2", *GPU_HOSTS)
@@ -45,6 +45,10 @@ def without_one(fleet):
 def with_all(fleet, without_one):
     """The same again, once the host is back."""
     podman("start", fleet[DEAD].container)
+    # A host that boots refuses SSH, and then everybody but root.
+    wait_until(
+        lambda: SCENARIO.play(DEAD, "-m", "ansible.builtin.ping", program="ansible").returncode == 0, f"SSH to {DEAD} after its start"
+    )
     return site()
 
 
