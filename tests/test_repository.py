@@ -300,6 +300,15 @@ def test_work_on_the_controller_never_becomes():
     assert seen >= 4
 
 
+@pytest.mark.parametrize("scenario", sorted((REPOSITORY / "molecule").glob("*/molecule.yml")), ids=lambda path: path.parent.name)
+def test_a_scenario_has_a_play_for_each_of_its_steps(scenario):
+    """A step without one fails, or is left out without a word."""
+    play_of = dict.fromkeys(("syntax", "check", "converge", "idempotence"), "converge")
+    steps = set(load(scenario)["scenario"]["test_sequence"]) - {"verify"}
+    assert steps >= {"create", "destroy"}
+    assert [step for step in steps if not (scenario.parent / f"{play_of.get(step, step)}.yml").exists()] == []
+
+
 def test_no_machine_paths_and_no_secrets_in_the_repository():
     found = []
     for path in tracked():
