@@ -438,7 +438,7 @@ def test_no_error_holds_a_signed_url(host, apply, message):
     assert "dfdaemon says" in result["msg"]
     for secret in ("Signature", "X-Amz", "AKIDEXAMPLE", "s3cret", "0123abc"):
         assert secret not in json.dumps(result)
-    assert result["invocation"] == {}
+    assert result.get("invocation", {}) == {}
 
 
 def test_stopped_dfdaemon(host, apply):
