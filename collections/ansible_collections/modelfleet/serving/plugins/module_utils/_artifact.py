@@ -25,12 +25,11 @@ from concurrent.futures import as_completed
 from contextlib import contextmanager
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import digest_of, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
 # Beginning of the name of what is not finished, in incoming and where only root writes. Nothing else may have such a name there.
 TEMPORARY = ".artifact-"
-_CHUNK = 1 << 20
 _BLOB = re.compile(r"[0-9a-f]{64}(-x)?")
 # Where dfdaemon keeps the files of tasks.
 _SHELF = re.compile(r"/content/tasks/[0-9a-f]{3}\Z")
@@ -148,16 +147,16 @@ class Blobs:
         finally:
             remove(temporary)
 
-    def sweep(self, wanted, only=None):
+    def sweep(self, wanted):
         """Remove the blobs that no model has and that are not ``wanted``, then let dfdaemon have its own of them again.
 
-        ``wanted`` and ``only``, those that may be removed, are sets of sha256; without ``only`` these are all.
+        ``wanted`` is a set of sha256.
         """
         pieces = {os.fstat(handle).st_ino for handle in self._own_pieces()}
         for name in listdir(self.directory):
             path = os.path.join(self.directory, name)
             status = lstat(path)
-            if not _BLOB.fullmatch(name) or name[:64] in wanted or (only and name[:64] not in only) or not status:
+            if not _BLOB.fullmatch(name) or name[:64] in wanted or not status:
                 continue
             # One name is in here, and one may be in the piece store.
             if status.st_nlink - 1 - (status.st_ino in pieces) <= 0:
@@ -246,21 +245,6 @@ def keep(handle, mode, sync=True):
     os.fchmod(handle, kept_mode(mode))
     # At last: what is not dfdaemon's own any more, dfdaemon cannot link again.
     os.fchown(handle, os.geteuid(), os.getegid())
-
-
-def digest_of(handle, size=None, sink=None):
-    """SHA-256 of what follows in an open file, of ``size`` bytes or all; it is written to the open file ``sink`` as well."""
-    digest = hashlib.sha256()
-    while size is None or size:
-        chunk = handle.read(_CHUNK if size is None else min(size, _CHUNK))
-        if not chunk:
-            break
-        digest.update(chunk)
-        if sink:
-            sink.write(chunk)
-        if size is not None:
-            size -= len(chunk)
-    return digest.hexdigest()
 
 
 def write(target, source, mode):

@@ -11,7 +11,6 @@ import stat
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import (
     Artifact,
-    digest_of,
     is_kept,
     keep,
     kept_mode,
@@ -28,7 +27,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import 
     prefix_problem,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import digest_of, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import model_directory
 
 

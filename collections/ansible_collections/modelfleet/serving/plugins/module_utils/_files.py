@@ -12,13 +12,27 @@ import tempfile
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
+_BLOCK = 1 << 20
+
 
 def sha256_of(path):
     """SHA-256 of the file ``path`` in hexadecimal digits. Raises OSError."""
-    digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        for chunk in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(chunk)
+        return digest_of(handle)
+
+
+def digest_of(handle, size=None, sink=None):
+    """SHA-256 of what follows in an open file, of ``size`` bytes or all; it is written to the open file ``sink`` as well."""
+    digest = hashlib.sha256()
+    while size is None or size:
+        chunk = handle.read(_BLOCK if size is None else min(size, _BLOCK))
+        if not chunk:
+            break
+        digest.update(chunk)
+        if sink:
+            sink.write(chunk)
+        if size is not None:
+            size -= len(chunk)
     return digest.hexdigest()
 
 

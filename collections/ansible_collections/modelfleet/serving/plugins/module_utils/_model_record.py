@@ -17,8 +17,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._files import p
 def read_record(path):
     """Return {(name, version): entry} of the record ``path``, empty without one; raises ModelFleetError when it is damaged.
 
-    An entry has name, version, file (of an object) or directory (of a bundle) in the model store, kind ("object" or "bundle"), sha256,
-    workers, default, device ("cpu" or "gpu", where its workers must be) and params.
+    An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the model store), sha256, workers, default,
+    device ("cpu" or "gpu", where its workers must be) and params.
     """
     text = read_text(path)
     try:
