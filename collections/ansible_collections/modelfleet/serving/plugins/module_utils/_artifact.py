@@ -211,16 +211,24 @@ class Blobs:
 
         Otherwise it keeps the room that it got, and the next download takes it for a file that has all.
         """
-        path = self._piece_path(task)
+        if not self.written(task):
+            remove(self._piece_path(task))
+
+    def written(self, task):
+        """Bytes that dfdaemon's file of a task has, without what is only set aside for it; 0 without one."""
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = os.open(self._piece_path(task), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
-            return
+            return 0
+        found = end = 0
         try:
-            os.lseek(handle, 0, os.SEEK_DATA)
-        except OSError as exc:
-            if exc.errno == errno.ENXIO:
-                remove(path)
+            while True:
+                begin = os.lseek(handle, end, os.SEEK_DATA)
+                end = os.lseek(handle, begin, os.SEEK_HOLE)
+                found += end - begin
+        except OSError:
+            # No data follows.
+            return found
         finally:
             os.close(handle)
 

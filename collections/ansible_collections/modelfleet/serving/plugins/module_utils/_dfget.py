@@ -35,6 +35,9 @@ _RESERVE = 64 << 20
 _ASK_TIMEOUT_S = 10
 _FIRST_PAUSE_S = 1
 _LONGEST_PAUSE_S = 15
+_LOOK_S = 5
+# dfdaemon itself gives a piece up after 360 s.
+_STALLED_S = 600
 
 
 class _Passing(Exception):
@@ -121,20 +124,18 @@ class Fetcher:
     def _get(self, name, key, task, sha256, mode, size):
         """Have dfdaemon link its file of the task, repeated with jitter while the failure may pass.
 
-        Returns its sha256 and size. All hosts ask at once, and must not come back at once. The time counts from the first failure of this
-        object, or of all since the last that came.
+        Returns its sha256 and size. All hosts ask at once, and must not come back at once. The time counts from the first failure after
+        something of this object came, or of all since the last that came.
         """
-        failing_since, ceiling = None, _FIRST_PAUSE_S
+        failing_since, ceiling, written = None, _FIRST_PAUSE_S, self.blobs.written(task)
         while True:
             self._require_room(name, key, task, size)
-            began = time.monotonic()
             try:
                 temporary = self._attempt(name, key, task)
                 break
             except _Passing as exc:
-                now = time.monotonic()
-                if now - began > self.params["retry_s"]:
-                    # So long it was coming.
+                now, before, written = time.monotonic(), written, max(written, self.blobs.written(task))
+                if written > before:
                     failing_since = self._failing_since = None
                 failing_since = failing_since or now
                 all_since = self._failing_since = self._failing_since or now
@@ -193,15 +194,33 @@ class Fetcher:
         environment = {"PATH": os.environ.get("PATH", os.defpath)}
         try:
             # Several at a time, which a module's run_command is not made for.
-            ended = subprocess.run(  # pylint: disable=ansible-bad-function
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False
+            process = subprocess.Popen(  # pylint: disable=ansible-bad-function
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
             )
         except OSError as exc:
             raise ModelFleetError(
                 f"Failed to run {self.params['dfget']}: {exc.strerror}. Run the role modelfleet.serving.dfdaemon, which installs it."
             ) from None
-        if ended.returncode != 0:
-            self._explain(name, task, ended.returncode, to_text(ended.stdout, errors="replace"))
+        with process:
+            output = self._output(process, task)
+        if process.returncode != 0:
+            self._explain(name, task, process.returncode, to_text(output, errors="replace"))
+
+    def _output(self, process, task):
+        """What dfget prints until it ends. It is ended when for long nothing comes: by itself it waits for ever for a dfdaemon that hangs."""
+        written, since = self.blobs.written(task), time.monotonic()
+        while True:
+            try:
+                return process.communicate(timeout=_LOOK_S)[0]
+            except subprocess.TimeoutExpired:
+                before, written = written, self.blobs.written(task)
+                if written != before:
+                    since = time.monotonic()
+                elif time.monotonic() - since > _STALLED_S:
+                    process.kill()
+                    raise _Passing(
+                        f"dfdaemon brought nothing of it for {_STALLED_S} s. Look at its journal, and whether a seed peer and the scheduler run."
+                    ) from None
 
     def _headers(self):
         return self.store.headers if self.store.name == "http" else {}

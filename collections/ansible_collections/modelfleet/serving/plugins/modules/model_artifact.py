@@ -19,7 +19,7 @@ description:
   - Every verified file is in O(blob_store) by its sha256, so that two versions have what they share once. What no model has any more is
     removed from there at the end of every call, but for what a bundle needs that failed to come less than a day ago.
   - A task in Dragonfly has the name that the endpoint plugin gives it, so that both share one download.
-  - A call that was interrupted is continued by the next. Two calls at once wait for each other.
+  - A call that was interrupted is continued by the next. One that meets another on its host waits for that, as long as O(retry_s) says.
   - One artifact that fails does not keep the others from coming; the module fails then, and returns what was done.
   - The module asks the origin itself for the size of an object, and for its ETag where it has not the content that was asked for, through
     the proxies of its environment.
@@ -111,7 +111,8 @@ options:
     default: 4
   retry_s:
     description:
-      - How long a failure that may pass is retried, in seconds, from the first one after something came.
+      - How long a failure that may pass is retried, in seconds, from the first one after something came. A download of which nothing comes for
+        10 minutes is such a failure.
       - It must outlive the restart of a seed peer and the 30 seconds in which a scheduler takes notice of it.
     type: int
     default: 120
@@ -379,10 +380,28 @@ class ModelArtifacts:
         with writing("the lock", self.params["blob_store"]):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._lock(handle, path)
             yield
         finally:
             os.close(handle)
+
+    def _lock(self, handle, path):
+        started = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - started >= self.params["retry_s"]:
+                    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(os.fstat(handle).st_mtime))
+                    raise ModelFleetError(
+                        f"Failed to lock {path}: another call of this module works on this host since {since}, as the process "
+                        f"{os.pread(handle, 20, 0).decode().strip() or 'that has the file open'}. Let it end, or end it, and run again."
+                    ) from None
+                time.sleep(1)
+        with writing("the lock", self.params["blob_store"]):
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
 
     def _remove_leftovers(self):
         """What calls left that were interrupted: this one is alone."""

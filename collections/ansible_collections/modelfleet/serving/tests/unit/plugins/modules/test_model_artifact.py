@@ -14,8 +14,9 @@ import random
 import stat
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _dfget
@@ -36,6 +37,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to anothe
 def host(tmp_path, monkeypatch):
     fake = FakeDragonfly(tmp_path)
     fake.publish(KEY, CONTENT)
+    # Their own, for subprocess has that module too.
+    monkeypatch.setattr(_dfget, "time", SimpleNamespace(**vars(time)))
+    monkeypatch.setattr(model_artifact, "time", SimpleNamespace(**vars(time)))
     monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: None)
     for name in "http_proxy", "HTTP_PROXY":
         monkeypatch.delenv(name, raising=False)
@@ -337,6 +341,65 @@ def test_retries_end(host, apply, monkeypatch):
     assert "seed peer" in result["msg"]
     assert 40 < now[0] - 1000 <= 60
     assert result["artifacts"][0]["action"] == "failed"
+
+
+@pytest.fixture
+def long_attempts(monkeypatch):
+    """Attempts of 360 s, which is when dfdaemon gives up by itself; returns a list of what is called in each."""
+    now, called, real = [1000.0], [], _dfget.Fetcher._dfget
+    monkeypatch.setattr(_dfget.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def dfget(*args):
+        now[0] += 360
+        for call in called:
+            call()
+        real(*args)
+
+    monkeypatch.setattr(_dfget.Fetcher, "_dfget", dfget)
+    return called
+
+
+def test_retries_end_where_attempts_are_long_and_bring_nothing(host, apply, long_attempts):
+    host.fault(*[unavailable()] * 20)
+    assert "dfdaemon says 'unknown download failed'" in apply(DEMO, retry_s=120)["msg"]
+    assert len(host.calls) == 2
+
+
+def test_retries_go_on_while_something_comes(host, apply, long_attempts):
+    piece = host.piece(TASK)
+    piece.parent.mkdir(parents=True)
+
+    def grow():
+        with piece.open("ab") as handle:
+            handle.write(CONTENT[piece.stat().st_size :][:1000])
+        os.chown(piece, *(os.stat(host.pieces).st_uid,) * 2)
+
+    long_attempts.append(grow)
+    host.fault(*[unavailable()] * 6)
+    assert apply(DEMO, retry_s=120)["artifacts"][0]["action"] == "fetched"
+    assert (host.models / FILE).read_bytes() == CONTENT
+
+
+def test_dfget_that_hangs_is_ended(host, apply, monkeypatch):
+    monkeypatch.setattr(_dfget, "_LOOK_S", 0.05, raising=False)
+    monkeypatch.setattr(_dfget, "_STALLED_S", 0, raising=False)
+    host.dfget.write_text("#!/bin/sh\nexec sleep 30\n")
+    assert apply(DEMO)["msg"].startswith("Failed to get s3://bucket/models/demo.mar: dfdaemon brought nothing of it for 0 s. Look at")
+    assert not host.left()
+
+
+def test_what_is_set_aside_for_a_file_is_not_written(host):
+    piece = host.piece(TASK)
+    piece.parent.mkdir(parents=True)
+    blobs = _artifact.Blobs(str(host.blobs), str(host.pieces))
+    assert blobs.written(TASK) == 0
+    with piece.open("wb") as handle:
+        os.posix_fallocate(handle.fileno(), 0, 1 << 20)
+        handle.seek(1 << 19)
+        handle.write(b"x" * (1 << 16))
+        handle.flush()
+        assert blobs.written(TASK) == 1 << 16
 
 
 def test_retries_of_many_blobs_end_together(host, apply, monkeypatch):
@@ -695,24 +758,31 @@ def test_killed_call_leaves_nothing_under_a_final_name(host, apply, tmp_path):
     assert contents(tree(host, sha)) == TREE
 
 
-def test_two_calls_wait_for_each_other(host, apply):
-    """The second one begins when the first is done, and has nothing to do."""
+def test_two_calls_wait_for_each_other(host, apply, monkeypatch):
+    """The second one begins when the first is done."""
     with open(host.blobs / ".lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         waited = []
 
-        def release():
-            while not any("->" in line and str(os.getpid()) in line for line in Path("/proc/locks").read_text().splitlines()):
-                pass
+        def sleep(seconds):
             waited.append(list(host.calls))
             fcntl.flock(handle, fcntl.LOCK_UN)
 
-        thread = threading.Thread(target=release)
-        thread.start()
-        apply(DEMO)
-        thread.join()
+        monkeypatch.setattr(model_artifact.time, "sleep", sleep)
+        apply(DEMO, retry_s=600)
     assert waited == [[]]
     assert len(host.calls) == 1
+
+
+def test_call_that_does_not_end_is_named(host, apply):
+    apply(DEMO)
+    lock = host.blobs / ".lock"
+    os.utime(lock, (0, 0))
+    with open(lock) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        msg = apply(DEMO)["msg"]
+    assert msg.startswith(f"Failed to lock {lock}: another call of this module works on this host since 1970-01-01 00:00:00 UTC, as the ")
+    assert msg.endswith(f" process {os.getpid()}. Let it end, or end it, and run again.")
 
 
 def test_wrong_file_in_a_pack(host, apply):
