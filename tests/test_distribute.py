@@ -60,7 +60,7 @@ def fleet(run, tmp_path):
     answers = [{"name": "Answer", "ansible.builtin.set_fact": {"__smoke_scheduler": {"problem": ""}}}]
     (collection / "roles/smoke/tasks/scheduler.yml").write_text(yaml.safe_dump(answers))
 
-    def play(playbook, models, answers, *options, **variables):
+    def play(playbook, models, answers, *options, schedulers=("scheduler-1",), **variables):
         """Run ``playbook`` with what the modules answer, {host: {module: result}}; return (process, [what was asked])."""
         log = tmp_path / "log"
         log.write_text("")
@@ -75,7 +75,7 @@ def fleet(run, tmp_path):
             "log": str(log),
             **variables,
         }
-        groups = {"dragonfly_schedulers": ["scheduler-1"], "dragonfly_seed_peers": ["seed-1"], "gpu_hosts": ["gpu-1", "gpu-2"]}
+        groups = {"dragonfly_schedulers": schedulers, "dragonfly_seed_peers": ["seed-1"], "gpu_hosts": ["gpu-1", "gpu-2"]}
         hosts = {
             group: {
                 "hosts": {
@@ -235,12 +235,26 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
     ]
 
 
-def test_a_bundle_that_does_not_come_is_the_reason_and_not_what_follows_from_it(fleet):
-    failed = {"failed": True, "msg": "Failed to fetch the bundle bundles/llama."}
-    done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(model_artifact=failed), "--tags", "models")
+def test_a_bundle_that_does_not_come_keeps_no_other_from_being_registered(fleet):
+    other = {**OLD, "state": "present"}
+    failed = {"failed": True, "msg": "Failed to fetch the bundle.", "artifacts": [artifact(BUNDLE, "failed"), artifact(other, "unchanged")]}
+    done, calls = fleet("site", [OBJECT, BUNDLE, other], site_answers(model_artifact=failed), "--tags", "models")
     assert done.returncode == 2
-    assert asked(calls, "torchserve_model") == [] and len(asked(calls, "torchserve_info")) == 1
-    assert "gpu-1: Bring the artifacts: Failed to fetch the bundle bundles/llama." in table_of(done)
+    (args,) = asked(calls, "torchserve_model")
+    assert [(one["name"], one["version"]) for one in args["models"]] == [("tiny", "1.0"), ("llama", "3.0")]
+    assert "gpu-1: Bring the artifacts: Failed to fetch the bundle." in table_of(done)
+
+
+def test_only_a_scheduler_that_is_needed_stops_the_fleet(fleet):
+    """Without a list of artifacts, none of them came. The scheduler beside it still works."""
+    failed = {"failed": True, "msg": "Failed to lock."}
+    answers = site_answers()
+    answers["gpu-1"] = {**answers["gpu-1"], "model_artifact": failed}
+    done, calls = fleet("site", [OBJECT, BUNDLE], answers, "--tags", "models", schedulers=["gpu-1"])
+    assert done.returncode == 2
+    assert [[one["name"] for one in asked(calls, "torchserve_model", host)[0]["models"]] for host in ("gpu-1", "gpu-2")] == [
+        ["tiny"], ["tiny", "llama"],
+    ]  # fmt: skip
 
 
 def test_check_mode_takes_nothing_away_that_is_still_recorded(fleet):
