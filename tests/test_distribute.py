@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
             log.write(json.dumps(said, default=str) + "\\n")
         return self._templar.template(task_vars["answers"]).get(said["module"], {})
 """
-STUBBED = ("preflight_info", "dfdaemon_info", "model_artifact", "torchserve_model", "torchserve_info", "inference_check")
+STUBBED = ("preflight_info", "host_layout", "dfdaemon_info", "model_artifact", "torchserve_model", "torchserve_info", "inference_check")
 READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
 NOT_READY = {**READY, "findings": [{"severity": "error", "message": "It has no room."}]}
 HEALTHY = {"healthy": True, "problem": "", "traffic": {"origin": 0, "remote_peer": 0, "local_peer": 0}}
@@ -141,7 +141,9 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
     # TorchServe serves a bundle where it lies.
     (looked,) = asked(calls, "preflight_info")
     assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (164 * MIB, 64 * MIB)
-    assert {call["module"] for call in calls} == {"preflight_info", "dfdaemon_info", "model_artifact"}
+    assert {call["module"] for call in calls} == {"preflight_info", "dfdaemon_info", "host_layout", "model_artifact"}
+    modules = [call["module"] for call in calls if call["host"] == "gpu-1"]
+    assert modules.index("host_layout") < modules.index("model_artifact")
     assert table_of(done)[:7] == [
         "host   artifact  version    brought  fetched     there  origin    peers  local",
         "------------------------------------------------------------------------------",

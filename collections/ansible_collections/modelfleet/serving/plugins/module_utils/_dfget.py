@@ -207,7 +207,7 @@ class Fetcher:
             self._explain(name, task, process.returncode, to_text(output, errors="replace"))
 
     def _output(self, process, task):
-        """What dfget prints until it ends. It is ended when for long nothing comes: by itself it waits for ever for a dfdaemon that hangs."""
+        """What dfget prints until it ends. It is ended when nothing comes for long: it waits for ever for a dfdaemon that hangs."""
         written, since = self.blobs.written(task), time.monotonic()
         while True:
             try:
@@ -219,7 +219,8 @@ class Fetcher:
                 elif time.monotonic() - since > _STALLED_S:
                     process.kill()
                     raise _Passing(
-                        f"dfdaemon brought nothing of it for {_STALLED_S} s. Look at its journal, and whether a seed peer and the scheduler run."
+                        f"dfdaemon brought nothing of it for {_STALLED_S} s. Look at its journal, and whether a seed peer and the "
+                        "scheduler run."
                     ) from None
 
     def _headers(self):

@@ -111,8 +111,8 @@ options:
     default: 4
   retry_s:
     description:
-      - How long a failure that may pass is retried, in seconds, from the first one after something came. A download of which nothing comes for
-        10 minutes is such a failure.
+      - How long a failure that may pass is retried, in seconds, from the first one after something came. A download of which nothing
+        comes for 10 minutes is such a failure.
       - It must outlive the restart of a seed peer and the 30 seconds in which a scheduler takes notice of it.
     type: int
     default: 120
@@ -231,6 +231,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._model_record i
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import StorageModule, storage_argument_spec, store_from
 
 KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
+DIRECTORIES = ("incoming", "blob_store", "manifest_store", "model_store")
 # Threads that only wait for downloads.
 MOST_AT_ONCE = 32
 PROGRESS_S = 1
@@ -293,6 +294,10 @@ class ModelArtifacts:
         self.bytes = {}
 
     def run(self):
+        if not any(entry["state"] == "present" for entry in self.params["artifacts"]) and self._lacking_directories():
+            # This module has brought nothing here.
+            self.results = {(entry["name"], entry["version"]): outcome(entry) for entry in self.params["artifacts"]}
+            return self._outcome(self._names(), self._names())
         if self.module.check_mode:
             return self._run()
         self._check_directories()
@@ -359,15 +364,19 @@ class ModelArtifacts:
         store = self.params["model_store"]
         return sorted(os.path.join(store, name) for name in listdir(store) if not name.startswith("."))
 
+    def _lacking_directories(self):
+        return [option for option in DIRECTORIES if not os.path.isdir(self.params[option])]
+
     def _check_directories(self):
+        lacking = self._lacking_directories()
+        if lacking:
+            raise ModelFleetError(
+                f"Failed to use the {lacking[0]} {self.params[lacking[0]]}: there is no such directory. Run the role "
+                "modelfleet.serving.dfdaemon."
+            )
         devices = {}
-        for option in ("incoming", "blob_store", "manifest_store", "model_store"):
-            path = self.params[option]
-            if not os.path.isdir(path):
-                raise ModelFleetError(
-                    f"Failed to use the {option} {path}: there is no such directory. Run the role modelfleet.serving.dfdaemon."
-                )
-            devices.setdefault(os.stat(path).st_dev, path)
+        for option in DIRECTORIES:
+            devices.setdefault(os.stat(self.params[option]).st_dev, self.params[option])
         if len(devices) > 1:
             raise ModelFleetError(
                 f"Failed to use {' and '.join(devices.values())}: they are on different filesystems, and no file has names on two. "

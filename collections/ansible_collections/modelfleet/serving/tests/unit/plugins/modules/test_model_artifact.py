@@ -891,6 +891,15 @@ def test_absent_keeps_what_another_entry_has(host, apply):
     assert os.listdir(host.models) == [f"demo-1.0-rc-{SHA[:12]}.mar"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_absent_where_nothing_was_ever_brought(host, apply, check):
+    """A host that an older release prepared has no directory for blobs."""
+    host.blobs.rmdir()
+    host.manifests.rmdir()
+    result = apply({**DEMO, "state": "absent"}, check=check)
+    assert (result["changed"], result["artifacts"][0]["action"]) == (False, "unchanged")
+
+
 def test_served_is_never_removed(host, apply):
     apply(DEMO)
     entry = {"name": "demo", "version": "1.0", "file": FILE, "sha256": SHA, "workers": 1, "default": True, "params": {}}
