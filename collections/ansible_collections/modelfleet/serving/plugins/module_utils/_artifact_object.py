@@ -40,7 +40,7 @@ class ObjectArtifact(Artifact):
         return bool(blob and found and os.path.samestat(blob, found))
 
     def lacking(self):
-        return 0 if self.blobs.status(self.sha256) else None
+        return 0 if self.blobs.status(self.sha256) or self.blobs.other(self.sha256, "0644") else None
 
     @property
     def size(self):
@@ -56,6 +56,10 @@ class ObjectArtifact(Artifact):
         fetcher.drop_damaged(self.title, [(self.sha256, "0644")])
         if not self.blobs.status(self.sha256) and not self._take_what_is_there():
             self.wait(fetcher, [(self.key, self.sha256, "0644", None)])
+        if not self.blobs.status(self.sha256):
+            # A bundle has it as an executable file.
+            with writing(self.title, self.blobs.directory):
+                self.blobs.copy(self.sha256, "0644")
 
     def _take_what_is_there(self):
         """The endpoint plugin may have brought it; only the digest tells."""

@@ -176,6 +176,15 @@ def test_check_mode_on_an_empty_host(apply):
     assert [artifact["action"] for artifact in result["artifacts"]] == ["fetched", "fetched"]
 
 
+def test_object_that_is_here_as_an_executable_file_of_a_bundle(host, apply):
+    sha = bundle(host, {"run": CONTENT}, executable=["run"])
+    apply(llama(sha))
+    assert apply(DEMO, check=True)["artifacts"][0]["fetched"] == apply(DEMO)["artifacts"][0]["fetched"] == 0
+    assert (host.models / FILE).read_bytes() == CONTENT
+    assert mode(host.models / FILE) == 0o444
+    assert not apply(DEMO)["changed"]
+
+
 def test_file_that_the_plugin_brought_is_taken_over(host, apply):
     (host.models / FILE).write_bytes(CONTENT)
     result = apply(DEMO)
