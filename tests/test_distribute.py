@@ -180,6 +180,12 @@ def test_a_host_that_fails_says_why_and_what_it_got_all_the_same(fleet):
     assert "what the origin sent is not known" in " ".join(lines)
 
 
+def test_distribute_with_a_tag_brings_what_it_reports(fleet):
+    done, calls = fleet("distribute", [OBJECT], {}, "--tags", "dfdaemon")
+    assert done.returncode == 0, done.stdout
+    assert [len(asked(calls, "model_artifact", host)) for host in ("gpu-1", "gpu-2")] == [1, 1]
+
+
 def test_one_for_all_stops_before_anything_is_brought(fleet):
     answers = {"gpu-2": {"preflight_info": NOT_READY}}
     done, calls = fleet("distribute", [OBJECT], answers, modelfleet_all_or_nothing=True)
