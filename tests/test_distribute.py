@@ -59,6 +59,8 @@ def fleet(run, tmp_path):
     (collection / "roles/dfdaemon/tasks/seed_ready.yml").write_text("[]")
     answers = [{"name": "Answer", "ansible.builtin.set_fact": {"__smoke_scheduler": {"problem": ""}}}]
     (collection / "roles/smoke/tasks/scheduler.yml").write_text(yaml.safe_dump(answers))
+    packages = [{"name": "Install", "ansible.builtin.debug": {"msg": "installs {{ dfdaemon_packages | join(' ') }}"}}]
+    (collection / "roles/dfdaemon/tasks/packages.yml").write_text(yaml.safe_dump(packages))
 
     def play(playbook, models, answers, *options, schedulers=("scheduler-1",), **variables):
         """Run ``playbook`` with what the modules answer, {host: {module: result}}; return (process, [what was asked])."""
@@ -184,6 +186,19 @@ def test_distribute_with_a_tag_brings_what_it_reports(fleet):
     done, calls = fleet("distribute", [OBJECT], {}, "--tags", "dfdaemon")
     assert done.returncode == 0, done.stdout
     assert [len(asked(calls, "model_artifact", host)) for host in ("gpu-1", "gpu-2")] == [1, 1]
+
+
+GOOGLE = {"gcs": {"bucket": "models", "service_account_file": "/etc/google.json"}}
+
+
+@pytest.mark.parametrize(("packages", "library"), [({}, False), ({"dfdaemon_packages": []}, True)])
+def test_what_signs_for_google_is_there_first(fleet, packages, library):
+    done, calls = fleet("distribute", [OBJECT], {}, modelfleet_storage=GOOGLE, **packages)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("installs python3-cryptography") == (0 if packages else 2)
+    (looked,) = asked(calls, "preflight_info")
+    assert looked["cryptography"] is library
+    assert asked(calls, "preflight_info", "seed-1")[0]["cryptography"] is False
 
 
 def test_one_for_all_stops_before_anything_is_brought(fleet):

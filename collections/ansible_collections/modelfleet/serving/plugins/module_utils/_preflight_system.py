@@ -9,9 +9,11 @@ A check takes what ``preflight_info`` knows: ``params``, ``run_command``, ``fact
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
+import sys
 import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _proc
@@ -137,4 +139,14 @@ def _alternative_is_automatic(program):
     return os.path.dirname(program) == "/usr/bin" and ["auto"] in states
 
 
-CHECKS = (operating_system, python, systemd, architecture, memory, clock, java)
+def cryptography(host):
+    """What signs URLs for Google Cloud Storage runs with the Python that runs this."""
+    if host.params["cryptography"] and not importlib.util.find_spec("cryptography"):
+        host.error(
+            "cryptography",
+            f"{sys.executable} has no library cryptography, which signs URLs for Google Cloud Storage, and dfdaemon_packages brings none; "
+            "name its package there.",
+        )
+
+
+CHECKS = (operating_system, python, systemd, architecture, memory, clock, java, cryptography)

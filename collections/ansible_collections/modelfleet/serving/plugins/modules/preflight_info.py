@@ -93,6 +93,10 @@ options:
     description: Whether a package that is about to be installed brings a Java.
     type: bool
     default: false
+  cryptography:
+    description: Whether this host's Python must have the library cryptography already, which signs URLs for Google Cloud Storage.
+    type: bool
+    default: false
   gpu:
     description: Whether the host must have a working NVIDIA GPU and driver.
     type: bool
@@ -231,6 +235,7 @@ def main():
             "names": {"type": "list", "elements": "str", "default": []},
             "java": {"type": "str", "default": ""},
             "java_from_packages": {"type": "bool", "default": False},
+            "cryptography": {"type": "bool", "default": False},
             "gpu": {"type": "bool", "default": False},
             "cuda": {"type": "str", "default": ""},
             "nvidia_smi": {"type": "str", "default": "nvidia-smi"},

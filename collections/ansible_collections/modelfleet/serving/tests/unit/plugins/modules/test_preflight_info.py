@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
 import time
 
 import pytest
@@ -351,6 +352,16 @@ def test_java(preflight, host, monkeypatch, there, said, comes, alternatives, me
         assert result["findings"] == []
     else:
         assert only_finding(result)["check"] == "java" and message in only_finding(result)["message"]
+
+
+def test_library_that_signs_for_google(preflight, monkeypatch):
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "cryptography", None)
+        assert preflight()["findings"] == []
+        finding = only_finding(preflight(cryptography=True))
+    assert finding["check"] == "cryptography"
+    assert "has no library cryptography, which signs URLs for Google Cloud Storage, and dfdaemon_packages brings none" in finding["message"]
+    assert preflight(cryptography=True)["findings"] == []
 
 
 def test_a_broken_driver(preflight, host):
