@@ -112,12 +112,13 @@ def version_path(model):
 
 
 def verify(path, sha256):
+    # What distribute brought, dfdaemon cannot link again: the registration by site would fail.
     try:
         found = digest(path)
     except OSError as exc:
-        raise Failure(f"{path}: {exc.strerror}; run the playbook site, which brings it again") from exc
+        raise Failure(f"{path}: {exc.strerror}; run the playbook distribute, then site") from exc
     if found != sha256:
-        raise Failure(f"{path} has sha256 {found}, expected {sha256}; remove it and run the playbook site")
+        raise Failure(f"{path} has sha256 {found}, expected {sha256}; remove it and run the playbook distribute, then site")
 
 
 def digest(path):

@@ -162,8 +162,8 @@ def test_one_bad_file_does_not_stop_the_others(fake, host, capsys):
     err = capsys.readouterr().err.splitlines()
     assert len(err) == 2
     assert err[0].startswith("<3>Failed to restore model bad 1.0: ")
-    assert "has sha256" in err[0]
-    assert "No such file or directory" in err[1]
+    assert "has sha256" in err[0] and err[0].endswith("; remove it and run the playbook distribute, then site.")
+    assert "No such file or directory" in err[1] and err[1].endswith("; run the playbook distribute, then site.")
 
 
 def test_failed_registration_is_tried_once_more(fake, host, capsys):
