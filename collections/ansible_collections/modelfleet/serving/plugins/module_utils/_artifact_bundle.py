@@ -41,7 +41,8 @@ class BundleArtifact(Artifact):
         super().__init__(entry, params, store)
         self.path = os.path.join(params["model_store"], model_directory(entry["name"], entry["version"], self.sha256))
         self.manifest_path = os.path.join(params["manifest_store"], f"{self.sha256}.json")
-        self.manifest = self._read_manifest()
+        # That of this host, read when somebody looks whether all is here.
+        self.manifest = None
 
     def _read_manifest(self):
         found = lstat(self.manifest_path)
@@ -98,6 +99,8 @@ class BundleArtifact(Artifact):
 
     def is_complete(self):
         """Whether the tree has exactly what the manifest says, as hard links of blobs."""
+        with writing(self.title, self.params["manifest_store"]):
+            self.manifest = self._read_manifest()
         if not self.manifest:
             return False
         blob_status = {name: self.blobs.status(*name) for name in self._files()}

@@ -313,25 +313,35 @@ class ModelArtifacts:
             self.results[entry["name"], entry["version"]] = outcome(entry)
         for entry, paths in leaving:
             self._remove(entry, paths)
-        lacking = []
+        lacking, failed = [], {}
         for artifact in wanted:
-            result = self._result(artifact)
-            result["path"] = artifact.path
-            if artifact.is_complete():
-                result.update(size=artifact.size, links=artifact.links)
-            else:
-                result.update(size=artifact.size, fetched=artifact.lacking(), action="fetched")
-                lacking.append(artifact)
+            try:
+                with writing(artifact.title, self.params["model_store"]):
+                    if not self._look(artifact):
+                        lacking.append(artifact)
+            except ModelFleetError as exc:
+                self._result(artifact)["action"] = "failed"
+                failed[artifact] = str(exc)
         gone = {path for _entry, paths in leaving for path in paths}
         after = sorted((set(before) | {artifact.path for artifact in lacking}) - gone)
-        if self.module.check_mode:
-            return self._outcome(before, after)
-        failed = self._fetch(lacking) if lacking else []
-        self._sweep(wanted, gone)
-        result = self._outcome(before, self._names())
+        if not self.module.check_mode:
+            failed.update(self._fetch(lacking) if lacking else {})
+            self._sweep(wanted, gone)
+            after = self._names()
+        result = self._outcome(before, after)
         if failed:
-            raise ModelFleetError(" ".join(failed), **result)
+            raise ModelFleetError(" ".join(failed[artifact] for artifact in wanted if artifact in failed), **result)
         return result
+
+    def _look(self, artifact):
+        """Whether all of the artifact is on this host."""
+        result = self._result(artifact)
+        result["path"] = artifact.path
+        if artifact.is_complete():
+            result.update(size=artifact.size, links=artifact.links)
+            return True
+        result.update(size=artifact.size, fetched=artifact.lacking(), action="fetched")
+        return False
 
     def _outcome(self, before, after):
         results = list(self.results.values())
@@ -485,7 +495,7 @@ class ModelArtifacts:
     # What comes
 
     def _fetch(self, lacking):
-        """Bring the artifacts; returns what went wrong, in sentences."""
+        """Bring the artifacts; returns {artifact: what went wrong, in a sentence}."""
         fetcher = Fetcher(self.params, self.store, self.blobs)
         traffic = self._traffic()
         progress = Progress(self.params, lacking, [self._result(artifact) for artifact in lacking], traffic)
@@ -512,7 +522,7 @@ class ModelArtifacts:
             self.bytes = difference(traffic, self._traffic())
         if len(lacking) == 1:
             self._result(lacking[0])["bytes"] = self.bytes
-        return [failed[artifact] for artifact in lacking if artifact in failed]
+        return failed
 
     def _traffic(self):
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _dfget
+from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _artifact_bundle, _dfget
 from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import File, Manifest, Pack, blob_key, manifest_bytes, manifest_key
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, mode
@@ -559,6 +559,23 @@ def test_one_failure_does_not_keep_the_others(host, apply):
     assert [artifact["action"] for artifact in result["artifacts"]] == ["failed", "fetched"]
     assert result["changed"]
     assert (host.models / FILE).exists()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_manifest_that_cannot_be_read_fails_its_bundle_only(host, apply, monkeypatch, check):
+    sha, real = bundle(host, TREE), _artifact_bundle.sha256_of
+    apply(llama(sha))
+
+    def sha256_of(path):
+        if path.startswith(str(host.manifests)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path)
+
+    monkeypatch.setattr(_artifact_bundle, "sha256_of", sha256_of)
+    result = apply(llama(sha), DEMO, check=check)
+    assert result["msg"] == f"Failed to write artifact llama 1 in {host.manifests}: Input/output error. Check the directory and the disk."
+    assert [artifact["action"] for artifact in result["artifacts"]] == ["failed", "fetched"]
+    assert contents(tree(host, sha)) == TREE
 
 
 def test_unknown_traffic_is_no_failure(apply):
