@@ -138,6 +138,16 @@ class Blobs:
                 raise
             write(target, source, mode)
 
+    def put(self, sha256, target):
+        """Give the blob the name ``target`` in place of what has it."""
+        temporary = self.temporary()
+        try:
+            self.link(sha256, "0644", temporary)
+            os.rename(temporary, target)
+        finally:
+            # Between two names of one file, a rename does nothing.
+            remove(temporary)
+
     def copy(self, sha256, mode):
         """Make the blob of the one with the other mode."""
         temporary = self.temporary()

@@ -149,9 +149,7 @@ class BundleArtifact(Artifact):
             raise
         with writing(self.title, self.params["manifest_store"]):
             manifest = self._parse(self.blobs.path(self.sha256))
-            temporary = self.blobs.temporary()
-            self.blobs.link(self.sha256, "0644", temporary)
-            os.rename(temporary, self.manifest_path)
+            self.blobs.put(self.sha256, self.manifest_path)
         self.manifest = manifest
 
     def _unpack(self):

@@ -72,7 +72,5 @@ class ObjectArtifact(Artifact):
             return self.blobs.take(temporary, self.sha256)[0] == self.sha256
 
     def build(self):
-        temporary = self.blobs.temporary()
         with writing(self.title, self.params["model_store"]):
-            self.blobs.link(self.sha256, "0644", temporary)
-            os.rename(temporary, self.path)
+            self.blobs.put(self.sha256, self.path)

@@ -22,7 +22,7 @@ import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _artifact_bundle, _dfget
 from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import File, Manifest, Pack, blob_key, manifest_bytes, manifest_key
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
-from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, mode
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import DFDAEMON, FakeDragonfly, mode
 
 KEY = "models/demo.mar"
 CONTENT = b"a model" * 1000
@@ -192,6 +192,18 @@ def test_file_that_the_plugin_brought_is_taken_over(host, apply):
     assert host.calls == []
     assert (host.models / FILE).stat().st_ino == (host.blobs / SHA).stat().st_ino
     assert mode(host.models / FILE) == 0o444
+    assert not host.left()
+
+
+@needs_root
+def test_file_that_the_plugin_brought_is_taken_over_as_it_is(host, apply):
+    """dfdaemon linked it, so its blob is the same file."""
+    (host.models / FILE).write_bytes(CONTENT)
+    os.chown(host.models / FILE, DFDAEMON, DFDAEMON)
+    inode = (host.models / FILE).stat().st_ino
+    apply(DEMO)
+    assert (host.models / FILE).stat().st_ino == (host.blobs / SHA).stat().st_ino == inode
+    assert not host.left()
 
 
 def test_file_with_the_name_and_other_content_is_replaced(host, apply):
