@@ -208,7 +208,7 @@ class Blobs:
         """
         path = self._piece_path(task)
         status = lstat(path)
-        is_own = status and stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o222
+        is_own = status and stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
         return path if is_own else None
 
     def allocated(self, task):

@@ -248,6 +248,17 @@ def test_kept_piece_is_linked_without_dfdaemon(host, apply):
 
 
 @needs_root
+def test_piece_that_somebody_made_writable_is_linked_all_the_same(host, apply):
+    """dfdaemon cannot: it is root's."""
+    apply(DEMO)
+    (host.models / FILE).unlink()
+    (host.blobs / SHA).unlink()
+    host.piece(TASK).chmod(0o644)
+    assert apply(DEMO)["artifacts"][0]["fetched"] == 0
+    assert mode(host.models / FILE) == 0o444
+
+
+@needs_root
 def test_dfdaemon_has_its_file_again_when_no_model_has_it(host, apply):
     apply(DEMO)
     piece, owner = host.piece(TASK), host.pieces.stat().st_uid
