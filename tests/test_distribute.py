@@ -127,9 +127,10 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
         "gpu-1": [artifact(OBJECT, fetched=64 * MIB), artifact(BUNDLE, size=100 * MIB, fetched=20 * MIB)],
         "gpu-2": [artifact(OBJECT, "unchanged"), artifact(BUNDLE, "unchanged", size=100 * MIB)],
     }
+    expiry = {"dfdaemon_distribute_url_expiry_seconds": 7200}
     moved = {"gpu-1": sources(origin=MIB, remote_peer=83 * MIB), "gpu-2": {}}
     answers = {host: {"model_artifact": {"changed": host == "gpu-1", "artifacts": brought[host], "bytes": moved[host]}} for host in brought}
-    done, calls = fleet("distribute", [OBJECT, BUNDLE, OLD], answers, smoke_report_path=str(report))
+    done, calls = fleet("distribute", [OBJECT, BUNDLE, OLD], answers, smoke_report_path=str(report), **expiry)
     assert done.returncode == 0, done.stdout
     for host in ("gpu-1", "gpu-2"):
         (args,) = asked(calls, "model_artifact", host)
@@ -138,6 +139,7 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
             {"name": "llama", "version": "3.1", "bundle": "bundles/llama", "sha256": "ab" * 32, "state": "present"},
         ]
         assert (args["storage"], args["parallel"], args["retry_s"], args["back_to_source"]) == (STORE, 4, 120, False)
+        assert args["url_expiry_s"] == 7200
         assert set(args) - {"storage"} <= set(documentation(COLLECTION / "plugins/modules/model_artifact.py")["options"])
         assert args["dfdaemon_metrics_url"] == "http://127.0.0.1:4002/metrics"
     # TorchServe serves a bundle where it lies.

@@ -192,6 +192,7 @@ class Fetcher:
             command.append("--disable-back-to-source")
         # Its options can come from the environment, too.
         environment = {"PATH": os.environ.get("PATH", os.defpath)}
+        began, written = time.monotonic(), self.blobs.written(task)
         try:
             # Several at a time, which a module's run_command is not made for.
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -204,7 +205,9 @@ class Fetcher:
         with process:
             output = self._output(process, task)
         if process.returncode != 0:
-            self._explain(name, task, process.returncode, to_text(output, errors="replace"))
+            # The origin is asked with the URL of the host that asked the seed peer first, which may be older than that of this one.
+            may_have_expired = time.monotonic() - began >= self.params["url_expiry_s"] or self.blobs.written(task) > written
+            self._explain(name, task, process.returncode, to_text(output, errors="replace"), may_have_expired)
 
     def _output(self, process, task):
         """What dfget prints until it ends. It is ended when nothing comes for long: it waits for ever for a dfdaemon that hangs."""
@@ -226,7 +229,7 @@ class Fetcher:
     def _headers(self):
         return self.store.headers if self.store.name == "http" else {}
 
-    def _explain(self, name, task, rc, output):
+    def _explain(self, name, task, rc, output, may_have_expired):
         """Raise what the failure of dfget means: ModelFleetError, or _Passing."""
         text = _COLOUR.sub("", output)
         fields = dict(reversed(_FIELD.findall(text)))
@@ -239,6 +242,11 @@ class Fetcher:
         pieces, incoming = self.params["piece_store"], self.params["incoming"]
         if status == 404:
             raise ModelFleetError(f"{failed}the origin has no such object. Publish it, or correct the key of the model.")
+        if status in (400, 401, 403) and may_have_expired:
+            raise _Passing(
+                f"the origin refused with {status} what was signed for {self.params['url_expiry_s']} s. Have url_expiry_s be longer than a "
+                "download takes (dfdaemon_distribute_url_expiry_seconds), and check credentials and clock."
+            )
         if status in (400, 401, 403):
             raise ModelFleetError(
                 f"{failed}the origin refused with {status}. Check credentials, region and clock; some stores say so of a missing object."

@@ -378,17 +378,17 @@ def test_retries_end(host, apply, monkeypatch):
 @pytest.fixture
 def long_attempts(monkeypatch):
     """Attempts of 360 s, which is when dfdaemon gives up by itself; returns a list of what is called in each."""
-    now, called, real = [1000.0], [], _dfget.Fetcher._dfget
+    now, called, real = [1000.0], [], _dfget.Fetcher._output
     monkeypatch.setattr(_dfget.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
 
-    def dfget(*args):
+    def output(*args):
         now[0] += 360
         for call in called:
             call()
-        real(*args)
+        return real(*args)
 
-    monkeypatch.setattr(_dfget.Fetcher, "_dfget", dfget)
+    monkeypatch.setattr(_dfget.Fetcher, "_output", output)
     return called
 
 
@@ -411,6 +411,25 @@ def test_retries_go_on_while_something_comes(host, apply, long_attempts):
     host.fault(*[unavailable()] * 6)
     assert apply(DEMO, retry_s=120)["artifacts"][0]["action"] == "fetched"
     assert (host.models / FILE).read_bytes() == CONTENT
+
+
+def test_signed_url_that_expires_meanwhile_is_signed_anew(host, apply, long_attempts):
+    refused = {"Bad_Status_Code": "403", "Message": "403 Forbidden"}
+    host.fault(refused)
+    assert apply(DEMO, retry_s=600, url_expiry_s=300)["artifacts"][0]["action"] == "fetched"
+    (host.blobs / SHA).unlink()
+    host.fault(*[refused] * 20)
+    other = {**DEMO, "name": "other", "object": "models/other.mar", "sha256": host.publish("models/other.mar", b"other")}
+    msg = apply(other, retry_s=600, url_expiry_s=300)["msg"]
+    assert "the origin refused with 403 what was signed for 300 s. Have url_expiry_s be longer than a download takes" in msg
+
+
+def test_signed_url_of_another_host_expires(host, apply, monkeypatch):
+    """The seed peer takes the URL of who asks first, so what came before a refusal says that it is no matter of credentials."""
+    written = itertools.count()
+    monkeypatch.setattr(_artifact.Blobs, "written", lambda *args: next(written))
+    host.fault({"Bad_Status_Code": "403", "Message": "403 Forbidden"})
+    assert apply(DEMO, retry_s=600)["artifacts"][0]["action"] == "fetched"
 
 
 def test_dfget_that_hangs_is_ended(host, apply, monkeypatch):
