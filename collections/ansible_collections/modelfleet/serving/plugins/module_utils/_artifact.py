@@ -157,11 +157,8 @@ class Blobs:
         finally:
             remove(temporary)
 
-    def sweep(self, wanted):
-        """Remove the blobs that no model has and that are not ``wanted``, then let dfdaemon have its own of them again.
-
-        ``wanted`` is a set of sha256.
-        """
+    def surplus(self, wanted):
+        """Paths of the blobs that no model has and that are not ``wanted``, {sha256}."""
         pieces = {os.fstat(handle).st_ino for handle in self._own_pieces()}
         for name in listdir(self.directory):
             path = os.path.join(self.directory, name)
@@ -170,11 +167,18 @@ class Blobs:
                 continue
             # One name is in here, and one may be in the piece store.
             if status.st_nlink - 1 - (status.st_ino in pieces) <= 0:
-                remove(path)
+                yield path
+
+    def sweep(self, wanted):
+        """Remove the surplus, then let dfdaemon have its own files of it again; returns whether there was any."""
+        surplus = list(self.surplus(wanted))
+        for path in surplus:
+            remove(path)
         # dfdaemon links only what is its own (fs.protected_hardlinks), so what nobody else has becomes its own again.
         for handle in self._own_pieces():
             if os.fstat(handle).st_nlink == 1:
                 self._give_back(handle)
+        return bool(surplus)
 
     def _give_back(self, handle):
         owner = os.stat(self.pieces)

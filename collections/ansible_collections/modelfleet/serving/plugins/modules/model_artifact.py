@@ -292,6 +292,8 @@ class ModelArtifacts:
         # {(name, version): result}
         self.results = {}
         self.bytes = {}
+        # Whether something was removed, or would be, that no model of the list has.
+        self.swept = False
 
     def run(self):
         if not any(entry["state"] == "present" for entry in self.params["artifacts"]) and self._lacking_directories():
@@ -326,8 +328,8 @@ class ModelArtifacts:
         after = sorted((set(before) | {artifact.path for artifact in lacking}) - gone)
         if not self.module.check_mode:
             failed.update(self._fetch(lacking) if lacking else {})
-            self._sweep(wanted, gone)
             after = self._names()
+        self.swept = self._sweep(wanted, gone)
         result = self._outcome(before, after)
         if failed:
             raise ModelFleetError(" ".join(failed[artifact] for artifact in wanted if artifact in failed), **result)
@@ -347,7 +349,7 @@ class ModelArtifacts:
         results = list(self.results.values())
         store = self.params["model_store"]
         result = {
-            "changed": any(result["action"] in ("fetched", "removed") for result in results),
+            "changed": self.swept or any(result["action"] in ("fetched", "removed") for result in results),
             "artifacts": results,
             "bytes": self.bytes,
         }
@@ -472,11 +474,12 @@ class ModelArtifacts:
                 remove_tree(temporary)
 
     def _sweep(self, wanted, gone):
-        """Remove what no model needs. ``wanted`` are the artifacts of the list, ``gone`` the paths of those that left.
+        """Remove what no model needs; returns whether there is any.
 
-        A manifest without a tree is of a call that failed, and the next may go on with what it brought.
+        ``wanted`` are the artifacts of the list, ``gone`` the paths of those that left. A manifest without a tree is of a call that failed,
+        and the next may go on with what it brought.
         """
-        store = self.params["manifest_store"]
+        store, found = self.params["manifest_store"], False
         kept = {artifact.sha256 for artifact in wanted}
         trees, left = {path[-12:] for path in self._names()}, {path[-12:] for path in gone}
         digests = set().union(*(artifact.digests() for artifact in wanted))
@@ -486,11 +489,15 @@ class ModelArtifacts:
                 if sha256 in kept or sha256[:12] in trees:
                     continue
                 if sha256[:12] in left or time.time() - os.lstat(path).st_mtime > ABANDONED_S:
-                    remove_tree(path)
+                    found = True
+                    if not self.module.check_mode:
+                        remove_tree(path)
                 else:
                     digests |= digests_in(path)
         with writing("what is left", self.params["blob_store"]):
-            self.blobs.sweep(digests)
+            if self.module.check_mode:
+                return found or any(self.blobs.surplus(digests))
+            return self.blobs.sweep(digests) or found
 
     # What comes
 

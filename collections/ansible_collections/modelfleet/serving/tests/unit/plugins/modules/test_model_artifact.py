@@ -942,6 +942,17 @@ def test_absent_removes_what_no_other_needs(host, apply):
     assert os.listdir(host.blobs) == [".lock"]
 
 
+def test_what_is_only_swept_is_a_change(host, apply):
+    other = {**DEMO, "name": "other", "object": "models/other.mar", "sha256": host.publish("models/other.mar", b"other")}
+    apply(DEMO, other)
+    (host.models / FILE).unlink()
+    assert apply(other, check=True)["changed"]
+    assert (host.blobs / SHA).exists()
+    assert apply(other)["changed"]
+    assert not (host.blobs / SHA).exists()
+    assert not apply(other)["changed"] and not apply(other, check=True)["changed"]
+
+
 def test_absent_without_sha256(host, apply):
     other = b"other"
     apply({**DEMO, "object": "models/other.mar", "sha256": host.publish("models/other.mar", other)})
