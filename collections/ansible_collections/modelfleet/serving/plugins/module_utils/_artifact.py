@@ -45,24 +45,14 @@ class Artifact:
         self.key = entry[self.kind]
         self.sha256 = entry["sha256"]
         self.title = "artifact {name} {version}".format(**entry)
-        # Bytes that dfdaemon brought for it in this call.
-        self.fetched = 0
+        # What it may need of the store, {sha256}, as far as that is known.
+        self.objects = {self.sha256}
 
     def wait(self, fetcher, objects):
-        """Bring ``objects`` (key, sha256, mode, size) into the blob store; the size is what the disk needs for one, or None.
-
-        Those that another artifact asked for already count for that one.
-        """
-        futures = {}
-        for wanted in objects:
-            future, is_new = fetcher.start(*wanted)
-            futures[future] = is_new
+        """Bring ``objects`` (key, sha256, mode, size) into the blob store; the size is what the disk needs for one, or None."""
         failed = None
-        for future in as_completed(futures):
-            try:
-                self.fetched += future.result() if futures[future] else 0
-            except ModelFleetError as exc:
-                failed = failed or exc
+        for future in as_completed({fetcher.start(*wanted) for wanted in objects}):
+            failed = failed or future.exception()
         if failed:
             raise failed
 

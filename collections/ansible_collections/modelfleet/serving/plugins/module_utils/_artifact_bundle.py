@@ -50,6 +50,11 @@ class BundleArtifact(Artifact):
             return None
         return self._parse(self.manifest_path)
 
+    def _use(self, manifest):
+        self.manifest = manifest
+        if manifest:
+            self.objects = {self.sha256, *blobs(manifest)}
+
     def _parse(self, path):
         with open(path, "rb") as handle:
             # One byte more than it may have is enough to refuse it.
@@ -100,7 +105,7 @@ class BundleArtifact(Artifact):
     def is_complete(self):
         """Whether the tree has exactly what the manifest says, as hard links of blobs."""
         with writing(self.title, self.params["manifest_store"]):
-            self.manifest = self._read_manifest()
+            self._use(self._read_manifest())
         if not self.manifest:
             return False
         blob_status = {name: self.blobs.status(*name) for name in self._files()}
@@ -150,7 +155,7 @@ class BundleArtifact(Artifact):
         with writing(self.title, self.params["manifest_store"]):
             manifest = self._parse(self.blobs.path(self.sha256))
             self.blobs.put(self.sha256, self.manifest_path)
-        self.manifest = manifest
+        self._use(manifest)
 
     def _unpack(self):
         """Take the files that this host lacks out of their packs."""

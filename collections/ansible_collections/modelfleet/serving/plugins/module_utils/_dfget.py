@@ -72,13 +72,22 @@ class Fetcher:
     def start(self, key, sha256, mode, size):
         """Bring the object ``key`` into the blob store; ``size`` is how many bytes the disk needs for it, None where that is not known.
 
-        Returns a Future, whose result is the number of bytes that dfdaemon gave, and whether this is the first call for that content.
+        Returns a Future, whose result is the number of bytes that dfdaemon gave; it is the same one for the same content.
         """
         with self._lock:
-            is_new = sha256 not in self._futures
-            if is_new:
+            if sha256 not in self._futures:
                 self._futures[sha256] = self._pool.submit(self._bring, key, sha256, mode, size)
-            return self._futures[sha256], is_new
+            return self._futures[sha256]
+
+    def fetched(self, artifacts):
+        """Bytes that came for each of the artifacts so far.
+
+        What several need counts for the first of them whoever asked, so that all hosts with one list count alike.
+        """
+        with self._lock:
+            futures = dict(self._futures)
+        came = {sha256: future.result() for sha256, future in futures.items() if future.done() and not future.exception()}
+        return [sum(came.pop(sha256) for sha256 in artifact.objects & came.keys()) for artifact in artifacts]
 
     def _bring(self, key, sha256, mode, size):
         if self.blobs.status(sha256, mode) or self.blobs.other(sha256, mode):

@@ -505,7 +505,7 @@ class ModelArtifacts:
         """Bring the artifacts; returns {artifact: what went wrong, in a sentence}."""
         fetcher = Fetcher(self.params, self.store, self.blobs)
         traffic = self._traffic()
-        progress = Progress(self.params, lacking, [self._result(artifact) for artifact in lacking], traffic)
+        progress = Progress(self.params, fetcher, lacking, [self._result(artifact) for artifact in lacking], traffic)
         failed = {}
         started = time.monotonic()
 
@@ -519,7 +519,7 @@ class ModelArtifacts:
             except ModelFleetError as exc:
                 result["action"] = "failed"
                 failed[artifact] = str(exc)
-            result.update(size=artifact.size, fetched=artifact.fetched, seconds=round(time.monotonic() - started, 3))
+            result.update(size=artifact.size, seconds=round(time.monotonic() - started, 3))
             progress.ended.add(artifact)
 
         with progress.shown():
@@ -527,6 +527,8 @@ class ModelArtifacts:
                 list(pool.map(bring, lacking))
             fetcher.close()
             self.bytes = difference(traffic, self._traffic())
+        for artifact, fetched in zip(lacking, fetcher.fetched(lacking)):
+            self._result(artifact)["fetched"] = fetched
         if len(lacking) == 1:
             self._result(lacking[0])["bytes"] = self.bytes
         return failed
@@ -542,8 +544,9 @@ class ModelArtifacts:
 class Progress:
     """Keeps a file with how far the artifacts are, for whoever wants to watch."""
 
-    def __init__(self, params, artifacts, results, traffic):
+    def __init__(self, params, fetcher, artifacts, results, traffic):
         self.params = params
+        self.fetcher = fetcher
         self.artifacts = artifacts
         self.traffic = traffic
         self.results = results
@@ -588,9 +591,9 @@ class Progress:
                     "version": artifact.entry["version"],
                     "state": self._state(artifact, result),
                     "size": artifact.size,
-                    "fetched": artifact.fetched,
+                    "fetched": fetched,
                 }
-                for artifact, result in zip(self.artifacts, self.results)
+                for artifact, result, fetched in zip(self.artifacts, self.results, self.fetcher.fetched(self.artifacts))
             ],
             "bytes": traffic,
             "seconds": round(time.monotonic() - self.started, 1),

@@ -678,6 +678,20 @@ def test_second_version_brings_only_what_is_new(host, apply):
     assert contents(tree(host, first)) == TREE
 
 
+def test_what_two_share_counts_for_the_first_whoever_asked_first(host, apply, monkeypatch):
+    """Hosts with one list count alike, or the report would count it for both."""
+
+    class Backwards(model_artifact.ThreadPoolExecutor):
+        def map(self, call, items):
+            return [call(item) for item in reversed(items)]
+
+    monkeypatch.setattr(model_artifact, "ThreadPoolExecutor", Backwards)
+    result = apply(llama(bundle(host, TREE)), llama(bundle(host, {**TREE, "code/handler.py": b"pass"}), "2"))
+    first, second = (artifact["fetched"] for artifact in result["artifacts"])
+    assert first > len(WEIGHTS) > second > 0
+    assert first + second == result["bytes"]["remote_peer"]
+
+
 def test_check_mode_says_what_is_missing_of_a_known_bundle(host, apply):
     sha = bundle(host, TREE)
     apply(llama(sha))
