@@ -190,6 +190,13 @@ def test_distribute_with_a_tag_brings_what_it_reports(fleet):
     assert [len(asked(calls, "model_artifact", host)) for host in ("gpu-1", "gpu-2")] == [1, 1]
 
 
+def test_fewer_forks_than_hosts_are_told(fleet):
+    told = "Ansible works on 1 of these 2 hosts at a time"
+    for options, count in (["--forks", "1"], 1), ([], 0):
+        done, _calls = fleet("distribute", [OBJECT], {}, *options)
+        assert done.stdout.count(told) == count, done.stdout
+
+
 GOOGLE = {"gcs": {"bucket": "models", "service_account_file": "/etc/google.json"}}
 
 
