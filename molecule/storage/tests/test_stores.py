@@ -125,6 +125,24 @@ def test_a_second_registration_asks_the_origin_for_nothing(store, fleet, origin)
     }
 
 
+def test_distribute_brings_a_version_before_anything_serves_it(store, fleet, origin, put):
+    """A host signs the URL itself there, not the plugin."""
+    key = f"models/{store.name}/2.0/{store.name}.mar"
+    digest = put(key, name=store.name, version="2.0")
+    entry = {"name": store.name, "version": "2.0", "object": key, "sha256": digest}
+    models = ["-e", json.dumps({"modelfleet_models": [store.published, entry]})]
+    finished = play(f"{store.name}-distribute", "playbooks/distribute.yml", *store.variables[:2], *models)
+    assert finished.returncode == 0, finished.stdout[-5000:]
+    file = f"{MODELS}/{store.name}-2.0-{digest[:12]}.mar"
+    for name in GPU_HOSTS:
+        assert fleet[name].check_output("sha256sum %s", file).split()[0] == digest
+        assert fleet[name].check_output("stat -c '%%a %%U' %s", file) == "444 root"
+        status, versions = fleet[name].request("GET", f"http://127.0.0.1:8081/models/{store.name}/all")
+        assert status == 200 and [version["modelVersion"] for version in versions] == ["1.0"]
+    size = int(fleet["gpu-1"].check_output("stat -c %%s %s", file))
+    assert size <= origin.bytes_sent(key) <= 1.05 * size
+
+
 def test_the_configuration_is_private(store, fleet):
     for name in GPU_HOSTS:
         assert fleet[name].check_output("stat -c '%a %U' /etc/dragonfly-endpoint/config.json") == "600 torchserve"
