@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a model takes to every host of a fleet, and what it needs. PRIVATE to the collection: it can have breaking changes at any time.
+
+Sizes are bytes, links bits a second, the same in either direction, and times seconds. The limits are those of Kumar and Ross,
+"Peer-Assisted File Distribution: The Minimum Distribution Time" (2006). What Dragonfly adds to them was measured with 1 and 8 hosts, links
+of 100 Mbit/s and an origin of 40, with scheduler 2.5.1 and client 1.5.10; its growth with the fleet is that of the longest way in the tree
+that the scheduler makes, where a new host takes its parents at random among those before it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+
+MIB = 1 << 20
+GIB = 1 << 30
+# What TCP over Ethernet with frames of 1,500 bytes leaves of a link.
+GOODPUT = 0.956
+# From a command to the first byte.
+START_S = 0.3
+# The last piece waits on each way from host to host for another one.
+PIECES_A_HOP = 2
+HOPS_AN_E_FOLD = 3.5
+# Bytes a second, of a sha256 with the processor's own instructions.
+VERIFY_RATE = 1.1e9
+# Of Dragonfly's own advice, https://d7y.io/docs/next/operations/best-practices/deployment-best-practices/.
+HOSTS_A_SCHEDULER = 500
+# The lengths of a piece that dfdaemon chooses itself, and for how many of them.
+SHORTEST_PIECE, LONGEST_PIECE, PIECES = 4 * MIB, 64 * MIB, 500
+
+
+class Links(NamedTuple):
+    """What the object store sends, and the links of a seed peer and of a GPU host, in bits a second."""
+
+    origin: float
+    seed: float
+    host: float
+
+
+def lower_bound(size, links):
+    """No way to bring ``size`` bytes to all hosts at once is quicker than this, whatever the program.
+
+    Kumar and Ross have a third term, hosts x size / (the sum of all uploads); with links that are the same in either direction it is less.
+    """
+    return max(size * 8 / links.origin, size * 8 / links.host)
+
+
+def direct_bound(size, hosts, links):
+    """The same where every host asks the origin itself."""
+    return max(hosts * size * 8 / links.origin, size * 8 / links.host)
+
+
+def piece_length(size):
+    """The length that dfdaemon gives the pieces of a file where it is left to it."""
+    wanted = 1 << max(0, math.ceil(math.log2(max(1, size // PIECES))))
+    return min(max(wanted, SHORTEST_PIECE), LONGEST_PIECE)
+
+
+def plan(size, hosts, links, seeds=2, files=1, copies=2, piece=None, disk=2e9, unpacked=False):
+    """Return what bringing ``size`` bytes in ``files`` files of one size to ``hosts`` hosts at once takes.
+
+    ``copies`` is the scheduler's candidateParentLimit, ``piece`` the length of a piece (None: dfdaemon chooses), ``disk`` what a host
+    writes in bytes a second, and ``unpacked`` says that the runtime makes a second copy. Raises ModelFleetError for what is no fleet.
+    """
+    _check(size=size, hosts=hosts, **links._asdict(), seeds=seeds, files=files, copies=copies, disk=disk)
+    bits = size * 8 / GOODPUT
+    # A file is with one seed peer, chosen by its name.
+    working = min(seeds, files)
+    walls = {
+        "origin": bits / links.origin,
+        "host_link": bits / links.host,
+        "host_disk": size / disk,
+        "host_upload": min(copies, hosts - 1) * bits / links.host,
+    }
+    without_seeds = max(walls.values())
+    walls["seed_upload"] = min(copies, hosts) * bits / (working * links.seed)
+    # The first of those that are equal: it stays when the others are mended.
+    wall = max(walls, key=walls.get)
+    piece = min(piece or piece_length(size // files), size // files)
+    hops = 1 + HOPS_AN_E_FOLD * math.log(hosts)
+    tail = PIECES_A_HOP * hops * piece * 8 / GOODPUT / min(links.seed, links.host)
+    others = START_S + tail + size / files / VERIFY_RATE
+    return {
+        "hosts": hosts,
+        "given": {"size": size, **links._asdict(), "seeds": seeds, "files": files, "copies": copies, "disk": disk, "piece": piece},
+        "seconds": others + walls[wall],
+        "uneven_seconds": others + max(walls[wall], _busiest(hosts) * bits / links.host),
+        "wall": wall,
+        "bound_seconds": lower_bound(size, links),
+        "direct_seconds": direct_bound(size, hosts, links) / GOODPUT,
+        "origin_bytes": size,
+        "direct_origin_bytes": hosts * size,
+        "origin_requests": hosts * files,
+        "host_disk_bytes": size * (2 if unpacked else 1),
+        "seed_disk_bytes": size,
+        "seeds": max(2, min(files, math.ceil(min(copies, hosts) * bits / links.seed / without_seeds))),
+        "schedulers": max(2, math.ceil(hosts / HOSTS_A_SCHEDULER)),
+        "settings": {
+            "forks": hosts,
+            # This version and the one before.
+            "dfdaemon_disk_budget": f"{max(1, math.ceil(2 * size / GIB))}GiB",
+            "candidateParentLimit": copies,
+        },
+    }
+
+
+def _busiest(hosts):
+    """How many copies the first hosts of the tree upload where each host takes as much from one parent as from the other."""
+    return min(hosts - 1, math.log(hosts) + 0.6)
+
+
+def _check(**numbers):
+    for name, value in numbers.items():
+        if value <= 0:
+            raise ModelFleetError(f"Failed to plan with {name} {value}: give more than 0.")
+    if numbers["files"] > numbers["size"]:
+        raise ModelFleetError("Failed to plan with {files} files in {size} bytes: give at least a byte for each.".format(**numbers))
