@@ -157,8 +157,24 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
         "gpu-2  tiny      1.0      unchanged       0B   64.0MiB       -        -      -",
         "gpu-2  llama     3.1      unchanged       0B  100.0MiB       -        -      -",
     ]
-    assert table_of(done)[-1] == "The origin sent 1.0 MiB for models of 84.0 MiB: 0.01 times their size."
+    assert table_of(done)[-2:] == [
+        "The last host had everything after 2.5 s.",
+        "The origin sent 1.0 MiB for models of 84.0 MiB: 0.01 times their size.",
+    ]
+    assert "Expected:" not in done.stdout, "nobody said what the links are"
     assert report.read_text() == "of what is served"
+
+
+def test_says_beforehand_how_long_it_should_take(fleet):
+    links = {"plan_origin_mbits": 40, "plan_host_mbits": 100}
+    done, _calls = fleet("distribute", [OBJECT, BUNDLE, OLD], {}, **links)
+    said = re.search(
+        r"Expected: ([\d.]+) s until the last of 2 hosts has all 164.00 MB, where none has anything of it; the bound is 34.4 s", done.stdout
+    )
+    assert said and 34.4 < float(said[1]) < 2 * 34.4, done.stdout
+    assert done.stdout.index("Expected:") < done.stdout.index("PLAY [Wait until the schedulers know the seed peers]")
+    done, _calls = fleet("distribute", [{name: value for name, value in OBJECT.items() if name != "size"}], {}, **links)
+    assert "Expected:" not in done.stdout
 
 
 def test_a_host_that_fails_says_why_and_what_it_got_all_the_same(fleet):

@@ -104,6 +104,7 @@ def test_what_was_brought():
         "gpu-4  resnet50  1.0      unchecked        -        -       -        -      -",
         "gpu-5  -         -                -        -        -       -        -      -",
         "",
+        "The last host had everything after 2.5 s.",
         "The origin sent 65.0 MiB for models of 65.0 MiB: 1.00 times their size.",
         "",
         "Wrong:",
