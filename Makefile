@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo collection test test-all lint collection-tests repository-tests lab-tests clean purge
+.PHONY: help setup demo collection test test-all bench bench-quick bench-setup lint collection-tests repository-tests lab-tests clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -57,6 +57,17 @@ test-all: $(VENV)/complete ## Run every check
 	lab/setup
 	lab/stages all
 
+# What is measured, and how to measure a part of it: bench/README.md. BENCH=--plan says how long it takes.
+bench: bench-setup ## Measure our way and others on a fleet with shaped links, every cell five times (half a day)
+	bench/bench.py $(BENCH)
+
+bench-quick: bench-setup ## Measure one cell of it (a quarter of an hour)
+	bench/bench.py --quick $(BENCH)
+
+bench-setup: setup
+	lab/image/build bench
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+
 # The stages, each of which can be run by itself once "make setup" is done.
 lint:
 	ruff check .
@@ -72,7 +83,7 @@ repository-tests:
 	pytest tests
 
 lab-tests:
-	pytest lab
+	pytest lab bench
 
 scenario-%:
 	lab/model/make_model.py --out .cache/files
