@@ -192,7 +192,7 @@ def machine(fleet: Shaped) -> dict:
         "commit": subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=True
         ).stdout.strip(),
-        "Dragonfly": f"scheduler {releases['scheduler']['version']}, client {releases['client']['version']}",
+        "Dragonfly": ", ".join(f"{name} {release['version']} ({release['source']})" for name, release in releases.items()),
         "ansible-core": version("ansible-core"),
         **{name: fleet.shell(host, command).splitlines()[0] for name, (host, command) in programs.items()},
     }
