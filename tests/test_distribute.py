@@ -166,7 +166,7 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
 
 
 def test_says_beforehand_how_long_it_should_take(fleet):
-    links = {"plan_origin_mbits": 40, "plan_host_mbits": 100}
+    links = {"modelfleet_origin_mbits": 40, "modelfleet_host_mbits": 100}
     done, _calls = fleet("distribute", [OBJECT, BUNDLE, OLD], {}, **links)
     said = re.search(
         r"Expected: ([\d.]+) s until the last of 2 hosts has all 164.00 MB, where none has anything of it; the bound is 34.4 s", done.stdout

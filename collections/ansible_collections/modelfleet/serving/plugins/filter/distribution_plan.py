@@ -118,8 +118,17 @@ _value:
       type: int
     settings:
       description:
-        - What to set, Ansible's C(forks), C(dfdaemon_disk_budget), and the C(candidateParentLimit) of C(dragonfly_scheduler_dynconfig).
+        - What to set, Ansible's C(forks) and C(dfdaemon_disk_budget).
       type: dict
+    role_settings:
+      description:
+        - What the roles set themselves, by key, for V(scheduler) (C(dragonfly_scheduler_config) changes it), V(scheduler_dynconfig)
+          (C(dragonfly_scheduler_dynconfig)) and V(seed_peer) (C(dfdaemon_config) of the group C(dragonfly_seed_peers)).
+      type: dict
+    shortages:
+      description: What there is too little of for so many hosts, and how much it should be, as sentences.
+      type: list
+      elements: str
 """
 
 from ansible.errors import AnsibleFilterError
@@ -128,6 +137,12 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._plan import Li
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, table
 
 MEGA = 1e6
+# Where a user changes what a role sets.
+VARIABLES = {
+    "scheduler": "dragonfly_scheduler_config",
+    "scheduler_dynconfig": "dragonfly_scheduler_dynconfig",
+    "seed_peer": "dfdaemon_config",
+}
 
 
 def distribution_plan(
@@ -160,8 +175,29 @@ def plan_table(plans):
         "",
         *(f"To set for {one['hosts']}: " + ", ".join(f"{name} {value}" for name, value in one["settings"].items()) for one in plans),
         "",
+        *_role_settings(plans),
+        "",
+        *_shortages(plans),
         *_assumptions(plans[0]["given"]),
     ]
+
+
+def _role_settings(plans):
+    rows = [("set-by-the-roles", *(str(one["hosts"]) for one in plans), "changed-by")]
+    for part, chosen in plans[0]["role_settings"].items():
+        rows += [(key, *(str(one["role_settings"][part][key]) for one in plans), VARIABLES[part]) for key in chosen]
+    return table(rows, right=range(1, len(plans) + 1))
+
+
+def _shortages(plans):
+    """Each sentence once, with the numbers of hosts that it is about."""
+    hosts_of = {}
+    for one in plans:
+        for sentence in one["shortages"]:
+            hosts_of.setdefault(sentence, []).append(str(one["hosts"]))
+    yield from (f"For {', '.join(hosts)}: {sentence}" for sentence, hosts in hosts_of.items())
+    if hosts_of:
+        yield ""
 
 
 def _assumptions(given):

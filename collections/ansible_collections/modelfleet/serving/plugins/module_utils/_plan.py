@@ -15,8 +15,15 @@ import math
 from typing import NamedTuple
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._swarm import (
+    BACK_TO_SOURCE,
+    CANDIDATE_PARENTS,
+    LONGEST_PIECE,
+    PIECES,
+    SHORTEST_PIECE,
+    settings,
+)
 
-MIB = 1 << 20
 GIB = 1 << 30
 # What TCP over Ethernet with frames of 1,500 bytes leaves of a link.
 GOODPUT = 0.956
@@ -29,8 +36,6 @@ HOPS_AN_E_FOLD = 3.5
 VERIFY_RATE = 1.1e9
 # Of Dragonfly's own advice, https://d7y.io/docs/next/operations/best-practices/deployment-best-practices/.
 HOSTS_A_SCHEDULER = 500
-# The lengths of a piece that dfdaemon chooses itself, and for how many of them.
-SHORTEST_PIECE, LONGEST_PIECE, PIECES = 4 * MIB, 64 * MIB, 500
 
 
 class Links(NamedTuple):
@@ -60,7 +65,7 @@ def piece_length(size):
     return min(max(wanted, SHORTEST_PIECE), LONGEST_PIECE)
 
 
-def plan(size, hosts, links, seeds=2, files=1, copies=2, piece=None, disk=2e9, unpacked=False):
+def plan(size, hosts, links, seeds=2, files=1, copies=CANDIDATE_PARENTS, piece=None, disk=2e9, unpacked=False):
     """Return what bringing ``size`` bytes in ``files`` files of one size to ``hosts`` hosts at once takes.
 
     ``copies`` is the scheduler's candidateParentLimit, ``piece`` the length of a piece (None: dfdaemon chooses), ``disk`` what a host
@@ -77,9 +82,12 @@ def plan(size, hosts, links, seeds=2, files=1, copies=2, piece=None, disk=2e9, u
         "host_upload": min(copies, hosts - 1) * bits / links.host,
     }
     without_seeds = max(walls.values())
-    walls["seed_upload"] = min(copies, hosts) * bits / (working * links.seed)
+    uploaded = min(copies, hosts) * bits
+    walls["seed_upload"] = uploaded / (working * links.seed)
     # The first of those that are equal: it stays when the others are mended.
     wall = max(walls, key=walls.get)
+    # So many seed peers, where there are as many files, that their upload is not what all wait for.
+    seeds_wanted = math.ceil(uploaded / without_seeds / links.seed)
     piece = min(piece or piece_length(size // files), size // files)
     hops = 1 + HOPS_AN_E_FOLD * math.log(hosts)
     tail = PIECES_A_HOP * hops * piece * 8 / GOODPUT / min(links.seed, links.host)
@@ -97,15 +105,55 @@ def plan(size, hosts, links, seeds=2, files=1, copies=2, piece=None, disk=2e9, u
         "origin_requests": hosts * files,
         "host_disk_bytes": size * (2 if unpacked else 1),
         "seed_disk_bytes": size,
-        "seeds": max(2, min(files, math.ceil(min(copies, hosts) * bits / links.seed / without_seeds))),
+        "seeds": max(2, min(files, seeds_wanted)),
         "schedulers": max(2, math.ceil(hosts / HOSTS_A_SCHEDULER)),
         "settings": {
             "forks": hosts,
             # This version and the one before.
             "dfdaemon_disk_budget": f"{max(1, math.ceil(2 * size / GIB))}GiB",
-            "candidateParentLimit": copies,
         },
+        "role_settings": _role_settings(hosts, links.origin, copies),
+        "shortages": [
+            *shortages(hosts, seeds),
+            *(_seed_wall(seeds, files, seeds_wanted, uploaded / without_seeds) if wall == "seed_upload" else ()),
+        ],
     }
+
+
+def shortages(hosts, seeds, schedulers=None):
+    """Yield what a fleet of ``hosts`` has too few of, and how many it should have. ``schedulers`` None: not known."""
+    if hosts > 1 and seeds == 0:
+        yield "There is no seed peer: GPU hosts go to the object store themselves. Give the group dragonfly_seed_peers two hosts."
+    if hosts > 1 and seeds == 1:
+        yield (
+            f"There is one seed peer: while it is away the object store sends each new file to up to {BACK_TO_SOURCE} GPU hosts. "
+            "Give the group dragonfly_seed_peers two hosts."
+        )
+    wanted = math.ceil(hosts / HOSTS_A_SCHEDULER)
+    if schedulers is not None and 0 < schedulers < wanted:
+        yield (
+            f"There are too few schedulers for {hosts} GPU hosts ({schedulers}): give the group dragonfly_schedulers {wanted} hosts, "
+            f"one for each {HOSTS_A_SCHEDULER}."
+        )
+
+
+def _seed_wall(seeds, files, wanted, upload):
+    """``upload``: what all seed peers together would have to send, in bits a second."""
+    said = "The hosts wait for the upload of the seed peers"
+    if files >= wanted:
+        yield f"{said}: {wanted} instead of {seeds} would end that."
+    else:
+        yield (
+            f"{said}, and a file is with one of them. As many as there are files ({files}), with links of "
+            f"{upload / files / 1e6:.0f} Mbit/s, would end that, or more and smaller files."
+        )
+
+
+def _role_settings(hosts, origin, copies):
+    """What the roles write, as ``{"scheduler": {"server.requestRateLimit": 4000}}``."""
+    chosen = settings(hosts, origin)
+    chosen["scheduler_dynconfig"]["schedulerClusterConfig"]["candidateParentLimit"] = copies
+    return {part: {f"{block}.{key}": keys[key] for block, keys in blocks.items() for key in keys} for part, blocks in chosen.items()}
 
 
 def _busiest(hosts):

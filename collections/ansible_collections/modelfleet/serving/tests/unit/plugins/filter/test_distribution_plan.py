@@ -33,10 +33,17 @@ def test_table():
         "  100     4m17s  11m00s  4m01s    6h59m  origin  140.0GiB    13.7TiB   140.0GiB      2           2",
         "10000     4m17s  20m40s  4m01s  698h51m  origin  140.0GiB  1367.2TiB   140.0GiB      2          20",
         "",
-        "To set for 100: forks 100, dfdaemon_disk_budget 280GiB, candidateParentLimit 2",
-        "To set for 10000: forks 10000, dfdaemon_disk_budget 280GiB, candidateParentLimit 2",
+        "To set for 100: forks 100, dfdaemon_disk_budget 280GiB",
+        "To set for 10000: forks 10000, dfdaemon_disk_budget 280GiB",
     ]
     assert lines[8:12] == [
+        "set-by-the-roles                              100  10000  changed-by",
+        "---------------------------------------------------------------------------------------",
+        "server.requestRateLimit                      4000  40000  dragonfly_scheduler_config",
+        "scheduler.backToSourceCount                     3      3  dragonfly_scheduler_config",
+    ]
+    assert lines[16] == "download.backToSourceConcurrentPieceCount       8      8  dfdaemon_config"
+    assert lines[18:22] == [
         "Assumed:",
         "Size 140.0 GiB, files 30, pieces of 16.0 MiB, seed peers 2.",
         "Links of origin 5 Gbit/s, seed peer 10 Gbit/s, host 10 Gbit/s.",
@@ -45,6 +52,15 @@ def test_table():
     assert "was not tried" in lines[-1]
     lab = plan_table([distribution_plan(1, SIZE, origin_mbits=40, host_mbits=100)])
     assert "Links of origin 40 Mbit/s, seed peer 100 Mbit/s, host 100 Mbit/s." in lab
+
+
+def test_table_names_a_shortage_once():
+    fleets = {"files": 8, "origin_mbits": 20000, "host_mbits": 10000}
+    plans = [distribution_plan(hosts, SIZE, seeds=seeds, **fleets) for hosts, seeds in ((1, 1), (100, 1), (1000, 1), (1000, 2))]
+    assert [line for line in plan_table(plans) if line.startswith("For ")] == [
+        "For 100, 1000: There is one seed peer: while it is away the object store sends each new file to up to 3 GPU hosts. "
+        "Give the group dragonfly_seed_peers two hosts.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._plan import MIB, Links, direct_bound, lower_bound, piece_length, plan
+from ansible_collections.modelfleet.serving.plugins.module_utils._plan import Links, direct_bound, lower_bound, piece_length, plan
+from ansible_collections.modelfleet.serving.plugins.module_utils._swarm import MIB
 
 LAB = Links(origin=40e6, seed=100e6, host=100e6)
 CENTRE = Links(origin=5e9, seed=10e9, host=10e9)
@@ -75,7 +76,33 @@ def test_the_fleet_grows_and_the_origin_does_not_notice():
     assert ten["seed_disk_bytes"] == 1 << 30
     assert (ten["schedulers"], thousand["schedulers"]) == (2, 2)
     assert plan(1 << 30, 1001, CENTRE)["schedulers"] == 3
-    assert thousand["settings"] == {"forks": 1000, "dfdaemon_disk_budget": "2GiB", "candidateParentLimit": 2}
+    assert thousand["settings"] == {"forks": 1000, "dfdaemon_disk_budget": "2GiB"}
+
+
+def test_says_what_the_roles_set():
+    """That of the number of hosts that is planned for, and the one setting that it was planned with."""
+    planned = plan(1 << 30, 10000, LAB, copies=3)["role_settings"]
+    assert planned["scheduler"] == {"server.requestRateLimit": 40000, "scheduler.backToSourceCount": 3}
+    assert planned["scheduler_dynconfig"]["schedulerClusterConfig.candidateParentLimit"] == 3
+    assert planned["seed_peer"] == {"download.backToSourceConcurrentPieceCount": 2}
+
+
+def test_says_how_many_seed_peers_end_the_wait_for_their_upload():
+    slow = CENTRE._replace(origin=20e9, seed=2e9)
+    assert plan(1 << 30, 8, slow, seeds=2, files=8)["shortages"] == [
+        "The hosts wait for the upload of the seed peers: 5 instead of 2 would end that."
+    ]
+    assert plan(1 << 30, 8, slow, seeds=5, files=8)["shortages"] == []
+    assert plan(1 << 30, 8, CENTRE)["shortages"] == []
+    (one,) = plan(1 << 30, 8, CENTRE, seeds=1)["shortages"]
+    assert one.startswith("There is one seed peer")
+
+
+def test_a_seed_peer_of_one_file_needs_a_link_and_not_company():
+    slow = CENTRE._replace(origin=20e9, seed=2e9)
+    (said,) = plan(1 << 30, 8, slow, files=1)["shortages"]
+    assert "As many as there are files (1), with links of 10000 Mbit/s, would end that" in said
+    assert plan(1 << 30, 8, slow._replace(seed=10e9), files=1)["shortages"] == []
 
 
 @pytest.mark.parametrize(
