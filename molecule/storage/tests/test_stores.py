@@ -7,7 +7,7 @@ import json
 
 import pytest
 import yaml
-from conftest import CONFIG, SCENARIO, SEEN, SERVICE_ACCOUNT
+from conftest import CONFIG, SCENARIO, SEEN, SERVICE_ACCOUNT, play
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fleet import GPU_HOSTS, MODELS
