@@ -30,6 +30,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import hu
 
 # Beginning of the name of what is not finished, in incoming and where only root writes. Nothing else may have such a name there.
 TEMPORARY = ".artifact-"
+# What a disk says that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _BLOB = re.compile(r"[0-9a-f]{64}(-x)?")
 # Where dfdaemon keeps the files of tasks.
 _SHELF = re.compile(r"/content/tasks/[0-9a-f]{3}\Z")
@@ -304,7 +306,7 @@ def writing(what, directory):
 
 
 def _reason(exc, directory):
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+    if exc.errno in FULL:
         return "the disk is full, {} are free. Free some, nothing was left half done, and run again".format(
             human_bytes(free_bytes(directory))
         )

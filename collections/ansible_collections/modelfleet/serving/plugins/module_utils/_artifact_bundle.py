@@ -240,12 +240,17 @@ def digests_in(path):
 
 def is_own_directory(path):
     found = lstat(path)
-    return bool(found and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o755)
+    return bool(is_directory(found) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o755)
+
+
+def is_directory(status):
+    """Whether an os.stat_result, None for what is not there, is of a directory."""
+    return bool(status and stat.S_ISDIR(status.st_mode))
 
 
 def remove_tree(path):
     """Remove a file or a directory, if it is there."""
-    if stat.S_ISDIR(getattr(lstat(path), "st_mode", 0)):
+    if is_directory(lstat(path)):
         shutil.rmtree(path)
     else:
         remove(path)

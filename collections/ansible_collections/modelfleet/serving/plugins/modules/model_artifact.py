@@ -27,6 +27,7 @@ description:
 author:
   - ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
+  - modelfleet.serving.artifact_store
   - modelfleet.serving.attributes
   - modelfleet.serving.storage
 options:
@@ -61,38 +62,10 @@ options:
         type: str
         choices: [present, absent]
         default: present
-  model_store:
-    description: Directory with the models.
-    type: path
-    default: /var/lib/modelfleet/models
-  blob_store:
-    description: Directory with the verified files by their sha256.
-    type: path
-    default: /var/lib/modelfleet/blobs
-  manifest_store:
-    description: Directory with the manifests of the bundles.
-    type: path
-    default: /var/lib/modelfleet/manifests
-  incoming:
-    description: Directory in which dfdaemon links a download.
-    type: path
-    default: /var/lib/modelfleet/incoming
-  piece_store:
-    description: The C(storage.dir) of dfdaemon.
-    type: path
-    default: /var/lib/modelfleet/pieces
-  record:
-    description: The file that records what this host serves, of M(modelfleet.serving.torchserve_model).
-    type: path
-    default: /var/lib/modelfleet/state/models.json
   dfget:
     description: The program dfget.
     type: path
     default: /opt/dragonfly/client/current/dfget
-  socket:
-    description: The socket of dfdaemon.
-    type: path
-    default: /run/dragonfly/dfdaemon.sock
   dfdaemon_metrics_url:
     description: Metrics of this host's dfdaemon, from which the bytes by source come.
     type: str
@@ -125,6 +98,7 @@ options:
     type: path
 seealso:
   - module: modelfleet.serving.model_bundle
+  - module: modelfleet.serving.model_prune
   - module: modelfleet.serving.torchserve_model
   - module: modelfleet.serving.dfdaemon_info
 """
@@ -211,31 +185,29 @@ bytes:
   sample: {origin: 0, remote_peer: 102760448, local_peer: 0}
 """
 
-import fcntl
 import json
 import os
 import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, Blobs, listdir, writing
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact, digests_in, remove_tree
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import remove, writing
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfget import Fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, model_directory
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import StorageModule, storage_argument_spec, store_from
 
 KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
-DIRECTORIES = ("incoming", "blob_store", "manifest_store", "model_store")
 # Threads that only wait for downloads.
 MOST_AT_ONCE = 32
 PROGRESS_S = 1
-ABANDONED_S = 24 * 3600
 
 
 def check(params):
@@ -288,7 +260,8 @@ class ModelArtifacts:
         self.params = module.params
         check(self.params)
         self.store = store_from(self.params["storage"])
-        self.blobs = Blobs(self.params["blob_store"], self.params["piece_store"])
+        self.here = ArtifactStore(self.params, module.check_mode)
+        self.blobs = self.here.blobs
         # {(name, version): result}
         self.results = {}
         self.bytes = {}
@@ -296,19 +269,18 @@ class ModelArtifacts:
         self.swept = False
 
     def run(self):
-        if not any(entry["state"] == "present" for entry in self.params["artifacts"]) and self._lacking_directories():
+        if not any(entry["state"] == "present" for entry in self.params["artifacts"]) and self.here.lacking_directories():
             # This module has brought nothing here.
             self.results = {(entry["name"], entry["version"]): outcome(entry) for entry in self.params["artifacts"]}
-            return self._outcome(self._names(), self._names())
+            return self._outcome(self.here.names(), self.here.names())
         if self.module.check_mode:
             return self._run()
-        self._check_directories()
-        with self._alone():
-            self._remove_leftovers()
+        self.here.check_directories()
+        with self.here.alone():
             return self._run()
 
     def _run(self):
-        before = self._names()
+        before = self.here.names()
         wanted = [self._artifact(entry) for entry in self.params["artifacts"] if entry["state"] == "present"]
         leaving = self._leaving({artifact.path for artifact in wanted})
         for entry in self.params["artifacts"]:
@@ -328,8 +300,9 @@ class ModelArtifacts:
         after = sorted((set(before) | {artifact.path for artifact in lacking}) - gone)
         if not self.module.check_mode:
             failed.update(self._fetch(lacking) if lacking else {})
-            after = self._names()
-        self.swept = self._sweep(wanted, gone)
+            after = self.here.names()
+        digests = set().union(*(artifact.digests() for artifact in wanted))
+        self.swept = self.here.sweep({artifact.sha256 for artifact in wanted}, digests, gone)
         result = self._outcome(before, after)
         if failed:
             raise ModelFleetError(" ".join(failed[artifact] for artifact in wanted if artifact in failed), **result)
@@ -371,68 +344,6 @@ class ModelArtifacts:
     def _result(self, artifact):
         return self.results[artifact.entry["name"], artifact.entry["version"]]
 
-    def _names(self):
-        """Paths of what is in the model store."""
-        store = self.params["model_store"]
-        return sorted(os.path.join(store, name) for name in listdir(store) if not name.startswith("."))
-
-    def _lacking_directories(self):
-        return [option for option in DIRECTORIES if not os.path.isdir(self.params[option])]
-
-    def _check_directories(self):
-        lacking = self._lacking_directories()
-        if lacking:
-            raise ModelFleetError(
-                f"Failed to use the {lacking[0]} {self.params[lacking[0]]}: there is no such directory. Run the role "
-                "modelfleet.serving.dfdaemon."
-            )
-        devices = {}
-        for option in DIRECTORIES:
-            devices.setdefault(os.stat(self.params[option]).st_dev, self.params[option])
-        if len(devices) > 1:
-            raise ModelFleetError(
-                f"Failed to use {' and '.join(devices.values())}: they are on different filesystems, and no file has names on two. "
-                "Have them, with the piece store, on one."
-            )
-
-    @contextmanager
-    def _alone(self):
-        path = os.path.join(self.params["blob_store"], ".lock")
-        with writing("the lock", self.params["blob_store"]):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._lock(handle, path)
-            yield
-        finally:
-            os.close(handle)
-
-    def _lock(self, handle, path):
-        started = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - started >= self.params["retry_s"]:
-                    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(os.fstat(handle).st_mtime))
-                    raise ModelFleetError(
-                        f"Failed to lock {path}: another call of this module works on this host since {since}, as the process "
-                        f"{os.pread(handle, 20, 0).decode().strip() or 'that has the file open'}. Let it end, or end it, and run again."
-                    ) from None
-                time.sleep(1)
-        with writing("the lock", self.params["blob_store"]):
-            os.truncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-
-    def _remove_leftovers(self):
-        """What calls left that were interrupted: this one is alone."""
-        for option in ("incoming", "blob_store"):
-            directory = self.params[option]
-            with writing("what an interrupted call left", directory):
-                for name in listdir(directory):
-                    if name.startswith(TEMPORARY):
-                        remove_tree(os.path.join(directory, name))
-
     # What leaves
 
     def _leaving(self, wanted):
@@ -443,7 +354,7 @@ class ModelArtifacts:
         served = {entry["file"] for entry in read_record(self.params["record"]).values()}
         leaving = []
         for entry in absent:
-            paths = [path for path in self._paths(entry) if path not in wanted]
+            paths = [path for path in self.here.paths(entry) if path not in wanted]
             for path in paths:
                 if os.path.basename(path) in served:
                     raise ModelFleetError(
@@ -453,51 +364,11 @@ class ModelArtifacts:
             leaving.append((entry, paths))
         return leaving
 
-    def _paths(self, entry):
-        """Where an absent entry is. Its kind does not matter; without a sha256 it is whatever has its name and version."""
-        digest = entry["sha256"][:12] if entry["sha256"] else "[0-9a-f]{12}"
-        names = re.compile(re.escape(model_directory(entry["name"], entry["version"], "")) + digest + r"(\.mar)?")
-        return [path for path in self._names() if names.fullmatch(os.path.basename(path))]
-
     def _remove(self, entry, paths):
-        result = self.results[entry["name"], entry["version"]]
-        if not paths:
-            return
-        result.update(path=paths[0], action="removed")
-        if self.module.check_mode:
-            return
-        with writing("the removal of the artifact {name} {version}".format(**entry), self.params["model_store"]):
-            for path in paths:
-                # A directory is gone in one step.
-                temporary = self.blobs.temporary()
-                os.rename(path, temporary)
-                remove_tree(temporary)
-
-    def _sweep(self, wanted, gone):
-        """Remove what no model needs; returns whether there is any.
-
-        ``wanted`` are the artifacts of the list, ``gone`` the paths of those that left. A manifest without a tree is of a call that failed,
-        and the next may go on with what it brought.
-        """
-        store, found = self.params["manifest_store"], False
-        kept = {artifact.sha256 for artifact in wanted}
-        trees, left = {path[-12:] for path in self._names()}, {path[-12:] for path in gone}
-        digests = set().union(*(artifact.digests() for artifact in wanted))
-        with writing("what is left", store):
-            for name in listdir(store):
-                sha256, path = name[:64], os.path.join(store, name)
-                if sha256 in kept or sha256[:12] in trees:
-                    continue
-                if sha256[:12] in left or time.time() - os.lstat(path).st_mtime > ABANDONED_S:
-                    found = True
-                    if not self.module.check_mode:
-                        remove_tree(path)
-                else:
-                    digests |= digests_in(path)
-        with writing("what is left", self.params["blob_store"]):
-            if self.module.check_mode:
-                return found or any(self.blobs.surplus(digests))
-            return self.blobs.sweep(digests) or found
+        if paths:
+            self.results[entry["name"], entry["version"]].update(path=paths[0], action="removed")
+            if not self.module.check_mode:
+                self.here.remove("the artifact {name} {version}".format(**entry), paths)
 
     # What comes
 
@@ -605,7 +476,8 @@ class Progress:
             os.replace(path + ".new", path)
         except OSError:
             # Who watches sees the last one that could be written.
-            pass
+            with suppress(OSError):
+                remove(path + ".new")
 
 
 def difference(before, after):
@@ -646,14 +518,8 @@ def main():
                 },
             },
             "storage": storage_argument_spec(),
-            "model_store": {"type": "path", "default": "/var/lib/modelfleet/models"},
-            "blob_store": {"type": "path", "default": "/var/lib/modelfleet/blobs"},
-            "manifest_store": {"type": "path", "default": "/var/lib/modelfleet/manifests"},
-            "incoming": {"type": "path", "default": "/var/lib/modelfleet/incoming"},
-            "piece_store": {"type": "path", "default": "/var/lib/modelfleet/pieces"},
-            "record": {"type": "path", "default": "/var/lib/modelfleet/state/models.json"},
+            **store_argument_spec(),
             "dfget": {"type": "path", "default": "/opt/dragonfly/client/current/dfget"},
-            "socket": {"type": "path", "default": "/run/dragonfly/dfdaemon.sock"},
             "dfdaemon_metrics_url": {"type": "str", "default": "http://127.0.0.1:4002/metrics"},
             "piece_length": {"type": "str", "default": "auto"},
             "back_to_source": {"type": "bool", "default": False},

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _artifact_bundle, _dfget
+from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _artifact_bundle, _artifact_store, _dfget
 from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import File, Manifest, Pack, blob_key, manifest_bytes, manifest_key
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import DFDAEMON, FakeDragonfly, mode
@@ -39,7 +39,7 @@ def host(tmp_path, monkeypatch):
     fake.publish(KEY, CONTENT)
     # Their own, for subprocess has that module too.
     monkeypatch.setattr(_dfget, "time", SimpleNamespace(**vars(time)))
-    monkeypatch.setattr(model_artifact, "time", SimpleNamespace(**vars(time)))
+    monkeypatch.setattr(_artifact_store, "time", SimpleNamespace(**vars(time)))
     monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: None)
     for name in "http_proxy", "HTTP_PROXY":
         monkeypatch.delenv(name, raising=False)
@@ -850,7 +850,7 @@ def test_two_calls_wait_for_each_other(host, apply, monkeypatch):
             waited.append(list(host.calls))
             fcntl.flock(handle, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(model_artifact.time, "sleep", sleep)
+        monkeypatch.setattr(_artifact_store.time, "sleep", sleep)
         apply(DEMO, retry_s=600)
     assert waited == [[]]
     assert len(host.calls) == 1
