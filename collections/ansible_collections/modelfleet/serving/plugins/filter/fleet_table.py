@@ -13,7 +13,8 @@ description:
   - The columns say how long the registration and the first answer took, whether the answer was the known one,
     and how many bytes came from the origin, from other peers and from the host's own piece store.
   - What is wrong follows, a line each.
-  - P(modelfleet.serving.distribution_table#filter) shows the same report for what was only brought to the hosts.
+  - P(modelfleet.serving.distribution_table#filter) shows the same report for what was only brought to the hosts,
+    P(modelfleet.serving.prune_table#filter) what was removed from them.
 positional: _input
 options:
   _input:
@@ -59,6 +60,22 @@ def distribution_table(report):
     if seconds:
         lines.insert(lines.index("") + 1, f"The last host had everything after {max(seconds):.1f} s.")
     return lines
+
+
+def prune_table(hosts):
+    rows, lines = [("host", "model", "version", "state", "takes", "alone")], []
+    for host, one in hosts.items():
+        if not one:
+            rows.append((host, "-", "-", "FAILED", "-", "-"))
+            continue
+        rows.extend((host, row["name"], row["version"], row["state"], _bytes(row["bytes"]), _bytes(row["own"])) for row in one["versions"])
+        after = {key: human_bytes(size) for key, size in one["after"].items()}
+        lines.append(
+            f"{host}: freed {human_bytes(one['freed'])}. Models take {after['models']}, of which versions share {after['shared']}, other "
+            f"blobs {after['blobs']}, dfdaemon alone {after['pieces']}, unpacked {after['unpacked']}; {human_bytes(one['free'])} are free."
+        )
+        lines.extend(f"{host}: {row['name']} {row['version']} is used by {row['by']}." for row in one["versions"] if row["by"])
+    return [*table(rows, right=(4, 5)), "", *lines]
 
 
 def _lines(report, header, cells, right):
@@ -129,4 +146,4 @@ def _origin_line(origin):
 
 class FilterModule:
     def filters(self):
-        return {"fleet_table": fleet_table, "distribution_table": distribution_table}
+        return {"fleet_table": fleet_table, "distribution_table": distribution_table, "prune_table": prune_table}

@@ -64,7 +64,6 @@ import os
 import re
 
 from ansible.errors import AnsibleError
-from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _addresses,
     _dragonfly_config,
@@ -76,6 +75,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_objec
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
 from jinja2.exceptions import UndefinedError
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -227,22 +227,14 @@ def settings_findings(settings):
 
 def budget_findings(models, budget):
     """Yield the models that the piece store of dfdaemon could not hold."""
-    limit = _bytes(budget)
+    limit = bytes_of(budget)
     for model in models:
-        size = _bytes(model.get("size")) if model.get("state", "present") == "present" else None
+        size = bytes_of(model.get("size")) if model.get("state", "present") == "present" else None
         if limit and size and size > limit:
             yield (
                 f"The {_label(model)} is larger ({model['size']}) than all that dfdaemon may keep ({budget}), and would be removed while "
                 "it is fetched; raise dfdaemon_disk_budget."
             )
-
-
-def _bytes(size):
-    """A size such as 2GiB in bytes; None for what is none, which is said elsewhere."""
-    try:
-        return human_to_bytes(re.sub(r"(?i)ib$", "B", str(size)))
-    except ValueError:
-        return None
 
 
 def _has(config, path):

@@ -229,11 +229,12 @@ class BundleArtifact(Artifact):
             os.chmod(directory, 0o755)
 
 
-def digests_in(path):
-    """{sha256} of the files that a manifest on this host lists; none for one that cannot be read."""
+def digests_in(path, packs=False):
+    """{sha256} of the files that a manifest on this host lists, and of its ``packs``; none for one that cannot be read."""
     try:
         with open(path, "rb") as handle:
-            return {file.sha256 for file in parse_manifest(handle.read(MAX_MANIFEST + 1), path).files}
+            manifest = parse_manifest(handle.read(MAX_MANIFEST + 1), path)
+        return {file.sha256 for file in manifest.files} | {pack.sha256 for pack in manifest.packs if packs}
     except (OSError, ModelFleetError):
         return set()
 

@@ -46,6 +46,11 @@ def checked_piece_length(text):
     return text
 
 
+def task_name(sha256, piece_length):
+    """The name under which Dragonfly has a content. Whoever asks for it must say the same, the endpoint plugin too."""
+    return f"sha256:{sha256};piece_length={piece_length}"
+
+
 def samples(text):
     """Read the text format of Prometheus into ``[(name, labels: dict, value: float)]``; lines that are none are passed over."""
     found = []

@@ -20,6 +20,7 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
 from ansible.module_utils.urls import open_url
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, free_bytes, remove, writing
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import task_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
@@ -115,7 +116,7 @@ class Fetcher:
         A task is named by its content, so a wrong object stays under that name on every host that has it, even when the origin is
         repaired. The second name therefore holds what the origin calls its present content. The endpoint plugin uses the same names.
         """
-        task = f"sha256:{sha256};piece_length={self.params['piece_length']}"
+        task = task_name(sha256, self.params["piece_length"])
         yield task
         generation = self._generation(key)
         if generation:

@@ -34,6 +34,22 @@ def _parse(text):
     return {(entry["name"], entry["version"]): {"device": "cpu", "kind": "object", **entry} for entry in models}
 
 
+@contextmanager
+def unchanged(path):
+    """Keep out whoever changes the record ``path`` or restores what it says, after those that do it now have ended."""
+    try:
+        handle = os.open(os.path.dirname(path), os.O_RDONLY)
+    except OSError:
+        # Nothing was ever served.
+        yield
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
 class Record:
     """The file that says what this host serves: {"format": 1, "models": [entry, …]}, see read_record.
 

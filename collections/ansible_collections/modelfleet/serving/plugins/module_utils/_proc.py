@@ -94,6 +94,76 @@ def _open_files(directory):
             continue
 
 
+def holders(inodes, names, beside=(), proc="/proc"):
+    """Who uses which files: ``({(device, inode): who}, {name: who})``, where ``who`` is "program (pid)".
+
+    ``inodes`` are (st_dev, st_ino), ``names`` (str) those of files and directories that no other has. A process uses a file that it has
+    open or mapped, and a name that is part of the path of one, of its working directory, its command line, its environment or a mount
+    that it has. A file that is used by way of one of the names counts for that name alone, for it may have others. What is used below the
+    directories ``beside`` does not count. Raises OSError where a process hides that.
+    """
+    # The longest first: one name may be the beginning of another.
+    words = b"|".join(re.escape(os.fsencode(name)) for name in sorted(names, key=len, reverse=True)) or b"(?!)"
+    pattern = re.compile(rb"(?<![\w.-])(?:" + words + rb")(?![\w.-])")
+    beside = tuple(os.fsencode(os.path.realpath(directory)) + b"/" for directory in beside)
+    numbers = {}
+    for key in inodes:
+        numbers.setdefault(key[1], []).append(key)
+    found, named = {}, {}
+    for pid in (name for name in os.listdir(proc) if name.isdigit() and int(name) != os.getpid()):
+        directory = os.path.join(proc, pid)
+        try:
+            who = "{} ({})".format("".join(read_lines(os.path.join(directory, "comm"))), pid)
+            said, used = _said_by(directory, pattern), _used_by(directory, numbers, pattern)
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended.
+            continue
+        for path, device, inode in used:
+            by_name = pattern.findall(path)
+            if path.startswith(beside):
+                continue
+            said += by_name
+            if not by_name:
+                found.update((key, who) for key in numbers.get(inode, ()) if device in (None, key[0]))
+        named.update((os.fsdecode(name), who) for name in said)
+    return found, named
+
+
+def _said_by(directory, pattern):
+    """The names in the command line and the environment of a process, and in what is mounted for it."""
+    said = []
+    for name in ("cmdline", "environ", "mountinfo"):
+        with open(os.path.join(directory, name), "rb") as handle:
+            said += pattern.findall(handle.read())
+    return said
+
+
+def _used_by(directory, numbers, pattern):
+    """What a process has open or mapped, as [(path, device or None where it is not known, inode)]."""
+    used = []
+    descriptors = os.path.join(directory, "fd")
+    for link in [os.path.join(directory, "cwd"), *(os.path.join(descriptors, fd) for fd in os.listdir(descriptors))]:
+        try:
+            path = os.fsencode(os.readlink(link))
+            if path.startswith(b"/"):
+                status = os.stat(link)
+                used.append((path, status.st_dev, status.st_ino))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    with open(os.path.join(directory, "maps"), "rb") as handle:
+        lines = [line.rstrip(b"\n").split(None, 5) for line in handle]
+    for inode, path in {(int(line[4]), line[5]) for line in lines if len(line) > 5}:
+        if inode in numbers or pattern.search(path):
+            try:
+                # On btrfs and overlayfs the kernel names another device here than stat does.
+                status = os.stat(os.fsencode(directory) + b"/root" + path)
+                used.append((path, status.st_dev, status.st_ino))
+            except FileNotFoundError:
+                # Its name is gone.
+                used.append((path, None, inode))
+    return used
+
+
 def unit_of(pid, proc="/proc"):
     """Return the systemd service of a process, from its cgroup; an empty string when it belongs to none."""
     for line in read_lines(os.path.join(proc, str(pid), "cgroup")):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from ansible.module_utils.common.text.formatters import human_to_bytes
+
 # A name whose value is a secret: Authorization, X-Api-Key, HF_TOKEN, AWS_SECRET_ACCESS_KEY. Not one of a file with it.
 SECRET_NAME = re.compile(
     r"(authorization|cookie|password|passwd|secret|token(?![a-z])|api[_-]?key|access[_-]?key)(?!.*(file|path|dir)\Z)", re.IGNORECASE
@@ -22,6 +24,14 @@ def human_bytes(size):
         if size < 1024 or unit == "TiB":
             break
     return f"{size:.1f} {unit}"
+
+
+def bytes_of(size):
+    """A size such as 2GiB in bytes; None for what is none."""
+    try:
+        return human_to_bytes(re.sub(r"(?i)ib$", "B", str(size)))
+    except ValueError:
+        return None
 
 
 def table(rows, right=()):

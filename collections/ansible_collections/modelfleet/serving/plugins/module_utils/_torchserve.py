@@ -230,6 +230,23 @@ class TorchServe:
             time.sleep(0.5)
 
 
+def read_models(server):
+    """Every registered version of every model, as torchserve_info returns them."""
+    return [
+        {
+            "name": name,
+            "version": version,
+            "default": item["is_default"],
+            "file": os.path.basename(item["modelUrl"]),
+            "workers": item["minWorkers"],
+            "workers_ready": len(ready_workers(item["workers"])),
+            "gpu": len(ready_workers(item["workers"], "gpu")),
+        }
+        for name in sorted(server.model_names())
+        for version, item in sorted(server.describe(name).items())
+    ]
+
+
 def _version_path(name, version):
     return f"/models/{segment(name)}/{segment(version)}"
 

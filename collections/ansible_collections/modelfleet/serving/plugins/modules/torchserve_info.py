@@ -129,47 +129,17 @@ not_restored:
   sample: []
 """
 
-import fcntl
-import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record, unchanged
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     KEY_FILE,
     MANAGEMENT_URL,
     TorchServe,
-    ready_workers,
+    read_models,
 )
-
-
-def read_models(server):
-    return [
-        {
-            "name": name,
-            "version": version,
-            "default": item["is_default"],
-            "file": os.path.basename(item["modelUrl"]),
-            "workers": item["minWorkers"],
-            "workers_ready": len(ready_workers(item["workers"])),
-            "gpu": len(ready_workers(item["workers"], "gpu")),
-        }
-        for name in sorted(server.model_names())
-        for version, item in sorted(server.describe(name).items())
-    ]
-
-
-def wait_for_restore(record):
-    """torchserve-models.service holds a lock on the record's directory while it restores."""
-    try:
-        handle = os.open(os.path.dirname(record), os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-    finally:
-        os.close(handle)
 
 
 def run(params, server):
@@ -178,7 +148,8 @@ def run(params, server):
     if description is not None and params["record"]:
         # The restore starts a moment after TorchServe's process.
         time.sleep(0.5 if params["wait_s"] else 0)
-        wait_for_restore(params["record"])
+        with unchanged(params["record"]):
+            pass
     entries = read_record(params["record"]) if params["record"] else {}
     result["recorded"] = [{key: entry[key] for key in ("name", "version", "device")} for entry in entries.values()]
     if description is None:

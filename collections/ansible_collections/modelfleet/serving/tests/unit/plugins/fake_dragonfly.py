@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host with a stand-in for dfget and dfdaemon: real files, real hard links, the messages of client 1.5.10."""
+"""A host with a stand-in for dfget, dfctl and dfdaemon: real files, real hard links, the messages of client 1.5.10."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import stat
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import File, Manifest, Pack, blob_key, manifest_bytes, manifest_key
 
 # Whom the files in the piece store belong to, where the tests may give files away.
 DFDAEMON = 64999
@@ -89,6 +91,54 @@ except OSError as exc:
     fail("Downloading Failed!", ("Bad Code", "Internal error"), ("Message", "%s (os error %d)" % (exc.strerror, exc.errno)))
 """
 
+DFCTL = r"""#!{python}
+import fcntl, json, os, sys
+
+host = "{host}"
+command, endpoint = sys.argv[2], sys.argv[3].partition("=")[2]
+
+
+def fail(title, *fields):
+    print("\x1b[38;5;1m\x1b[3m\x1b[1m" + title + "\x1b[m")
+    print("\x1b[38;5;0m\x1b[3m\x1b[1m" + "*" * 40 + "\x1b[m")
+    for name, value in fields:
+        print("\x1b[38;5;6m\x1b[3m\x1b[1m" + name + ":\x1b[m " + str(value))
+    sys.exit(1)
+
+
+assert sys.argv[1] == "task"
+if not os.path.exists(endpoint):
+    said = "can not connect ConnectError cause: transport error, please check the unix socket "
+    fail("Connect Dfdaemon Failed!", ("Message", said + endpoint))
+with open(host + "/state.json", "r+") as handle:
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    state = json.load(handle)
+    shelves = os.path.join(host, "pieces", "content", "tasks")
+    found = {{name for _shelf, _below, names in os.walk(shelves) for name in names}}
+    known = (found | set(state.get("ghosts", []))) - set(state.get("orphans", []))
+    if command == "ls":
+        print(" ID " + " " * 63 + "PIECE LENGTH  CONTENT LENGTH  CREATED")
+        for name in sorted(known):
+            print(" " + name + "  4.0 MiB  5.0 MiB  2026-11-26 06:00:00 ")
+        sys.exit(0)
+    (task,) = sys.argv[4:]
+    state.setdefault("forgotten", []).append(task)
+    fault = state.get("rm_fault")
+    if state.get("full"):
+        # The database takes no more.
+        state.setdefault("ghosts", []).append(task)
+    handle.seek(0), handle.truncate()
+    json.dump(state, handle)
+if task not in known:
+    fail("Removing Task Failed!", ("Bad Code", "Internal error"), ("Message", "task " + task + " not found"))
+if fault and not fault.get("after"):
+    fail("Removing Task Failed!", ("Bad Code", "Internal error"), ("Message", fault["message"]))
+os.unlink(os.path.join(shelves, task[:3], task))
+if fault:
+    fail("Removing Task Failed!", ("Bad Code", "Internal error"), ("Message", fault["message"]))
+print("Task Removed!")
+"""
+
 
 class FakeDragonfly:
     """``origin`` has the objects by key, ``tags`` and ``sizes`` what it says of them; ``fault`` makes the next calls of dfget fail."""
@@ -104,6 +154,9 @@ class FakeDragonfly:
         self.dfget = path / "dfget"
         self.dfget.write_text(DFGET.format(python=sys.executable, host=path))
         self.dfget.chmod(0o755)
+        self.dfctl = path / "dfctl"
+        self.dfctl.write_text(DFCTL.format(python=sys.executable, host=path))
+        self.dfctl.chmod(0o755)
         self.socket = path / "dfdaemon.sock"
         self.socket.touch()
         self._state = path / "state.json"
@@ -158,6 +211,10 @@ class FakeDragonfly:
         state["faults"][key] = list(faults)
         self._state.write_text(json.dumps(state))
 
+    def say(self, **state):
+        """Change what the programs find: ``orphans`` and ``ghosts`` are tasks without an entry in the database, and without a file."""
+        self._state.write_text(json.dumps({**json.loads(self._state.read_text()), **state}))
+
     def publish(self, key, content):
         """Put an object into the origin; returns its sha256."""
         path = self.origin / key
@@ -192,3 +249,28 @@ class FakeDragonfly:
 
 def mode(path):
     return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def bundle(host, files, prefix="bundles/demo", pack_below=1000, executable=()):
+    """Publish a tree {path: content}; returns the sha256 of its manifest."""
+    packed, entries = b"", []
+    for path in sorted(files):
+        content = files[path]
+        entry = {"path": path, "size": len(content), "sha256": sha256(content), "mode": "0755" if path in executable else "0644"}
+        if content and len(content) <= pack_below:
+            entry["offset"] = len(packed)
+            packed += content
+        elif content:
+            host.publish(blob_key(prefix, entry["sha256"]), content)
+        entries.append(entry)
+    packs = [Pack(sha256(packed), len(packed))] if packed else []
+    if packed:
+        host.publish(blob_key(prefix, packs[0].sha256), packed)
+    manifest = Manifest([File(pack=packs[0].sha256 if "offset" in entry else None, **entry) for entry in entries], packs)
+    content = manifest_bytes(manifest)
+    host.publish(manifest_key(prefix, sha256(content)), content)
+    return sha256(content)

@@ -20,9 +20,9 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _artifact_bundle, _artifact_store, _dfget
-from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import File, Manifest, Pack, blob_key, manifest_bytes, manifest_key
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import blob_key, manifest_key
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
-from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import DFDAEMON, FakeDragonfly, mode
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import DFDAEMON, FakeDragonfly, bundle, mode, sha256
 
 KEY = "models/demo.mar"
 CONTENT = b"a model" * 1000
@@ -53,31 +53,6 @@ def apply(host, run_module):
         return run_module(model_artifact.main, {**host.options(), "artifacts": list(artifacts), **options}, check=check, diff=diff)
 
     return run
-
-
-def sha256(content):
-    return hashlib.sha256(content).hexdigest()
-
-
-def bundle(host, files, prefix="bundles/demo", pack_below=1000, executable=()):
-    """Publish a tree {path: content}; returns the sha256 of its manifest."""
-    packed, entries = b"", []
-    for path in sorted(files):
-        content = files[path]
-        entry = {"path": path, "size": len(content), "sha256": sha256(content), "mode": "0755" if path in executable else "0644"}
-        if content and len(content) <= pack_below:
-            entry["offset"] = len(packed)
-            packed += content
-        elif content:
-            host.publish(blob_key(prefix, entry["sha256"]), content)
-        entries.append(entry)
-    packs = [Pack(sha256(packed), len(packed))] if packed else []
-    if packed:
-        host.publish(blob_key(prefix, packs[0].sha256), packed)
-    manifest = Manifest([File(pack=packs[0].sha256 if "offset" in entry else None, **entry) for entry in entries], packs)
-    content = manifest_bytes(manifest)
-    host.publish(manifest_key(prefix, sha256(content)), content)
-    return sha256(content)
 
 
 WEIGHTS = random.Random(1).randbytes(100_000)

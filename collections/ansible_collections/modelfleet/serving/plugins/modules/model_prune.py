@@ -1,0 +1,605 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_prune
+short_description: Remove old versions of models from a host
+version_added: 0.1.0
+description:
+  - Removes from the model store the versions that no policy keeps, with all that only they have, so that the disk has these bytes again.
+    That is their files, their blobs and dfdaemon's own files of them, which are the same bytes.
+  - What is in O(models) or in O(pinned), what O(record) or TorchServe says is served, and what a process uses is never removed, whatever
+    the other options say.
+  - A process uses a version when it has a file of it open or mapped, or when its working directory, its command line, its environment or
+    one of its mounts names it. A runtime other than TorchServe that reads a model and closes its files is not seen, so list or pin what
+    such a one serves.
+  - Of the rest the newest O(keep) of each model stay, as long as O(limit) allows. The newest is what came last to this host.
+  - Every file counts once, however many names it has. A file with a name elsewhere counts as not freed.
+  - dfdaemon is told to forget what is removed, so it must run. Its other files are its own, for which C(gc.policy) has a budget.
+  - What TorchServe unpacked is counted, and removed where no TorchServe runs. Each of its starts does the same.
+  - An interrupted call leaves every version whole or gone, and the next one goes on. A call that meets another of this module or of
+    M(modelfleet.serving.model_artifact) on its host waits for that, as long as O(retry_s) says.
+author:
+  - ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.artifact_store
+  - modelfleet.serving.attributes
+options:
+  models:
+    description: The versions that must be on this host, which are never removed.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the model.
+        type: str
+        required: true
+      version:
+        description: Version of the model.
+        type: str
+        required: true
+      sha256:
+        description: The sha256 of the file, or of the manifest of the bundle. Without it, every content of the version stays.
+        type: str
+  pinned:
+    description: More versions that are never removed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the model.
+        type: str
+        required: true
+      version:
+        description: Version of the model.
+        type: str
+        required: true
+  keep:
+    description: How many versions of each model stay beside those that are never removed. V(1) is the previous one.
+    type: int
+    default: 1
+  limit:
+    description:
+      - What the models and their blobs may take, for example V(500GiB). Versions that only O(keep) keeps go until it is kept, the oldest
+        first.
+      - The module fails where what is never removed takes more, after it has removed what it may.
+    type: str
+  dfctl:
+    description: The program dfctl.
+    type: path
+    default: /opt/dragonfly/client/current/dfctl
+  piece_length:
+    description: Length of a piece, as for M(modelfleet.serving.model_artifact).
+    type: str
+    default: auto
+  base_url:
+    description: URL of TorchServe's management API.
+    type: str
+    default: http://127.0.0.1:8081
+  key_file:
+    description: The file with TorchServe's keys. It is never printed.
+    type: path
+    default: /var/lib/torchserve/key_file.json
+  unpack_dir:
+    description: Directory below which TorchServe unpacks the archives that it serves.
+    type: path
+    default: /var/lib/torchserve/tmp/models
+  retry_s:
+    description: How long to wait for another call that works on this host, in seconds.
+    type: int
+    default: 120
+seealso:
+  - module: modelfleet.serving.model_artifact
+  - module: modelfleet.serving.torchserve_model
+  - module: modelfleet.serving.torchserve_model
+"""
+
+EXAMPLES = r"""
+- name: Keep what is listed and the version before it, within 500 GiB
+  modelfleet.serving.model_prune:
+    models:
+      - name: llama
+        version: "3.1"
+        sha256: 9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e
+    pinned:
+      - name: llama
+        version: "2.0"
+    limit: 500GiB
+  register: pruned
+
+- name: See what would go if nothing stayed but what is served or in use
+  modelfleet.serving.model_prune:
+    models: []
+    keep: 0
+  check_mode: true
+  diff: true
+"""
+
+RETURN = r"""
+versions:
+  description: Every version in the model store, by name and version.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the model.
+      type: str
+    version:
+      description: Version of the model.
+      type: str
+    path:
+      description: Where it is, or was.
+      type: str
+    state:
+      description:
+        - Why it stays, V(served) as the record or TorchServe says, V(loaded) by a process, V(listed), V(pinned) or V(previous) by O(keep).
+        - V(removed) if it does not.
+      type: str
+    by:
+      description: The process that uses it, with V(loaded). Empty otherwise.
+      type: str
+    bytes:
+      description: What its files take on the disk.
+      type: int
+    own:
+      description: What of that no other version has.
+      type: int
+  sample:
+    - name: llama
+      version: "3.0"
+      path: /var/lib/modelfleet/models/llama-3.0-9d6c2b1a0f3a
+      state: removed
+      by: ""
+      bytes: 16060522496
+      own: 1060522496
+before:
+  description: Bytes on the disk before, each file once.
+  returned: always
+  type: dict
+  contains: &usage
+    models:
+      description: Files that the model store has.
+      type: int
+    blobs:
+      description: Files of the blob store and the manifest store that no model has.
+      type: int
+    pieces:
+      description: Files that dfdaemon alone has. The others in its piece store are models or blobs.
+      type: int
+    unpacked:
+      description: What TorchServe unpacked, which may be on another disk.
+      type: int
+    shared:
+      description: What of RV(before.models) more than one version has.
+      type: int
+  sample: {models: 17121044992, blobs: 0, pieces: 67108864, unpacked: 102760448, shared: 15000000000}
+after:
+  description: The same afterwards, in check mode as it would be.
+  returned: always
+  type: dict
+  contains: *usage
+  sample: {models: 16060522496, blobs: 0, pieces: 0, unpacked: 102760448, shared: 0}
+freed:
+  description: Bytes that the disk has again, in check mode those that it would have.
+  returned: always
+  type: int
+  sample: 1127631360
+free:
+  description: Bytes that are free on the disk of the models now.
+  returned: always
+  type: int
+  sample: 812847120384
+"""
+
+import hashlib
+import os
+import re
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import free_bytes, listdir, lstat, writing
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import digests_in, remove_tree
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfctl import Tasks
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, task_name
+from ansible_collections.modelfleet.serving.plugins.module_utils._disk_usage import Inode, read_inodes
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, version_key
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record, unchanged
+from ansible_collections.modelfleet.serving.plugins.module_utils._proc import holders
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of, human_bytes
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL, TorchServe, read_models
+
+TOPS = {"models": "model_store", "blobs": "blob_store", "manifests": "manifest_store", "incoming": "incoming", "pieces": "piece_store"}
+USAGE = ("models", "blobs", "pieces", "unpacked", "shared")
+FILE = re.compile(r"(.+)-[0-9a-f]{12}(?:\.mar)?\Z")
+# The class that a process of TorchServe runs.
+MODEL_SERVER = "org.pytorch.serve.ModelServer"
+
+
+def check(params):
+    """Fail on options that cannot be, before anything is done."""
+    checked_piece_length(params["piece_length"])
+    for option in ("keep", "retry_s"):
+        if params[option] < 0:
+            raise ModelFleetError(f"Failed to use {option} {params[option]}: it must not be negative.")
+    if params["limit"] is not None and bytes_of(params["limit"]) is None:
+        raise ModelFleetError(f"Failed to use limit {params['limit']!r}: it is not a size. Give a number with a unit, for example 500GiB.")
+    for option in ("models", "pinned"):
+        for entry in params[option]:
+            for key in ("name", "version"):
+                if not is_name(entry[key]):
+                    raise ModelFleetError(f"The {key} {entry[key]!r} in {option} {NAME_RULE}; correct it.")
+            if entry.get("sha256") and not re.fullmatch(r"[0-9a-fA-F]{64}", entry["sha256"]):
+                raise ModelFleetError("The sha256 of {name} {version} in models is not 64 hexadecimal digits; correct it.".format(**entry))
+
+
+class Version:
+    """What is in the model store under one name."""
+
+    def __init__(self, path, name, version):
+        self.path = path
+        self.file = os.path.basename(path)
+        self.name = name
+        self.version = version
+        self.brought = os.lstat(path).st_mtime
+        self.inodes = set()
+        self.state = "removed"
+        self.by = ""
+
+
+class Plan:
+    """What goes with the ``versions`` that are to be removed."""
+
+    def __init__(self, versions, freed, manifests, digests):
+        self.versions = versions
+        # The keys of the inodes that the disk has again.
+        self.freed = freed
+        self.manifests = manifests
+        # {sha256} of the blobs that stay though no model has them.
+        self.digests = digests
+
+
+class ModelPrune:
+    """Compares the policy with what is on the host and removes what it does not keep."""
+
+    def __init__(self, module):
+        self.module = module
+        self.params = module.params
+        check(self.params)
+        self.here = ArtifactStore(self.params, module.check_mode)
+        self.tasks = Tasks(module)
+        self.limit = bytes_of(self.params["limit"]) if self.params["limit"] is not None else None
+        self.listed = {entry["sha256"].lower() for entry in self.params["models"] if entry["sha256"]}
+        # Whether TorchServe answers.
+        self.reachable = False
+        # {name of a manifest: {sha256}}
+        self._digests = {}
+
+    def run(self):
+        try:
+            return self._run_alone()
+        except OSError as exc:
+            raise ModelFleetError(
+                f"Failed to look at {exc.filename or self.params['model_store']}: {exc.strerror}. Check the directory and the disk."
+            ) from exc
+
+    def _run_alone(self):
+        if self.here.lacking_directories():
+            # Nothing was brought here.
+            usage = dict.fromkeys(USAGE, 0)
+            return {"changed": False, "versions": [], "before": usage, "after": usage, "freed": 0, "free": 0}
+        with unchanged(self.params["record"]):
+            if self.module.check_mode:
+                return self._run()
+            self.here.check_directories()
+            with self.here.alone():
+                return self._run()
+
+    def _run(self):
+        before, names = self._inodes(), self.here.names()
+        served = self._served()
+        versions = self._versions(before, served)
+        unpacked = read_inodes({"unpacked": self.params["unpack_dir"]})
+        used, named = self._used(before, versions)
+        stale = self._stale(named)
+        self._judge(versions, served, used, named)
+        plan = self._plan(before, versions, used)
+        while self.limit is not None and self._usage(self._without(before, plan)) > self.limit:
+            previous = [version for version in versions if version.state == "previous"]
+            if not previous:
+                break
+            min(previous, key=age).state = "removed"
+            plan = self._plan(before, versions, used)
+        old = {key for key, inode in unpacked.items() if any(path.startswith(f"{one}/") for one in stale for _top, path in inode.names)}
+        pieces = [path for key in plan.freed for top, path in before[key].names if top == "pieces"]
+        known = self.tasks.known() if pieces else set()
+        result = {"changed": bool(plan.versions or plan.freed or plan.manifests or stale), "versions": [], "free": 0, "freed": 0}
+        result["before"] = self._totals(before, unpacked)
+        if self.module.check_mode:
+            after, left = self._without(before, plan), {key: unpacked[key] for key in unpacked.keys() - old}
+        else:
+            try:
+                self._remove(plan, pieces, known, stale)
+            except ModelFleetError as exc:
+                exc.result.update(changed=self._inodes().keys() != before.keys())
+                raise
+            after, left = self._inodes(), read_inodes({"unpacked": self.params["unpack_dir"]})
+        result["after"] = self._totals(after, left)
+        result["freed"] = sum(before[key].bytes for key in plan.freed - after.keys())
+        result["freed"] += sum(unpacked[key].bytes for key in old - left.keys())
+        result["free"] = free_bytes(self.params["model_store"])
+        result["versions"] = [self._described(version, before) for version in versions]
+        if self.module._diff:
+            gone = {version.path for version in plan.versions}
+            store = self.params["model_store"]
+            result["diff"] = {
+                "before_header": store,
+                "after_header": store,
+                "before": "".join(f"{os.path.basename(path)}\n" for path in names),
+                "after": "".join(f"{os.path.basename(path)}\n" for path in names if path not in gone),
+            }
+        self._check_limit(self._usage(after), result)
+        return result
+
+    # What is
+
+    def _inodes(self):
+        found = read_inodes({top: self.params[option] for top, option in TOPS.items()})
+        lock = ("blobs", os.path.join(self.params["blob_store"], ".lock"))
+        return {key: inode for key, inode in found.items() if lock not in inode.names}
+
+    def _served(self):
+        """The names in the model store that the record or TorchServe says are served, and the names of these models."""
+        record = read_record(self.params["record"])
+        files, names = {entry["file"] for entry in record.values()}, {name for name, _version in record}
+        server = TorchServe(self.module, self.params["base_url"], self.params["key_file"])
+        self.reachable = server.api_description() is not None
+        if self.reachable:
+            try:
+                models = read_models(server)
+            except (KeyError, TypeError, IndexError) as exc:
+                raise ModelFleetError(
+                    f"Failed to read what is served at {self.params['base_url']}: what answers there is not TorchServe. Nothing was "
+                    "removed; correct base_url."
+                ) from exc
+            files |= {model["file"] for model in models}
+            names |= {model["name"] for model in models}
+        return files, names
+
+    def _versions(self, inodes, served):
+        """Every version in the model store. A file says name and version in one, and either may have dashes, so known names come first."""
+        known = served[1] | {entry["name"] for option in ("models", "pinned") for entry in self.params[option]}
+        found = {}
+        for path in self.here.names():
+            match = FILE.match(os.path.basename(path))
+            names = [name for name in known if match and match[1].startswith(f"{name}-")]
+            name = max(names, key=len) if names else match and match[1].rpartition("-")[0]
+            if name and lstat(path):
+                found[os.path.basename(path)] = Version(path, name, match[1][len(name) + 1 :])
+        for key, inode in inodes.items():
+            for file in self._files_with(inode) & found.keys():
+                found[file].inodes.add(key)
+        return sorted(found.values(), key=lambda one: (one.name, version_key(one.version), one.file))
+
+    def _file_of(self, path):
+        """The name in the model store that a path below it begins with."""
+        return path[len(self.params["model_store"].rstrip("/")) + 1 :].split("/")[0]
+
+    def _files_with(self, inode):
+        """The names in the model store that have the inode."""
+        return {self._file_of(path) for top, path in inode.names if top == "models"}
+
+    def _used(self, inodes, versions):
+        """What processes use; dfdaemon has its own files open whenever it likes."""
+        inside = {key for key, inode in inodes.items() if inode.tops & {"models", "blobs"}}
+        names = {version.file for version in versions} | {MODEL_SERVER, *listdir(self.params["unpack_dir"])}
+        beside = [self.params["piece_store"], self.params["incoming"]]
+        try:
+            used, named = holders(inside, names, beside)
+        except OSError as exc:
+            raise ModelFleetError(
+                f"Failed to see what the processes of this host use ({exc.filename or '/proc'}: {exc.strerror}). Nothing was removed. Run "
+                "the task with become, and in a container with the capability SYS_PTRACE."
+            ) from exc
+        if MODEL_SERVER in named and not self.reachable:
+            raise ModelFleetError(
+                f"Failed to ask TorchServe at {self.params['base_url']} what it serves, though {named[MODEL_SERVER]} runs. Nothing was "
+                "removed. See journalctl -u torchserve, or correct base_url."
+            )
+        return used, named
+
+    def _stale(self, named):
+        """Paths of what a TorchServe unpacked that runs no more."""
+        if MODEL_SERVER in named or self.reachable:
+            return []
+        directory = self.params["unpack_dir"]
+        return sorted(os.path.join(directory, name) for name in listdir(directory) if name not in named)
+
+    # What should be
+
+    def _judge(self, versions, served, used, named):
+        """Say of each version why it stays, as far as ``limit`` has no say in it."""
+        stays = {option: {path for entry in self.params[option] for path in self.here.paths(entry)} for option in ("models", "pinned")}
+        for entry in self.params["pinned"]:
+            if not self.here.paths(entry):
+                self.module.warn(f"The pinned version {entry['name']} {entry['version']} is not on this host.")
+        previous = {}
+        for version in sorted(versions, key=age, reverse=True):
+            version.by = named.get(version.file) or next((used[key] for key in sorted(version.inodes & used.keys())), "")
+            if version.file in served[0]:
+                version.state = "served"
+            elif version.by:
+                version.state = "loaded"
+            elif version.path in stays["models"]:
+                version.state = "listed"
+            elif version.path in stays["pinned"]:
+                version.state = "pinned"
+            elif len(previous.setdefault(version.name, [])) < self.params["keep"]:
+                version.state = "previous"
+                previous[version.name].append(version)
+            if version.state != "loaded":
+                version.by = ""
+
+    def _plan(self, inodes, versions, used):
+        """What goes with the versions whose state is "removed"."""
+        removed = [version for version in versions if version.state == "removed"]
+        files = {version.file for version in removed}
+        manifests, digests = self.here.leftovers(self.listed, {version.path for version in removed})
+        store = self.params["manifest_store"]
+        stay = {sha256 for name in listdir(store) if os.path.join(store, name) not in manifests for sha256 in self._digests_of(name)}
+        digests |= self.listed | {sha256 for one in self.listed for sha256 in self._digests_of(f"{one}.json")}
+        digests |= {os.path.basename(path)[:64] for key in used for top, path in inodes[key].names if top == "blobs"}
+        # Packs and manifests that dfdaemon brought have no name but its own any more.
+        brought = {sha256 for path in manifests for sha256 in self._digests_of(os.path.basename(path))} - stay - digests
+        tasks = {hashlib.sha256(task_name(sha256, self.params["piece_length"]).encode()).hexdigest() for sha256 in brought}
+
+        def goes(top, path):
+            if top == "models":
+                return self._file_of(path) in files
+            if top == "manifests":
+                return path in manifests
+            if top == "blobs":
+                return len(os.path.basename(path)) >= 64 and os.path.basename(path)[:64] not in digests
+            return top == "pieces"
+
+        freed = {
+            key
+            for key, inode in inodes.items()
+            if key not in used
+            and inode.links <= len(inode.names)
+            and all(goes(top, path) for top, path in inode.names)
+            and (inode.tops != {"pieces"} or all(os.path.basename(path) in tasks for _top, path in inode.names))
+        }
+        return Plan(removed, freed, manifests, digests)
+
+    def _digests_of(self, name):
+        """{sha256} of a manifest, of the blobs that make up its bundle, and of its files."""
+        if name not in self._digests:
+            self._digests[name] = {name[:64]} | digests_in(os.path.join(self.params["manifest_store"], name), packs=True)
+        return self._digests[name]
+
+    def _without(self, inodes, plan):
+        """The inodes as they are after the plan."""
+        files, left = {version.file for version in plan.versions}, {}
+        for key, inode in inodes.items():
+            if key not in plan.freed:
+                names = [(top, path) for top, path in inode.names if path not in plan.manifests]
+                names = [(top, path) for top, path in names if top != "models" or self._file_of(path) not in files]
+                left[key] = Inode(inode.bytes, inode.links, names)
+        return left
+
+    def _usage(self, inodes):
+        return sum(inode.bytes for inode in inodes.values() if inode.tops & {"models", "blobs", "manifests"})
+
+    def _totals(self, inodes, unpacked):
+        totals = dict.fromkeys(USAGE, 0)
+        for inode in inodes.values():
+            totals["models" if "models" in inode.tops else "blobs" if inode.tops & {"blobs", "manifests"} else "pieces"] += inode.bytes
+            if len(self._files_with(inode)) > 1:
+                totals["shared"] += inode.bytes
+        totals["unpacked"] = sum(inode.bytes for inode in unpacked.values())
+        return totals
+
+    def _described(self, version, inodes):
+        return {
+            "name": version.name,
+            "version": version.version,
+            "path": version.path,
+            "state": version.state,
+            "by": version.by,
+            "bytes": sum(inodes[key].bytes for key in version.inodes),
+            "own": sum(inodes[key].bytes for key in version.inodes if len(self._files_with(inodes[key])) == 1),
+        }
+
+    def _check_limit(self, usage, result):
+        if self.limit is None or usage <= self.limit:
+            return
+        holding = sorted((one for one in result["versions"] if one["state"] != "removed"), key=lambda one: -one["bytes"])
+        shown = ", ".join(f"{one['name']} {one['version']} ({one['state']}, {human_bytes(one['bytes'])})" for one in holding[:5])
+        if len(holding) > 5:
+            shown += f" and {len(holding) - 5} more"
+        raise ModelFleetError(
+            f"Failed to keep {self.params['model_store']} within the limit of {self.params['limit']}: {human_bytes(usage)} are taken by "
+            f"what is never removed, {shown or 'blobs that an unfinished download needs'}. Raise the limit, or take a version out of "
+            "models or pinned and have what serves it make it absent.",
+            **result,
+        )
+
+    # What goes
+
+    def _remove(self, plan, pieces, known, stale):
+        """Whatever happens on the way, each version is whole or gone, and the next call finds what is left of it.
+
+        First its bytes in dfdaemon, while its own names keep them; then its manifest and its name; blobs without a model at last.
+        """
+        for path in sorted(pieces):
+            self.tasks.forget(path, known)
+        with writing("what is left", self.params["manifest_store"]):
+            for path in plan.manifests:
+                remove_tree(path)
+        for version in plan.versions:
+            self.here.remove(f"model {version.name} {version.version}", [version.path])
+        self.here.sweep(self.listed, plan.digests, {version.path for version in plan.versions})
+        with writing("what TorchServe unpacked", self.params["unpack_dir"]):
+            for path in stale:
+                remove_tree(path)
+        lost = self.tasks.known() & {os.path.basename(path) for path in pieces} if pieces else ()
+        if lost:
+            self.module.warn(
+                f"dfdaemon still says that it has {len(lost)} of the tasks that it removed, as after a full disk. Run systemctl restart "
+                f"dfdaemon, then dfctl task rm {min(lost)}{' and the others that dfctl task ls shows' if len(lost) > 1 else ''}."
+            )
+
+
+def age(version):
+    """Sorts versions by when they came to this host, and what came at once as people count versions."""
+    return version.brought, version_key(version.version)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "models": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "version": {"type": "str", "required": True},
+                    "sha256": {"type": "str"},
+                },
+            },
+            "pinned": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"name": {"type": "str", "required": True}, "version": {"type": "str", "required": True}},
+            },
+            "keep": {"type": "int", "default": 1},
+            "limit": {"type": "str"},
+            **store_argument_spec(),
+            "dfctl": {"type": "path", "default": "/opt/dragonfly/client/current/dfctl"},
+            "piece_length": {"type": "str", "default": "auto"},
+            "base_url": {"type": "str", "default": MANAGEMENT_URL},
+            "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
+            "unpack_dir": {"type": "path", "default": "/var/lib/torchserve/tmp/models"},
+            "retry_s": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = ModelPrune(module).run()
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
