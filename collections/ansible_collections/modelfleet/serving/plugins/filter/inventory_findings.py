@@ -226,14 +226,17 @@ def settings_findings(settings):
 
 
 def budget_findings(models, budget):
-    """Yield the models that the piece store of dfdaemon could not hold."""
+    """Yield a budget that is none, and the models that the piece store of dfdaemon could not hold."""
     limit = bytes_of(budget)
+    if limit == 0:
+        yield f"The dfdaemon_disk_budget is {budget}, which dfdaemon takes for the whole disk; set it to a size."
     for model in models:
         size = bytes_of(model.get("size")) if model.get("state", "present") == "present" else None
-        if limit and size and size > limit:
+        # gc.policy.diskHighThresholdPercent
+        if limit and size and size > 0.8 * limit:
             yield (
-                f"The {_label(model)} is larger ({model['size']}) than all that dfdaemon may keep ({budget}), and would be removed while "
-                "it is fetched; raise dfdaemon_disk_budget."
+                f"The {_label(model)} is larger ({model['size']}) than 80 percent of what dfdaemon may keep ({budget}), and would be "
+                "removed as soon as it is there; raise dfdaemon_disk_budget."
             )
 
 

@@ -12,6 +12,7 @@ import re
 from ansible_collections.modelfleet.serving.plugins.module_utils._addresses import DFDAEMON
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_schema import ANY, COMPONENTS, FORBIDDEN, TYPES
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
 
 _HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 
@@ -298,6 +299,8 @@ def _of_dfdaemon(config):
         found += _complete(config, block, ("caCert", "cert", "key"))
     found += _complete(config, "proxy.server", ("caCert", "caKey"))
 
+    if bytes_of(_get(config, "gc.policy.diskThreshold", 1)) == 0:
+        found.append(("gc.policy.diskThreshold", "is 0, which dfdaemon takes for the whole disk; set dfdaemon_disk_budget to a size"))
     high = _get(config, "gc.policy.diskHighThresholdPercent", 80)
     low = _get(config, "gc.policy.diskLowThresholdPercent", 60)
     if high <= low:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -38,6 +40,24 @@ class Result(dict):
     def items(self):
         self.seen.update(self)
         return super().items()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A callable that mounts a filesystem with the options (str) of tmpfs, or gives the mounted one others; returns its directory."""
+    directory = tmp_path / "disk"
+
+    def mount(options):
+        how = [f"remount,{options}"] if os.path.ismount(directory) else [options]
+        directory.mkdir(exist_ok=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", *how, "tmpfs", directory], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"may not mount a filesystem: {done.stderr.strip()}")
+        return directory
+
+    yield mount
+    if os.path.ismount(directory):
+        subprocess.run(["umount", directory], check=True)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ import fcntl, hashlib, json, os, shutil, sys
 from urllib.parse import unquote, urlsplit
 
 host = "{host}"
+data = "{data}"
 url, options = sys.argv[1], {{}}
 for word in sys.argv[2:]:
     name, _, value = word.partition("=")
@@ -62,17 +63,22 @@ if fault:
     title = fault.pop("title", "Downloading Failed!")
     fail(title, *((name.replace("_", " "), value.replace("<URL>", url)) for name, value in fault.items()))
 
-piece = os.path.join(host, "pieces", "content", "tasks", name[:3], name)
+piece = os.path.join(data, "pieces", "content", "tasks", name[:3], name)
 origin = os.path.join(host, "origin", key)
 source = "LOCAL_PEER"
 if not os.path.exists(piece):
     if not os.path.exists(origin):
         fail("Downloading Failed!", ("Bad Status Code", 404), ("Message", "404 Not Found"), ("Header", "\n  [server]: x"))
     source = "REMOTE_PEER"
-    os.makedirs(os.path.dirname(piece), exist_ok=True)
-    shutil.copyfile(origin, piece)
+    try:
+        os.makedirs(os.path.dirname(piece), exist_ok=True)
+        shutil.copyfile(origin, piece)
+    except OSError as exc:
+        if os.path.exists(piece):
+            os.unlink(piece)
+        fail("Downloading Failed!", ("Bad Code", "Internal error"), ("Message", "%s (os error %d)" % (exc.strerror, exc.errno)))
     os.chmod(piece, 0o640)
-    owner = os.stat(os.path.join(host, "pieces"))
+    owner = os.stat(os.path.join(data, "pieces"))
     os.chown(piece, owner.st_uid, owner.st_gid)
 with open(host + "/state.json", "r+") as handle:
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -81,7 +87,7 @@ with open(host + "/state.json", "r+") as handle:
     handle.seek(0), handle.truncate()
     json.dump(state, handle)
 # dfdaemon links as the user that it is, and the kernel has its rule for that.
-owner = os.stat(os.path.join(host, "pieces"))
+owner = os.stat(os.path.join(data, "pieces"))
 shelf, incoming = (os.open(os.path.dirname(path), os.O_RDONLY) for path in (piece, output))
 os.setegid(owner.st_gid)
 os.seteuid(owner.st_uid)
@@ -95,6 +101,7 @@ DFCTL = r"""#!{python}
 import fcntl, json, os, sys
 
 host = "{host}"
+data = "{data}"
 command, endpoint = sys.argv[2], sys.argv[3].partition("=")[2]
 
 
@@ -113,7 +120,7 @@ if not os.path.exists(endpoint):
 with open(host + "/state.json", "r+") as handle:
     fcntl.flock(handle, fcntl.LOCK_EX)
     state = json.load(handle)
-    shelves = os.path.join(host, "pieces", "content", "tasks")
+    shelves = os.path.join(data, "pieces", "content", "tasks")
     found = {{name for _shelf, _below, names in os.walk(shelves) for name in names}}
     known = (found | set(state.get("ghosts", []))) - set(state.get("orphans", []))
     if command == "ls":
@@ -143,19 +150,23 @@ print("Task Removed!")
 class FakeDragonfly:
     """``origin`` has the objects by key, ``tags`` and ``sizes`` what it says of them; ``fault`` makes the next calls of dfget fail."""
 
-    def __init__(self, path):
-        self.path = path
-        for name in ("origin", "pieces", "incoming", "models", "blobs", "manifests", "state"):
-            (path / name).mkdir()
+    def __init__(self, path, data=None):
+        """``data`` is where the disk for models and pieces is mounted, if that is another."""
+        self.path, data = path, data or path
+        for name in ("origin", "state"):
             setattr(self, name, path / name)
+        for name in ("pieces", "incoming", "models", "blobs", "manifests"):
+            setattr(self, name, data / name)
+        for directory in (self.origin, self.state, self.pieces, self.incoming, self.models, self.blobs, self.manifests):
+            directory.mkdir()
         if os.geteuid() == 0:
             os.chown(self.pieces, DFDAEMON, DFDAEMON)
             os.chown(self.incoming, DFDAEMON, DFDAEMON)
         self.dfget = path / "dfget"
-        self.dfget.write_text(DFGET.format(python=sys.executable, host=path))
+        self.dfget.write_text(DFGET.format(python=sys.executable, host=path, data=data))
         self.dfget.chmod(0o755)
         self.dfctl = path / "dfctl"
-        self.dfctl.write_text(DFCTL.format(python=sys.executable, host=path))
+        self.dfctl.write_text(DFCTL.format(python=sys.executable, host=path, data=data))
         self.dfctl.chmod(0o755)
         self.socket = path / "dfdaemon.sock"
         self.socket.touch()

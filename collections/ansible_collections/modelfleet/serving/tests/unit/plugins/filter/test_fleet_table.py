@@ -9,6 +9,7 @@ from ansible_collections.modelfleet.serving.plugins.filter.fleet_table import Fi
 
 fleet_table = FilterModule().filters()["fleet_table"]
 distribution_table = FilterModule().filters()["distribution_table"]
+prune_table = FilterModule().filters()["prune_table"]
 MIB = 1024 * 1024
 
 
@@ -133,3 +134,25 @@ def test_line_about_the_origin(origin, words):
 
 def test_no_hosts_at_all():
     assert len(fleet_table(report())) == 4
+
+
+def test_what_was_removed():
+    usage = {"models": 1000 * MIB, "blobs": 0, "pieces": 64 * MIB, "unpacked": 96 * MIB, "shared": 900 * MIB}
+    pruned = {"before": usage, "after": usage, "freed": 100 * MIB, "free": 5000 * MIB}
+    versions = [
+        {"name": "llama", "version": "3.0", "state": "removed", "by": "", "bytes": 1000 * MIB, "own": 100 * MIB},
+        {"name": "llama", "version": "3.1", "state": "loaded", "by": "tritonserver (7)", "bytes": 1000 * MIB, "own": 0},
+    ]
+    assert prune_table({"gpu-1": {**pruned, "versions": versions}, "gpu-2": {**pruned, "versions": []}, "gpu-3": {}}) == [
+        "host   model  version  state        takes     alone",
+        "---------------------------------------------------",
+        "gpu-1  llama  3.0      removed  1000.0MiB  100.0MiB",
+        "gpu-1  llama  3.1      loaded   1000.0MiB        0B",
+        "gpu-3  -      -        FAILED           -         -",
+        "",
+        "gpu-1: freed 100.0 MiB. Models take 1000.0 MiB, of which versions share 900.0 MiB, other blobs 0 B, dfdaemon alone 64.0 MiB, "
+        "unpacked 96.0 MiB; 4.9 GiB are free.",
+        "gpu-1: llama 3.1 is used by tritonserver (7).",
+        "gpu-2: freed 100.0 MiB. Models take 1000.0 MiB, of which versions share 900.0 MiB, other blobs 0 B, dfdaemon alone 64.0 MiB, "
+        "unpacked 96.0 MiB; 4.9 GiB are free.",
+    ]

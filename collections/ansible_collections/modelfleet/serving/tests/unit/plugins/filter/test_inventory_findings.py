@@ -257,7 +257,8 @@ def test_what_a_unit_can_hold():
     [
         ("120GiB", "100GiB", "present", True),
         ("101GiB", 107374182400, "present", True),
-        ("100GiB", "100GiB", "present", False),
+        ("81GiB", "100GiB", "present", True),
+        ("80GiB", "100GiB", "present", False),
         ("120GiB", "100GiB", "absent", False),
         (None, "100GiB", "present", False),
         ("120GiB", None, "present", False),
@@ -269,8 +270,14 @@ def test_a_model_larger_than_the_piece_store(size, budget, state, found):
     findings = [one for one in inventory_findings(models, settings={"dfdaemon_disk_budget": budget}) if "dfdaemon" in one]
     assert len(findings) == found
     if found:
-        assert findings[0].startswith(f"The model resnet50 1.0 is larger ({size}) than all that dfdaemon may keep ({budget}), and would")
+        assert findings[0].startswith(f"The model resnet50 1.0 is larger ({size}) than 80 percent of what dfdaemon may keep ({budget}), ")
         assert findings[0].endswith("; raise dfdaemon_disk_budget.")
+
+
+@pytest.mark.parametrize("budget", [0, "0GiB"])
+def test_a_budget_that_is_none(budget):
+    (finding,) = [one for one in inventory_findings([], settings={"dfdaemon_disk_budget": budget}) if "dfdaemon" in one]
+    assert finding == f"The dfdaemon_disk_budget is {budget}, which dfdaemon takes for the whole disk; set it to a size."
 
 
 def test_what_hosts_share_is_said_once():

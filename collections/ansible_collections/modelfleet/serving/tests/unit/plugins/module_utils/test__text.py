@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, human_bytes, outer_problem, table
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, bytes_of, human_bytes, outer_problem, table
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,13 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import SE
 )
 def test_human_bytes(size, text):
     assert human_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2GiB", 2 << 30), ("500 MiB", 500 << 20), ("1K", 1024), (7, 7), ("0", 0), ("much", None), (None, None)]
+)
+def test_bytes_of(text, size):
+    assert bytes_of(text) == size
 
 
 def test_table():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -184,6 +185,8 @@ def test_a_rule_is_named_by_its_place(rule, key):
     ("component", "base", "changes", "key"),
     [
         ("dfdaemon", PEER, {"gc.policy.diskLowThresholdPercent": 85}, "gc.policy.diskHighThresholdPercent"),
+        ("dfdaemon", PEER, {"gc.policy.diskThreshold": 0}, "gc.policy.diskThreshold"),
+        ("dfdaemon", PEER, {"gc.policy.diskThreshold": "0GiB"}, "gc.policy.diskThreshold"),
         ("dfdaemon", PEER, {"upload.server.caCert": "/ca.crt", "upload.server.cert": "/c.crt"}, "upload.server.caCert"),
         ("dfdaemon", PEER, {"proxy.server.caCert": "/ca.crt"}, "proxy.server.caCert"),
         ("dfdaemon", PEER, {"proxy.server.basicAuth": {"username": "u", "password": "p"}}, "proxy.server.basicAuth"),
@@ -318,3 +321,15 @@ def test_a_url_is_clean_and_has_no_password(url):
 def test_yaml_is_read_back_as_it_was(value):
     assert yaml.safe_load(to_yaml(value)) == value
     assert from_yaml(to_yaml(value)) == value
+
+
+def test_the_role_sizes_the_garbage_collection_by_the_budget():
+    """With keys that dfdaemon knows, at the percentage that the check of the models reckons with."""
+    role = Path(__file__).parents[4] / "roles/dfdaemon/vars/main.yml"
+    gc = yaml.safe_load(role.read_text(encoding="utf-8"))["__dfdaemon_config"]["gc"]
+    assert gc == {
+        "interval": "1m",
+        "policy": {"diskThreshold": "{{ dfdaemon_disk_budget }}", "diskHighThresholdPercent": 80, "diskLowThresholdPercent": 60},
+    }
+    gc["policy"]["diskThreshold"] = "100GiB"
+    assert problems("dfdaemon", {**PEER, "gc": gc}) == []

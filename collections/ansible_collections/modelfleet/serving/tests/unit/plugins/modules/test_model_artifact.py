@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -567,6 +568,39 @@ def test_full_disk_while_writing(host, apply, monkeypatch):
     assert not host.left()
     monkeypatch.undo()
     assert apply(DEMO, llama(sha))["changed"]
+
+
+@pytest.mark.parametrize(("limit", "step"), [("size={}k", 20), ("size=1g,nr_inodes={}", 3)])
+def test_a_full_disk_at_whatever_step(small_disk, tmp_path, run_module, monkeypatch, limit, step):
+    """A disk with more and more room, in bytes and in names: the steps meet its end one after the other, and the next run goes on."""
+    monkeypatch.setattr(_dfget, "free_bytes", lambda directory: 1 << 40)
+    said, room = [], 16
+    while True:
+        (tmp_path / str(room)).mkdir()
+        host = FakeDragonfly(tmp_path / str(room), small_disk("size=1g,nr_inodes=10000"))
+        models = [{**DEMO, "sha256": host.publish(KEY, CONTENT)}, llama(bundle(host, TREE, executable=["run.sh"]))]
+        small_disk(limit.format(room))
+        progress = host.models.parent / "progress"
+        result = run_module(model_artifact.main, {**host.options(), "artifacts": models, "progress_path": str(progress)})
+        paths = host.models / FILE, tree(host, models[1]["sha256"])
+        assert not host.left()
+        assert not progress.with_name("progress.new").exists()
+        assert not paths[0].exists() or paths[0].read_bytes() == CONTENT
+        assert not paths[1].exists() or contents(paths[1]) == TREE
+        assert all(sha256(path.read_bytes()) == path.name[:64] for path in host.blobs.iterdir() if path.name != ".lock")
+        small_disk("size=1g,nr_inodes=10000")
+        again = run_module(model_artifact.main, {**host.options(), "artifacts": models})
+        assert (again.get("msg"), contents(paths[1]), paths[0].read_bytes()) == (None, TREE, CONTENT)
+        host.close()
+        for directory in (host.pieces, host.incoming, host.models, host.blobs, host.manifests):
+            shutil.rmtree(directory)
+        progress.unlink(missing_ok=True)
+        if not result.get("failed"):
+            break
+        said.append(result["msg"])
+        assert "the disk is full" in result["msg"] or "there is no room for it in the piece store" in result["msg"]
+        room += step
+    assert len(said) > 5
 
 
 def test_one_failure_does_not_keep_the_others(host, apply):

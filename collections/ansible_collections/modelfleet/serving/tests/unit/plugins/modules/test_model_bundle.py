@@ -397,3 +397,21 @@ def test_requirements_that_no_host_installs(publish, src):
     (src / "MAR-INF/MANIFEST.json").write_text(json.dumps(about))
     (warning,) = publish()["warnings"]
     assert "has requirements.txt, and no host will install it" in str(warning)
+
+
+@pytest.mark.parametrize("room", ["size=4k", "size=1m,nr_inodes=1"])
+def test_a_full_disk_on_the_controller(publish, bucket, small_disk, monkeypatch, room):
+    """Where packs are put together. What can be sent is sent, the manifest comes last, and the next run goes on."""
+    directory = small_disk(room)
+    if "size=4k" in room:
+        (directory / "taken").write_bytes(b"x" * 4096)
+    monkeypatch.setattr(model_bundle.StorageModule, "tmpdir", str(directory))
+    result = publish()
+    assert result["failed"]
+    assert result["msg"].startswith("Failed to publish ")
+    assert f"{directory}/blob cannot be written (No space left on device). Give remote_tmp of Ansible more room" in result["msg"]
+    assert not [key for key in bucket.objects if "/manifests/" in key]
+    assert "blob" not in os.listdir(directory)
+    small_disk("size=1m,nr_inodes=100")
+    assert publish()["changed"]
+    assert [key for key in bucket.objects if "/manifests/" in key]

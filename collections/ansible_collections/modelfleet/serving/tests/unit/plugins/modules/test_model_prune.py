@@ -450,12 +450,12 @@ def test_a_damaged_manifest_keeps_nothing_from_going(host, bring, prune):
     assert content_of(path_of(host, other)) == before
 
 
-@pytest.mark.parametrize("function", ["unlink", "rename", "rmdir"])
-def test_an_interruption_leaves_each_version_whole_or_gone(host, bring, prune, monkeypatch, function):
+@pytest.mark.parametrize(("function", "stride"), [("unlink", 5), ("rename", 1), ("rmdir", 4)])
+def test_an_interruption_leaves_each_version_whole_or_gone(host, bring, prune, monkeypatch, function, stride):
     """At whatever step; the next call does the rest."""
     kept = llama(host, "9.0")
     failures = 0
-    for step in range(100):
+    for step in range(0, 100, stride):
         gone = [llama(host, "1.0"), llama(host, "2.0"), demo(host, "1")]
         bring(*[model for model in (kept, *gone) if not path_of(host, model).exists()])
         before = {path_of(host, model): content_of(path_of(host, model)) for model in (kept, *gone)}
@@ -524,6 +524,30 @@ def test_processes_that_cannot_be_seen(host, bring, prune, monkeypatch):
     monkeypatch.setattr(model_prune, "holders", hidden)
     assert "Failed to see what the processes of this host use (/proc/1/fd: Permission denied). Nothing was removed." in prune(keep=0)["msg"]
     assert len(os.listdir(host.models)) == 1
+
+
+@pytest.mark.parametrize("limit", ["size={}k", "size=1g,nr_inodes={}"])
+def test_a_full_disk_is_what_it_frees(small_disk, tmp_path, run_module, monkeypatch, host, limit):
+    """Not one byte, and not one name, is left on it."""
+    (tmp_path / "full").mkdir()
+    full = FakeDragonfly(tmp_path / "full", small_disk("size=1g,nr_inodes=10000"))
+    monkeypatch.setattr(_dfget, "free_bytes", lambda directory: 1 << 40)
+    models = [llama(full, "1.0"), llama(full, "2.0"), demo(full, "1")]
+    assert run_module(model_artifact.main, {**full.options(), "artifacts": models})["changed"]
+    (full.blobs / ".lock").write_text("")
+    before = content_of(path_of(full, models[1]))
+    status = os.statvfs(full.models)
+    used_kib = (status.f_blocks - status.f_bfree) * status.f_frsize // 1024
+    small_disk(limit.format(used_kib if "nr_inodes" not in limit else status.f_files - status.f_ffree))
+    args = {key: value for key, value in full.options().items() if key not in ("storage", "dfget", "dfdaemon_metrics_url")}
+    args.update(dfctl=str(full.dfctl), base_url="http://127.0.0.1:9", unpack_dir=str(host.unpacked), keep=0)
+    result = run_module(model_prune.main, {**args, "models": [{"name": "llama", "version": "2.0"}]})
+    full.close()
+    assert states(result) == {"demo 1": "removed", "llama 1.0": "removed", "llama 2.0": "listed"}
+    assert content_of(path_of(full, models[1])) == before
+    assert result["freed"] > 300_000
+    now = os.statvfs(full.models)
+    assert now.f_bfree * now.f_frsize >= result["freed"]
 
 
 # What TorchServe unpacked
