@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is brought to whom, and what the run says of it: the plays of the collection, with modules that only note what they were asked."""
+"""What is brought to whom and removed from whom, and what the run says of it: the plays of the collection, with modules that only note what
+they were asked."""
 
 from __future__ import annotations
 
@@ -32,7 +33,16 @@ class ActionModule(ActionBase):
             log.write(json.dumps(said, default=str) + "\\n")
         return self._templar.template(task_vars["answers"]).get(said["module"], {})
 """
-STUBBED = ("preflight_info", "host_layout", "dfdaemon_info", "model_artifact", "torchserve_model", "torchserve_info", "inference_check")
+STUBBED = (
+    "preflight_info",
+    "host_layout",
+    "dfdaemon_info",
+    "model_artifact",
+    "model_prune",
+    "torchserve_model",
+    "torchserve_info",
+    "inference_check",
+)
 READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
 NOT_READY = {**READY, "findings": [{"severity": "error", "message": "It has no room."}]}
 HEALTHY = {"healthy": True, "problem": "", "traffic": {"origin": 0, "remote_peer": 0, "local_peer": 0}}
@@ -319,3 +329,73 @@ def test_a_list_without_bundles_asks_nothing_more_of_a_host(fleet):
     done, calls = fleet("site", [OBJECT], site_answers(torchserve_info={"reachable": True, "models": SERVED[:1]}), "--tags", "models")
     assert done.returncode == 0, done.stdout
     assert asked(calls, "model_artifact") == []
+
+
+USAGE = {"models": 64 * MIB, "blobs": 0, "pieces": 0, "unpacked": 64 * MIB, "shared": 0}
+PRUNED = {
+    "changed": True,
+    "versions": [
+        {"name": "llama", "version": "3.0", "state": "removed", "by": "", "bytes": 100 * MIB, "own": 20 * MIB},
+        {"name": "tiny", "version": "1.0", "state": "served", "by": "", "bytes": 64 * MIB, "own": 64 * MIB},
+    ],
+    "before": USAGE,
+    "after": USAGE,
+    "freed": 20 * MIB,
+    "free": 1024 * MIB,
+}
+
+
+def test_prune_says_what_must_stay_and_touches_nothing_else(fleet):
+    answers = {host: {"model_prune": PRUNED} for host in ("gpu-1", "gpu-2")}
+    policy = {"dfdaemon_prune_keep": 0, "dfdaemon_prune_pinned": [{"name": "llama", "version": "2.0"}], "dfdaemon_prune_limit": "1TiB"}
+    done, calls = fleet("prune", [OBJECT, BUNDLE, OLD], answers, **policy)
+    assert done.returncode == 0, done.stdout
+    assert {call["module"] for call in calls} == {"model_prune"}
+    for host in ("gpu-1", "gpu-2"):
+        (args,) = asked(calls, "model_prune", host)
+        assert args == {
+            "models": [
+                {"name": "tiny", "version": "1.0", "sha256": "9f" * 32},
+                {"name": "llama", "version": "3.1", "sha256": "ab" * 32},
+            ],
+            "pinned": [{"name": "llama", "version": "2.0"}],
+            "keep": 0,
+            "limit": "1TiB",
+            "piece_length": "auto",
+            "base_url": "http://127.0.0.1:8081",
+        }
+        assert set(args) <= set(documentation(COLLECTION / "plugins/modules/model_prune.py")["options"])
+    freed = "freed 20.0 MiB. Models take 64.0 MiB, of which versions share 0 B, other blobs 0 B, dfdaemon alone 0 B, unpacked 64.0 MiB"
+    assert table_of(done, "Report what was removed") == [
+        "host   model  version  state       takes    alone",
+        "-------------------------------------------------",
+        "gpu-1  llama  3.0      removed  100.0MiB  20.0MiB",
+        "gpu-1  tiny   1.0      served    64.0MiB  64.0MiB",
+        "gpu-2  llama  3.0      removed  100.0MiB  20.0MiB",
+        "gpu-2  tiny   1.0      served    64.0MiB  64.0MiB",
+        "",
+        f"gpu-1: {freed}; 1.0 GiB are free.",
+        f"gpu-2: {freed}; 1.0 GiB are free.",
+    ]
+
+
+def test_prune_keeps_the_previous_version_without_a_limit_unless_told_otherwise(fleet):
+    done, calls = fleet("prune", [OBJECT], {"gpu-1": {"model_prune": PRUNED}}, "--limit", "gpu-1")
+    assert done.returncode == 0, done.stdout
+    (args,) = asked(calls, "model_prune")
+    assert (args["keep"], args["pinned"], "limit" in args) == (1, [], False)
+
+
+def test_a_host_that_cannot_keep_its_limit_says_so_and_the_others_go_on(fleet):
+    over = {**PRUNED, "failed": True, "msg": "Failed to keep the limit."}
+    lost = {"failed": True, "msg": "Failed to ask dfdaemon."}
+    done, _calls = fleet("prune", [OBJECT], {"gpu-1": {"model_prune": over}, "gpu-2": {"model_prune": PRUNED}})
+    assert done.returncode == 2
+    assert recap(done) == {"gpu-1": 1, "gpu-2": 0, "scheduler-1": 0, "seed-1": 0}
+    assert "Remove old versions: Failed to keep the limit." in done.stdout
+    assert [line.split()[1:4] for line in table_of(done, "Report what was removed") if line.startswith("gpu-1  llama")] == [
+        ["llama", "3.0", "removed"]
+    ]
+    done, _calls = fleet("prune", [OBJECT], {"gpu-1": {"model_prune": lost}, "gpu-2": {"model_prune": PRUNED}})
+    assert (done.returncode, recap(done)["gpu-1"], recap(done)["gpu-2"]) == (2, 1, 0)
+    assert "gpu-1  -      -        FAILED          -        -" in table_of(done, "Report what was removed")
