@@ -52,6 +52,11 @@ class Tasks:
             with writing(f"the removal of {path}", os.path.dirname(path)):
                 remove(path)
 
+    def kept(self, paths):
+        """The tasks of which dfdaemon still says that it has them, after it has dropped their files."""
+        rc, output = self._run("ls") if paths else (0, "")
+        return {os.path.basename(path) for path in paths} & set(_TASK.findall(output)) if rc == 0 else set()
+
     def _run(self, *command):
         try:
             rc, out, err = self.module.run_command(

@@ -295,12 +295,12 @@ class ModelPrune:
             # Nothing was brought here.
             usage = dict.fromkeys(USAGE, 0)
             return {"changed": False, "versions": [], "before": usage, "after": usage, "freed": 0, "free": 0}
-        with unchanged(self.params["record"]):
-            if self.module.check_mode:
+        if self.module.check_mode:
+            with unchanged(self.params["record"]):
                 return self._run()
-            self.here.check_directories()
-            with self.here.alone():
-                return self._run()
+        self.here.check_directories()
+        with self.here.alone(), unchanged(self.params["record"]):
+            return self._run()
 
     def _run(self):
         before, names = self._inodes(), self.here.names()
@@ -310,13 +310,7 @@ class ModelPrune:
         used, named = self._used(before, versions)
         stale = self._stale(named)
         self._judge(versions, served, used, named)
-        plan = self._plan(before, versions, used)
-        while self.limit is not None and self._usage(self._without(before, plan)) > self.limit:
-            previous = [version for version in versions if version.state == "previous"]
-            if not previous:
-                break
-            min(previous, key=age).state = "removed"
-            plan = self._plan(before, versions, used)
+        plan = self._plan_within_limit(before, versions, used)
         old = {key for key, inode in unpacked.items() if any(path.startswith(f"{one}/") for one in stale for _top, path in inode.names)}
         pieces = [path for key in plan.freed for top, path in before[key].names if top == "pieces"]
         known = self.tasks.known() if pieces else set()
@@ -337,16 +331,18 @@ class ModelPrune:
         result["free"] = free_bytes(self.params["model_store"])
         result["versions"] = [self._described(version, before) for version in versions]
         if self.module._diff:
-            gone = {version.path for version in plan.versions}
-            store = self.params["model_store"]
-            result["diff"] = {
-                "before_header": store,
-                "after_header": store,
-                "before": "".join(f"{os.path.basename(path)}\n" for path in names),
-                "after": "".join(f"{os.path.basename(path)}\n" for path in names if path not in gone),
-            }
+            result["diff"] = self._diff(names, {version.path for version in plan.versions})
         self._check_limit(self._usage(after), result)
         return result
+
+    def _diff(self, names, gone):
+        store = self.params["model_store"]
+        return {
+            "before_header": store,
+            "after_header": store,
+            "before": "".join(f"{os.path.basename(path)}\n" for path in names),
+            "after": "".join(f"{os.path.basename(path)}\n" for path in names if path not in gone),
+        }
 
     # What is
 
@@ -446,6 +442,17 @@ class ModelPrune:
                 previous[version.name].append(version)
             if version.state != "loaded":
                 version.by = ""
+
+    def _plan_within_limit(self, inodes, versions, used):
+        """What goes when the oldest of the previous versions go as well until ``limit`` is kept."""
+        plan = self._plan(inodes, versions, used)
+        while self.limit is not None and self._usage(self._without(inodes, plan)) > self.limit:
+            previous = [version for version in versions if version.state == "previous"]
+            if not previous:
+                break
+            min(previous, key=age).state = "removed"
+            plan = self._plan(inodes, versions, used)
+        return plan
 
     def _plan(self, inodes, versions, used):
         """What goes with the versions whose state is "removed"."""
@@ -550,7 +557,7 @@ class ModelPrune:
         with writing("what TorchServe unpacked", self.params["unpack_dir"]):
             for path in stale:
                 remove_tree(path)
-        lost = self.tasks.known() & {os.path.basename(path) for path in pieces} if pieces else ()
+        lost = self.tasks.kept(pieces)
         if lost:
             self.module.warn(
                 f"dfdaemon still says that it has {len(lost)} of the tasks that it removed, as after a full disk. Run systemctl restart "

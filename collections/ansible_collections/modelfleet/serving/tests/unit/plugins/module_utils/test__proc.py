@@ -130,3 +130,91 @@ def test_memory(proc, tmp_path):
 
 def test_clock_is_read_and_not_set():
     assert _proc.clock_synchronized() in (True, False, None)
+
+
+@pytest.fixture
+def used(tmp_path):
+    """A callable that makes a process in a directory as the kernel shows it, and a file that it may use."""
+    weights = tmp_path / "store" / "llama-1-0123456789ab" / "weights.bin"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"x")
+    top = tmp_path / "processes"
+
+    def make(pid, cmdline="", environ="", mountinfo="", maps="", open_files=(), cwd="/"):
+        process = top / str(pid)
+        (process / "fd").mkdir(parents=True)
+        for name, text in {"cmdline": cmdline, "environ": environ, "mountinfo": mountinfo, "maps": maps, "comm": "server\n"}.items():
+            (process / name).write_text(text)
+        (process / "cwd").symlink_to(cwd)
+        (process / "root").symlink_to("/")
+        for number, path in enumerate(open_files):
+            (process / "fd" / str(number)).symlink_to(path)
+        return str(top)
+
+    make.weights = weights
+    return make
+
+
+def look(proc, weights, beside=()):
+    status = weights.stat()
+    return _proc.holders({(status.st_dev, status.st_ino)}, {weights.parent.name, "llama-1-0123456789ab.mar"}, beside, proc)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"cmdline": "serve\0--model=/models/llama-1-0123456789ab\0"},
+        {"environ": "HOME=/\0PYTHONPATH=/a:/models/llama-1-0123456789ab/code\0"},
+        {"mountinfo": "9 8 0:1 /models/llama-1-0123456789ab /model ro - ext4 /dev/sda1 ro\n"},
+        {"maps": "7f00-7f01 r--s 00000000 00:30 999999999 /container/llama-1-0123456789ab/weights.bin\n"},
+    ],
+)
+def test_a_process_that_names_a_file_uses_it(used, says):
+    assert look(used(7, **says), used.weights) == ({}, {"llama-1-0123456789ab": "server (7)"})
+
+
+@pytest.mark.parametrize("name", ["llama-1-0123456789abc", "other-llama-1-0123456789ab", "llama-1-0123456789ab.tar"])
+def test_a_longer_name_is_another(used, name):
+    assert look(used(7, cmdline=f"serve\0/models/{name}\0"), used.weights) == ({}, {})
+
+
+def test_a_file_that_is_used_by_another_name_is_known_by_its_number(used, tmp_path):
+    status, alias = used.weights.stat(), tmp_path / "alias"
+    os.link(used.weights, alias)
+    expected = {(status.st_dev, status.st_ino): "server (7)"}
+    mapped = f"7f00-7f01 r--s 00000000 00:30 {status.st_ino} "
+    assert look(used(7, open_files=[alias]), used.weights) == (expected, {})
+    assert look(used(8, maps=f"{mapped}{alias}\n"), used.weights)[0].keys() == expected.keys()
+    alias.unlink()
+    (tmp_path / "processes").rename(tmp_path / "before")
+    assert look(used(7, maps=f"{mapped}{alias} (deleted)\n"), used.weights) == (expected, {})
+
+
+def test_another_file_with_the_same_number_is_not_it(used, tmp_path):
+    other = tmp_path / "other"
+    other.write_bytes(b"y")
+    maps = f"7f00-7f01 r--s 00000000 00:99 {used.weights.stat().st_ino} {other}\n"
+    assert look(used(7, maps=maps), used.weights) == ({}, {})
+
+
+def test_what_is_used_beside_does_not_count(used, tmp_path):
+    pieces = tmp_path / "pieces"
+    pieces.mkdir()
+    os.link(used.weights, pieces / "0123")
+    proc = used(7, open_files=[pieces / "0123"])
+    assert look(proc, used.weights, [str(pieces)]) == ({}, {})
+    assert look(proc, used.weights)[0]
+
+
+def test_a_process_that_hides_is_an_error_and_one_that_ends_is_not(used, monkeypatch):
+    proc = used(7)
+    os.unlink(f"{proc}/7/environ")
+    assert look(proc, used.weights) == ({}, {})
+
+    def hidden(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    proc = used(8)
+    monkeypatch.setattr(_proc, "_said_by", lambda directory, pattern: hidden(directory))
+    with pytest.raises(PermissionError):
+        look(proc, used.weights)
