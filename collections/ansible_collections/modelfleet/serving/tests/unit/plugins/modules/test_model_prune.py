@@ -450,6 +450,18 @@ def test_a_damaged_manifest_keeps_nothing_from_going(host, bring, prune):
     assert content_of(path_of(host, other)) == before
 
 
+def failing_after(calls, function):
+    """The function as it is on a disk that is full after so many calls."""
+    left = iter(range(calls))
+
+    def fail(*args, **kwargs):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return function(*args, **kwargs)
+
+    return fail
+
+
 @pytest.mark.parametrize(("function", "stride"), [("unlink", 5), ("rename", 1), ("rmdir", 4)])
 def test_an_interruption_leaves_each_version_whole_or_gone(host, bring, prune, monkeypatch, function, stride):
     """At whatever step; the next call does the rest."""
@@ -459,16 +471,9 @@ def test_an_interruption_leaves_each_version_whole_or_gone(host, bring, prune, m
         gone = [llama(host, "1.0"), llama(host, "2.0"), demo(host, "1")]
         bring(*[model for model in (kept, *gone) if not path_of(host, model).exists()])
         before = {path_of(host, model): content_of(path_of(host, model)) for model in (kept, *gone)}
-        real, count = getattr(os, function), [0]
-
-        def fail(*args, real=real, count=count, step=step, **kwargs):
-            count[0] += 1
-            if count[0] > step:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(*args, **kwargs)
-
+        patched = failing_after(step, getattr(os, function))
         with monkeypatch.context() as patch:
-            patch.setattr(os, function, fail)
+            patch.setattr(os, function, patched)
             result = prune(kept, keep=0)
         for path, content in before.items():
             assert not path.exists() or content_of(path) == content, (step, path)
