@@ -12,7 +12,13 @@ from test_distribute import used
 MIB = 1 << 20
 SIZE = 24 * MIB
 ROW = re.compile(r"(gpu-\d) +(\S+) +(\S+) +(removed|served|loaded|listed|pinned|previous) +\S+ +\S+")
-MAP = "import mmap, sys, time; held = mmap.mmap(open(sys.argv[1], 'rb').fileno(), 0, prot=mmap.PROT_READ); time.sleep(3600)"
+# The file is closed again: the mapping alone is what holds it.
+MAP = """
+import mmap, sys, time
+with open(sys.argv[1], "rb") as handle:
+    held = mmap.mmap(handle.fileno(), 0, prot=mmap.PROT_READ)
+time.sleep(3600)
+"""
 
 
 def states(finished):
@@ -121,6 +127,9 @@ def test_what_a_process_has_mapped_survives(fleet, bring, prune, old):
     host = fleet["gpu-1"]
     host.check_output("systemd-run --quiet --unit=holds-weights python3 -c %s %s", MAP, f"{path_of(old)}/weights.bin")
     try:
+        wait_until(
+            lambda: f"{path_of(old)}/weights.bin" in host.check_output("cat /proc/%s/maps", host.main_pid("holds-weights")), "the mapping"
+        )
         done = prune(dfdaemon_prune_keep=0)
         assert states(done)["gpu-1", "unpacked", "0.9"] == "loaded"
         assert states(done)["gpu-2", "unpacked", "0.9"] == "removed"
