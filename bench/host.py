@@ -32,9 +32,9 @@ POLL_S = 0.02
 class Unit:
     """What a service of systemd used since this object was made."""
 
-    def __init__(self, name: str, root: Path = Path("/")):
+    def __init__(self, group: Path, root: Path = Path("/")):
         self.root = root
-        self.group = root / "sys/fs/cgroup/system.slice" / name
+        self.group = group
         for process in self.processes():
             (process / "clear_refs").write_text("5")  # the highest resident size begins anew
         self.before = self.counters()
@@ -51,6 +51,15 @@ class Unit:
         cpu, written = (now - before for now, before in zip(self.counters(), self.before))
         peak = sum(int(field((process / "status").read_text(), "VmHWM:")) * 1024 for process in self.processes())
         return cpu, written, peak
+
+
+def control_group(name: str) -> Path:
+    """The service's group in the hierarchy of version 2, which is below "unified" on a machine that still has those of version 1."""
+    command = ["systemctl", "show", "--property=ControlGroup", "--value", name]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    top = Path("/sys/fs/cgroup")
+    unified = top / "unified"
+    return (unified if unified.is_dir() else top) / shown.lstrip("/")
 
 
 def field(text: str, name: str) -> str:
@@ -111,7 +120,7 @@ def converse(say, hear) -> None:
         subprocess.run(spec["before"], shell=True, check=True)
     job = prepared(spec) if "command" in spec or "module" in spec else None
     log = RUN / "log"
-    units = [Unit(name) for name in spec.get("units", ())]
+    units = [Unit(control_group(name)) for name in spec.get("units", ())]
     say({"ready": True})
 
     begin = float(hear())

@@ -104,7 +104,7 @@ def test_a_host_that_only_helps(converse):
 
 
 def test_unit(tmp_path):
-    group, process = tmp_path / "sys/fs/cgroup/system.slice/dfdaemon.service", tmp_path / "proc/7"
+    group, process = tmp_path / "dfdaemon.service", tmp_path / "proc/7"
     group.mkdir(parents=True)
     process.mkdir(parents=True)
     (group / "cgroup.procs").write_text("7\n")
@@ -115,7 +115,7 @@ def test_unit(tmp_path):
         (process / "io").write_text(f"rchar: 5\nwrite_bytes: {written}\ncancelled_write_bytes: 9\n")
 
     counters(1_000_000, 100)
-    unit = Unit("dfdaemon.service", tmp_path)
+    unit = Unit(group, tmp_path)
     assert (process / "clear_refs").read_text() == "5"
     counters(3_500_000, 4196)
     assert unit.used() == (2.5, 4096, 2048 * 1024)
