@@ -107,7 +107,7 @@ class Upload:
 
 
 class Counters:
-    """Body bytes really sent, by object and by client."""
+    """Requests by kind, and body bytes really sent, by object and by client."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -117,11 +117,11 @@ class Counters:
         with self._lock:
             self._objects: dict[str, dict] = {}
 
-    def request(self, name: str, client: str, method: str) -> None:
+    def request(self, name: str, client: str, kind: str) -> None:
         with self._lock:
             for row in self._rows(name, client):
                 row["requests"] += 1
-                row[method.lower()] = row.get(method.lower(), 0) + 1
+                row[kind] = row.get(kind, 0) + 1
 
     def sent(self, name: str, client: str, count: int) -> None:
         with self._lock:

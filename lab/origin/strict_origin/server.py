@@ -56,6 +56,11 @@ class Origin:
         return hostname in self.mirror_hosts or self.store_for(hostname) is not None
 
 
+def kind_of(request: Request) -> str:
+    """As which a request is counted. Who asks for the first byte wants to know about an object, and not to have it."""
+    return "probe" if request.method == "GET" and request.headers.get("Range") == "bytes=0-0" else request.method.lower()
+
+
 class LimitedBody:
     """The body of one request: never reads into the next."""
 
@@ -219,7 +224,7 @@ class StoreHandler(Handler):
         fault = None
         try:
             name, proof = store.authorize(request)
-            self.origin.counters.request(name, self.client_address[0], self.command)
+            self.origin.counters.request(name, self.client_address[0], kind_of(request))
             fault = self.origin.faults.take(name, self.client_address[0], self.command)
             if fault and fault.status is not None:
                 codes = {403: "AccessDenied", 404: "NoSuchKey", 503: "SlowDown"}
@@ -242,7 +247,7 @@ class StoreHandler(Handler):
         facts = path.stat()
         name = f"mirror{unquote(request.path)}"
         item = StoredObject(path, name, facts.st_size, f"{facts.st_mtime_ns:x}-{facts.st_size:x}", facts.st_mtime)
-        self.origin.counters.request(name, self.client_address[0], self.command)
+        self.origin.counters.request(name, self.client_address[0], kind_of(request))
         headers = {"Content-Type": mimetypes.guess_type(path.name)[0] or "application/octet-stream", "Accept-Ranges": "bytes"}
         wanted = byte_range(request.headers.get("Range"), item.size)
         if wanted is None:
