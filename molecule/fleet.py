@@ -9,11 +9,14 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,17 +61,76 @@ class Scenario:
 
     def play(self, playbook, *args, program="ansible-playbook", json_results=False):
         """Run a play, return the finished process with its output, without colours."""
+        return subprocess.run(**self._process(program, playbook, args, json_results), capture_output=True, check=False)
+
+    @contextmanager
+    def beside(self, playbook, *args):
+        """A play that runs beside the test, with results in JSON. It does not outlive the block."""
+        with tempfile.TemporaryFile("w+") as output:
+            run = Run(self._process("ansible-playbook", playbook, args, json_results=True), output)
+            try:
+                yield run
+            finally:
+                run.kill()
+
+    def _process(self, program, playbook, args, json_results):
         environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_FORCE_COLOR"}
         if json_results:
             environment["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
-        return subprocess.run(
-            [program, "-i", "inventory/lab", "-i", str(self.directory / "inventory"), playbook, *args],
-            cwd=REPOSITORY,
-            env={**environment, "MOLECULE_PROJECT_DIRECTORY": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return {
+            "args": [program, "-i", "inventory/lab", "-i", str(self.directory / "inventory"), playbook, *args],
+            "cwd": REPOSITORY,
+            "env": {**environment, "MOLECULE_PROJECT_DIRECTORY": str(REPOSITORY)},
+            "text": True,
+        }
+
+
+class Run:
+    """A play on its way."""
+
+    def __init__(self, process, output):
+        self.output = output
+        self.process = subprocess.Popen(**process, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+
+    @property
+    def ended(self):
+        return self.process.poll() is not None
+
+    def finish(self):
+        """Wait for its end, return the finished process with its output."""
+        returncode = self.process.wait(timeout=900)
+        self.output.seek(0)
+        return subprocess.CompletedProcess(self.process.args, returncode, self.output.read(), "")
+
+    def kill(self):
+        """End it with all its processes, as the end of its machine would; some are in sessions of their own."""
+        for pid in [] if self.ended else descendants(self.process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+
+
+def descendants(pid):
+    """Ids of a process and of all that it has started; the first ones first, which could start others."""
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            found += descendants(int(child))
+    return found
+
+
+def table_of(finished):
+    """The lines that a play with results in JSON shows in the end; what is wrong stands below the table."""
+    shown = finished.stdout.rpartition("Show the report]")[2]
+    return json.loads(re.search(r'"msg": (\[.*?\n    \])', shown, re.DOTALL)[1])
+
+
+def published(finished):
+    """The entries for modelfleet_models that the play publish shows, with results in JSON."""
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    return json.loads(re.search(r'"modelfleet_models": (\[.*?\n    \])', finished.stdout, re.DOTALL)[1])
 
 
 def recap(finished):
@@ -155,6 +217,22 @@ class Host:
         return set(self.check_output("ls %s", MODELS).split())
 
 
+@contextmanager
+def small_disk(host, size, *units):
+    """The host with a filesystem of ``size`` in place of /var/lib/modelfleet, below its ``units`` that run there."""
+    units = " ".join(units)
+    host.check_output(f"systemctl stop {units}")
+    host.check_output(f"mount -t tmpfs -o size={size} tmpfs /var/lib/modelfleet")
+    try:
+        host.check_output("systemd-tmpfiles --create /etc/tmpfiles.d/modelfleet.conf")
+        host.check_output(f"systemctl start {units}")
+        yield
+    finally:
+        host.check_output(f"systemctl stop {units}")
+        host.check_output("umount /var/lib/modelfleet")
+        host.check_output(f"systemctl start {units}")
+
+
 class Origin:
     """The object store's back door: counters, faults, its clock, and objects changed behind everybody's back."""
 
@@ -172,8 +250,14 @@ class Origin:
         return hashlib.sha256(content).hexdigest()
 
     def sent(self, key):
-        """What was sent of an object: {bytes, requests, clients}."""
-        return self.call("GET", "/counters")["objects"].get(f"{BUCKET}/{key}", {"bytes": 0, "requests": 0, "clients": {}})
+        """What was sent of an object: {bytes, requests, clients}, and of the requests those of each kind."""
+        return self.sent_below(key).get(key, {"bytes": 0, "requests": 0, "clients": {}})
+
+    def sent_below(self, prefix):
+        """{key: the same} of the objects whose keys begin with ``prefix``."""
+        objects = self.call("GET", "/counters")["objects"]
+        start = f"{BUCKET}/{prefix}"
+        return {name.removeprefix(f"{BUCKET}/"): row for name, row in objects.items() if name.startswith(start)}
 
     def bytes_sent(self, key):
         return self.sent(key)["bytes"]

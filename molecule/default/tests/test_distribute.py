@@ -6,10 +6,9 @@ Runs after the tests of the converged fleet, whose counters it changes.
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
-from fleet import GPU_HOSTS, MODELS, REPOSITORY, make_model, recap, wait_until
+from fleet import GPU_HOSTS, MODELS, REPOSITORY, make_model, published, recap, wait_until
 
 # Runs on the host: {sha256: [names]} of the files of at least so many bytes below the directories, a line for each inode.
 COPIES = """
@@ -149,9 +148,7 @@ def second(models, bundle, tmp_path_factory):
 def test_a_second_version_with_the_same_weights_moves_almost_nothing(fleet, origin, play, second, bundle, ask):
     listed, artifact = second
     size = 16 << 20
-    published = play("playbooks/publish.yml", "-e", json.dumps({"modelfleet_artifacts": [artifact]}), json_results=True)
-    assert published.returncode == 0, published.stdout[-3000:]
-    (entry,) = json.loads(re.search(r'"modelfleet_models": (\[.*?\n    \])', published.stdout, re.DOTALL)[1])
+    (entry,) = published(play("playbooks/publish.yml", "-e", json.dumps({"modelfleet_artifacts": [artifact]}), json_results=True))
     assert (entry["name"], entry["version"], entry["bundle"]) == ("unpacked", "2.0", bundle["bundle"])
     variables = ["-e", json.dumps({"modelfleet_models": [*listed, entry]})]
 

@@ -6,10 +6,9 @@ import hashlib
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
-from fleet import GPU_HOSTS, MODELS, wait_until
+from fleet import GPU_HOSTS, MODELS, small_disk, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -192,28 +191,13 @@ def test_scheduler_is_unreachable(fleet, play):
     assert play("playbooks/site.yml", "--limit", "gpu-3").returncode == 0
 
 
-@contextmanager
-def small_disk(host):
-    """The host with a filesystem of 48 MiB in place of /var/lib/modelfleet."""
-    host.check_output("systemctl stop torchserve dfdaemon")
-    host.check_output("mount -t tmpfs -o size=48m tmpfs /var/lib/modelfleet")
-    try:
-        host.check_output("systemd-tmpfiles --create /etc/tmpfiles.d/modelfleet.conf")
-        host.check_output("systemctl start dfdaemon torchserve")
-        wait_until(lambda: host.request("GET", "http://127.0.0.1:8081/models")[0] == 200, "TorchServe answering")
-        yield
-    finally:
-        host.check_output("systemctl stop torchserve dfdaemon")
-        host.check_output("umount /var/lib/modelfleet")
-        host.check_output("systemctl start dfdaemon torchserve")
-
-
 def test_disk_is_full(fleet, origin, make_mar, serves):
     """dfdaemon has no room for the model: the answer names it, its journal says why, nothing is left behind; with room it is served."""
     host = fleet["gpu-3"]
     key = "faults/big.mar"
     digest = origin.put(key, make_mar("big", size_mib=64))
-    with small_disk(host):
+    with small_disk(host, "48m", "dfdaemon", "torchserve"):
+        wait_until(lambda: host.request("GET", "http://127.0.0.1:8081/models")[0] == 200, "TorchServe answering")
         began = host.check_output("date +%s")
         status, answer = host.register(key, sha256=digest)
         assert status == 502, answer
