@@ -13,7 +13,7 @@ import sys
 
 import pytest
 import yaml
-from test_repository import COLLECTION, documentation
+from test_repository import COLLECTION, documentation, load
 
 MIB = 1024 * 1024
 STORE = {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "reader", "secret_key": "cGxhbnRlZC1zZWNyZXQ"}}
@@ -399,3 +399,11 @@ def test_a_host_that_cannot_keep_its_limit_says_so_and_the_others_go_on(fleet):
     done, _calls = fleet("prune", [OBJECT], {"gpu-1": {"model_prune": lost}, "gpu-2": {"model_prune": PRUNED}})
     assert (done.returncode, recap(done)["gpu-1"], recap(done)["gpu-2"]) == (2, 1, 0)
     assert "gpu-1  -      -        FAILED          -        -" in table_of(done, "Report what was removed")
+
+
+def test_a_host_asks_the_scheduler_anew_before_distribute_gives_a_download_up():
+    """Nobody tells those that wait for a seed peer that its download has failed; Dragonfly's own default is three times as long."""
+    dfdaemon = COLLECTION / "roles/dfdaemon"
+    waits = load(dfdaemon / "vars/main.yml")["__dfdaemon_config"]["download"]["collectedPieceTimeout"]
+    assert re.fullmatch(r"[1-9]\d*m", waits)
+    assert int(waits[:-1]) * 60 <= load(dfdaemon / "defaults/main.yml")["dfdaemon_distribute_retry_seconds"]
