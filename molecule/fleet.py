@@ -262,6 +262,9 @@ class Origin:
     def bytes_sent(self, key):
         return self.sent(key)["bytes"]
 
+    def count_anew(self):
+        self.call("DELETE", "/counters")
+
     def fault(self, key, **fault):
         self.call("PUT", "/faults", json.dumps({"key": f"{BUCKET}/{key}", **fault}).encode())
 

@@ -100,6 +100,7 @@ def variables(*models):
 def make_model(request, fleet, origin):
     """A callable that makes a model with content of its own that is named after the test, and publishes it."""
     made = []
+    origin.count_anew()
 
     def make(suffix="", size=SIZE):
         name = request.node.name.removeprefix("test_").replace("_", "-").replace("[", "-").rstrip("]") + suffix
