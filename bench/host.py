@@ -56,7 +56,9 @@ class Unit:
 def control_group(name: str) -> Path:
     """The service's group in the hierarchy of version 2, which is below "unified" on a machine that still has those of version 1."""
     command = ["systemctl", "show", "--property=ControlGroup", "--value", name]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    shown = subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
+    if not shown:
+        raise RuntimeError(f"{name} does not run here")
     top = Path("/sys/fs/cgroup")
     unified = top / "unified"
     return (unified if unified.is_dir() else top) / shown.lstrip("/")

@@ -50,7 +50,7 @@ def test_all_hosts_begin_at_one_barrier(tmp_path):
 
 
 def test_a_host_that_cannot_begin_is_named(tmp_path):
-    with pytest.raises(RuntimeError, match=r"Failed to measure on gpu-1: host\.py ended, .*FileNotFoundError"):
+    with pytest.raises(RuntimeError, match=r"Failed to measure on gpu-1: host\.py ended, .*nonexistent\.service does not run"):
         bench.converse(LocalFleet(tmp_path), {"gpu-1": {"units": ["nonexistent.service"]}})
 
 
