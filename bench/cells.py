@@ -15,8 +15,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "collections"))
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._plan import Links, direct_bound, lower_bound, plan  # noqa: E402
+from ansible_collections.modelfleet.serving.plugins.module_utils._swarm import MIB  # noqa: E402
 
-MIB = 1 << 20
 HOSTS = (1, 2, 4, 8)
 SIZES = (64, 256)  # MiB
 ORIGINS = {"slow": 40, "fast": 400}  # Mbit/s

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from fleet import GPU_HOSTS, MODELS, make_model, recap, wait_until
+from fleet import GPU_HOSTS, MODELS, make_model, published, recap, wait_until
 from test_distribute import used
 
 MIB = 1 << 20
@@ -35,9 +35,7 @@ def old(play, bundle, tmp_path_factory):
     """A version of the bundle with weights of its own, in the store, as an entry of the list of models."""
     archive = make_model(tmp_path_factory.mktemp("old"), "unpacked", "0.9", size_mib=24)
     artifact = {"src": str(archive), "bundle": bundle["bundle"]}
-    published = play("playbooks/publish.yml", "-e", json.dumps({"modelfleet_artifacts": [artifact]}), json_results=True)
-    assert published.returncode == 0, published.stdout[-3000:]
-    (entry,) = json.loads(re.search(r'"modelfleet_models": (\[.*?\n    \])', published.stdout, re.DOTALL)[1])
+    (entry,) = published(play("playbooks/publish.yml", "-e", json.dumps({"modelfleet_artifacts": [artifact]}), json_results=True))
     return entry
 
 

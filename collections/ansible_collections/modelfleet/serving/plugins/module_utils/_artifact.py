@@ -16,7 +16,6 @@ A kind is one file ``_artifact_<kind>.py`` with one class, listed in ``KINDS`` o
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -24,6 +23,7 @@ import uuid
 from concurrent.futures import as_completed
 from contextlib import contextmanager
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import task_id
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import digest_of, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
@@ -239,7 +239,7 @@ class Blobs:
             os.close(handle)
 
     def _piece_path(self, task):
-        name = hashlib.sha256(task.encode()).hexdigest()
+        name = task_id(task)
         return os.path.join(self.pieces, "content", "tasks", name[:3], name)
 
 

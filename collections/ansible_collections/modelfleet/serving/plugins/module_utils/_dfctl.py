@@ -10,10 +10,9 @@ import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import remove, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import without_colours
 
 _TASK = re.compile(r"\b[0-9a-f]{64}\b")
-# What dfctl prints is for a terminal.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Tasks:
@@ -67,5 +66,5 @@ class Tasks:
                 f"Failed to run {self.dfctl}: {exc.strerror}. Run the role modelfleet.serving.dfdaemon, which installs it."
             ) from None
         # What it prints is long only where it succeeds.
-        output = " ".join(_COLOUR.sub("", out + err).split())
+        output = " ".join(without_colours(out + err).split())
         return rc, output if rc == 0 else output[:300].rstrip(" .*")

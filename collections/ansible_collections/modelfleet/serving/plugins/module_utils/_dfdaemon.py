@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import re
 import urllib.error
@@ -49,6 +50,11 @@ def checked_piece_length(text):
 def task_name(sha256, piece_length):
     """The name under which Dragonfly has a content. Whoever asks for it must say the same, the endpoint plugin too."""
     return f"sha256:{sha256};piece_length={piece_length}"
+
+
+def task_id(name):
+    """What dfdaemon calls a task, and its file, by the name of its content."""
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def samples(text):

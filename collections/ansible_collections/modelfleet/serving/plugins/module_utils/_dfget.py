@@ -22,10 +22,8 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, free_bytes, remove, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import task_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, without_colours
 
-# What dfget prints is for a terminal.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FIELD = re.compile(r"^(Bad Status Code|Message): *(.*)$", re.MULTILINE)
 # A signed URL opens its object to whoever reads it.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s)\"']+")
@@ -241,7 +239,7 @@ class Fetcher:
 
     def _explain(self, name, task, rc, output, may_have_expired):
         """Raise what the failure of dfget means: ModelFleetError, or _Passing."""
-        text = _COLOUR.sub("", output)
+        text = without_colours(output)
         fields = dict(reversed(_FIELD.findall(text)))
         status = int(fields.get("Bad Status Code") or 0)
         said = (

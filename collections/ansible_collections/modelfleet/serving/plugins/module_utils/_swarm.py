@@ -15,8 +15,8 @@ from __future__ import annotations
 MIB = 1 << 20
 # The lengths of a piece that dfdaemon chooses itself, and for how many of them.
 SHORTEST_PIECE, LONGEST_PIECE, PIECES = 4 * MIB, 64 * MIB, 500
-# So many whole copies of a file a seed peer uploads. Dragonfly's default is 3; with 1 the hosts form a chain, and one run of three took the
-# file twice from the origin.
+# So many whole copies of a file a seed peer uploads. Dragonfly's default is 3; with 1 the hosts seldom form the chain that it
+# would take to gain by it, and one run took the file twice from the origin.
 CANDIDATE_PARENTS = 2
 # How many peers a file may be sent to the origin, where no seed peer is up. Dragonfly's own default is 200.
 BACK_TO_SOURCE = 3

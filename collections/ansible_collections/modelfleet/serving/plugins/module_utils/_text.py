@@ -13,6 +13,12 @@ from ansible.module_utils.common.text.formatters import human_to_bytes
 SECRET_NAME = re.compile(
     r"(authorization|cookie|password|passwd|secret|token(?![a-z])|api[_-]?key|access[_-]?key)(?!.*(file|path|dir)\Z)", re.IGNORECASE
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def without_colours(text):
+    """What a program prints for a terminal, as plain text."""
+    return _COLOUR.sub("", text)
 
 
 def human_bytes(size):

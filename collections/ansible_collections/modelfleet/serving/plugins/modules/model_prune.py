@@ -198,7 +198,6 @@ free:
   sample: 812847120384
 """
 
-import hashlib
 import os
 import re
 
@@ -207,7 +206,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact impor
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import digests_in, remove_tree
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfctl import Tasks
-from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, task_name
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, task_id, task_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._disk_usage import Inode, read_inodes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, version_key
@@ -465,7 +464,7 @@ class ModelPrune:
         digests |= {os.path.basename(path)[:64] for key in used for top, path in inodes[key].names if top == "blobs"}
         # Packs and manifests that dfdaemon brought have no name but its own any more.
         brought = {sha256 for path in manifests for sha256 in self._digests_of(os.path.basename(path))} - stay - digests
-        tasks = {hashlib.sha256(task_name(sha256, self.params["piece_length"]).encode()).hexdigest() for sha256 in brought}
+        tasks = {task_id(task_name(sha256, self.params["piece_length"])) for sha256 in brought}
 
         def goes(top, path):
             if top == "models":

@@ -18,7 +18,26 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import 
 # Whom the files in the piece store belong to, where the tests may give files away.
 DFDAEMON = 64999
 
-DFGET = r"""#!{python}
+# How both programs end and say that dfdaemon is not there.
+COMMON = r"""
+def fail(title, *fields):
+    print("\x1b[38;5;1m\x1b[3m\x1b[1m" + title + "\x1b[m")
+    print("\x1b[38;5;0m\x1b[3m\x1b[1m" + "*" * 40 + "\x1b[m")
+    for name, value in fields:
+        print("\x1b[38;5;6m\x1b[3m\x1b[1m" + name + ":\x1b[m " + str(value))
+    sys.exit(1)
+
+
+def require(endpoint):
+    if not os.path.exists(endpoint):
+        said = "can not connect ConnectError cause: transport error, please check the unix socket "
+        fail("Connect Dfdaemon Failed!", ("Message", said + endpoint))
+
+
+"""
+
+DFGET = (
+    r"""#!{python}
 import fcntl, hashlib, json, os, shutil, sys
 from urllib.parse import unquote, urlsplit
 
@@ -28,25 +47,15 @@ url, options = sys.argv[1], {{}}
 for word in sys.argv[2:]:
     name, _, value = word.partition("=")
     options.setdefault(name, []).append(value)
-
-
-def fail(title, *fields):
-    print("\x1b[38;5;1m\x1b[3m\x1b[1m" + title + "\x1b[m")
-    print("\x1b[38;5;0m\x1b[3m\x1b[1m" + "*" * 40 + "\x1b[m")
-    for name, value in fields:
-        print("\x1b[38;5;6m\x1b[3m\x1b[1m" + name + ":\x1b[m " + str(value))
-    sys.exit(1)
-
-
-output = options["--output"][0]
+"""
+    + COMMON
+    + r"""output = options["--output"][0]
 if not os.path.isdir(os.path.dirname(output)):
     fail("Validating Failed!", ("Message", "validate failed: output path " + os.path.dirname(output) + " is not a directory"))
 if os.path.lexists(output):
     fail("Validating Failed!", ("Message", "validate failed: output path " + output + " is already exist"))
 endpoint = options["--endpoint"][0]
-if not os.path.exists(endpoint):
-    said = "can not connect ConnectError cause: transport error, please check the unix socket "
-    fail("Connect Dfdaemon Failed!", ("Message", said + endpoint))
+require(endpoint)
 
 task = options["--content-for-calculating-task-id"][0]
 name = hashlib.sha256(task.encode()).hexdigest()
@@ -96,27 +105,19 @@ try:
 except OSError as exc:
     fail("Downloading Failed!", ("Bad Code", "Internal error"), ("Message", "%s (os error %d)" % (exc.strerror, exc.errno)))
 """
+)
 
-DFCTL = r"""#!{python}
+DFCTL = (
+    r"""#!{python}
 import fcntl, json, os, sys
 
 host = "{host}"
 data = "{data}"
 command, endpoint = sys.argv[2], sys.argv[3].partition("=")[2]
-
-
-def fail(title, *fields):
-    print("\x1b[38;5;1m\x1b[3m\x1b[1m" + title + "\x1b[m")
-    print("\x1b[38;5;0m\x1b[3m\x1b[1m" + "*" * 40 + "\x1b[m")
-    for name, value in fields:
-        print("\x1b[38;5;6m\x1b[3m\x1b[1m" + name + ":\x1b[m " + str(value))
-    sys.exit(1)
-
-
-assert sys.argv[1] == "task"
-if not os.path.exists(endpoint):
-    said = "can not connect ConnectError cause: transport error, please check the unix socket "
-    fail("Connect Dfdaemon Failed!", ("Message", said + endpoint))
+"""
+    + COMMON
+    + r"""assert sys.argv[1] == "task"
+require(endpoint)
 with open(host + "/state.json", "r+") as handle:
     fcntl.flock(handle, fcntl.LOCK_EX)
     state = json.load(handle)
@@ -145,6 +146,7 @@ if fault:
     fail("Removing Task Failed!", ("Bad Code", "Internal error"), ("Message", fault["message"]))
 print("Task Removed!")
 """
+)
 
 
 class FakeDragonfly:
