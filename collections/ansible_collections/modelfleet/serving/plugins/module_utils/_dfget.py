@@ -29,8 +29,14 @@ _FIELD = re.compile(r"^(Bad Status Code|Message): *(.*)$", re.MULTILINE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s)\"']+")
 _SIGNATURE = re.compile(r"\S*(?i:signature|credential|token|[?&]sig)=\S*")
 _LENGTH = re.compile(r"content_length=([0-9]+)")
-# What stays free for others: dfdaemon's database, once it found the disk full, writes nothing until dfdaemon is restarted.
+# As dfdaemon's database says it.
+_FULL_DATABASE = re.compile(r"IO error: No space left on device: While ")
+# What stays free for others: dfdaemon's database, once it found the disk full, may write nothing until dfdaemon is restarted.
 _RESERVE = 64 << 20
+_FREE_SOME = (
+    "Free some and run again; if the same is said then, dfdaemon's database has not recovered: restart it (systemctl restart dfdaemon), "
+    "which keeps its pieces."
+)
 _ASK_TIMEOUT_S = 10
 _FIRST_PAUSE_S = 1
 _LONGEST_PAUSE_S = 15
@@ -275,9 +281,13 @@ class Fetcher:
             raise ModelFleetError(
                 f"{failed}dfdaemon may not write in {incoming}. Run the role modelfleet.serving.dfdaemon, which prepares it."
             )
+        free = free_bytes(incoming)
+        if _FULL_DATABASE.search(said):
+            raise ModelFleetError(
+                f"{failed}the database of dfdaemon found the disk of {pieces} full, which has {human_bytes(free)} free now. {_FREE_SOME}"
+            )
         if "o space left on device" in said:
             self.blobs.drop_unwritten(task)
-            free = free_bytes(incoming)
             length = _LENGTH.search(said)
             room = (
                 f"there is no room for it in the piece store {pieces}: the disk has {human_bytes(free)} free, "
@@ -294,6 +304,9 @@ class Fetcher:
             )
         if status:
             raise _Passing(f"the origin answered {status}. Check the network and the state of the store.")
+        if free < _RESERVE:
+            # There was more when this began, and dfdaemon does not always tell what its database said.
+            raise _Passing(f"dfdaemon says '{said}', and the disk of {pieces} has {human_bytes(free)} free. {_FREE_SOME}")
         raise _Passing(
             f"dfdaemon says '{said}'. Look at its journal, and whether a seed peer and the scheduler run: only they go to the origin."
         )

@@ -453,6 +453,10 @@ def test_retries_of_many_blobs_end_together(host, apply, monkeypatch):
         ({"Bad_Code": "Internal error", "Message": "Permission denied (os error 13)"}, "may not write in"),
         ({"Bad_Code": "Internal error", "Message": "No space left on device (os error 28)"}, "there is no room for it in the piece store"),
         (
+            {"Bad_Code": "Internal error", "Message": "IO error: No space left on device: While appending to file: /p/metadata/4.log"},
+            "free now. Free some and run again; if the same is said then, dfdaemon's database has not recovered: restart it",
+        ),
+        (
             {"Bad_Code": "Internal error", "Message": f"no space left on device: not enough space: content_length={1 << 60}"},
             "free, the object has 1048576.0 TiB, and dfdaemon_disk_budget is what dfdaemon may use",
         ),
@@ -493,6 +497,14 @@ def test_no_room_for_several_at_once(host, apply, tmp_path, monkeypatch):
     host.dfget.write_text(host.dfget.read_text().replace("host = ", wait + "host = ", 1))
     assert "and this needs 64.2 MiB with what else" in apply(llama(sha))["msg"]
     assert len([call for call in host.calls if "/blobs/" in call["url"]]) == 1
+
+
+def test_a_disk_that_somebody_else_filled_meanwhile_is_named(host, apply, monkeypatch):
+    """dfdaemon only says that the download failed."""
+    free = iter([1 << 30, 5 << 10])
+    monkeypatch.setattr(_dfget, "free_bytes", lambda directory: next(free))
+    host.fault({"Bad_Code": "Internal error", "Message": "unknown download failed"})
+    assert f"and the disk of {host.pieces} has 5.0 KiB free. Free some and run again; if" in apply(DEMO)["msg"]
 
 
 def test_what_the_disk_had_no_room_for_gives_back_what_it_took(host, apply):
