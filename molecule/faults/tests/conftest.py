@@ -53,7 +53,8 @@ class Model:
 
     @property
     def entry(self):
-        return {"name": self.name, "version": "1.0", "object": self.key, "sha256": self.sha256}
+        size = f"{len(self.content) >> 20}MiB"
+        return {"name": self.name, "version": "1.0", "object": self.key, "sha256": self.sha256, "size": size}
 
     def publish(self, content=None):
         """Have the origin send it slowly; another ``content`` is what somebody put in its place."""
@@ -84,7 +85,7 @@ class Model:
                 self.fleet[name].traffic()["REMOTE_PEER"] > before[name] for name in HOSTS
             )
 
-        with SCENARIO.beside(DISTRIBUTE, *variables(self), *args) as run:
+        with SCENARIO.beside(DISTRIBUTE, *variables(self.entry), *args) as run:
             wait_until(lambda: run.ended or halfway(), f"half of {self.key} being sent")
             assert not run.ended, run.finish().stdout[-3000:]
             assert self.origin.bytes_sent(self.key) < len(self.content), "all of it was sent before the fault"
@@ -92,47 +93,35 @@ class Model:
             yield run
 
 
-def variables(*models):
-    return ["-e", json.dumps({"modelfleet_models": [model.entry for model in models]})]
+def variables(*entries):
+    return ["-e", json.dumps({"modelfleet_models": entries})]
 
 
 @pytest.fixture
-def make_model(request, fleet, origin):
-    """A callable that makes a model with content of its own that is named after the test, and publishes it."""
-    made = []
+def model(request, fleet, origin):
+    """A model with content of its own, named after the test."""
+    name = request.node.name.removeprefix("test_").replace("_", "-").replace("[", "-").rstrip("]")
+    made = Model(name, os.urandom(SIZE), fleet, origin)
     origin.count_anew()
-
-    def make(suffix="", size=SIZE):
-        name = request.node.name.removeprefix("test_").replace("_", "-").replace("[", "-").rstrip("]") + suffix
-        made.append(Model(name, os.urandom(size), fleet, origin))
-        made[-1].publish()
-        return made[-1]
-
-    yield make
+    made.publish()
+    yield made
     origin.heal()
-    for model in made:
-        for name in HOSTS:
-            fleet[name].check_output("rm -f %s", model.path)
-
-
-@pytest.fixture
-def model(make_model):
-    return make_model()
+    for host in HOSTS:
+        fleet[host].check_output("rm -f %s", made.path)
 
 
 @pytest.fixture
 def finishes(fleet, origin):
-    """A callable that asserts that the next run has the models on every host and leaves nothing else, and another changes nothing."""
+    """A callable that asserts that the next run has the model on every host and leaves nothing else, and another changes nothing."""
 
-    def check(*models):
+    def check(model):
         origin.heal()
-        runs = [SCENARIO.play(DISTRIBUTE, *variables(*models)) for _time in range(2)]
+        runs = [SCENARIO.play(DISTRIBUTE, *variables(model.entry)) for _time in range(2)]
         for finished in runs:
             assert finished.returncode == 0, finished.stdout[-3000:]
         assert set(recap(runs[1])) == set(fleet)
         assert {name: row["changed"] for name, row in recap(runs[1]).items()} == dict.fromkeys(fleet, 0)
-        for model in models:
-            assert model.on() == list(HOSTS)
+        assert model.on() == list(HOSTS)
         for name in HOSTS:
             assert fleet[name].check_output("find /var/lib/modelfleet/incoming /var/lib/modelfleet/blobs -name '.artifact-*'") == ""
             assert fleet[name].check_output("find /var/lib/modelfleet/incoming -mindepth 1") == ""

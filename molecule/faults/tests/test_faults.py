@@ -113,26 +113,23 @@ def test_the_object_is_changed_at_the_origin(model, finishes):
     finishes(model)
 
 
-def test_the_disk_of_one_host_is_full(fleet, make_model, finishes):
-    """Somebody else fills it. What was on its way has its room; what comes after that is refused there, and the others have it."""
-    model = make_model()
+def test_the_disk_of_one_host_is_full(fleet, model, finishes):
+    """Somebody else fills it. That host says so, the others have everything."""
     host = fleet["gpu-4"]
     with small_disk(host, "512m", "dfdaemon"):
-        with model.on_its_way() as run:
+        wait_until(host.traffic, "dfdaemon answering")
+        with model.on_its_way("-e", "dfdaemon_distribute_retry_seconds=20") as run:
             host.run("dd if=/dev/zero of=/var/lib/modelfleet/filler bs=64K")
             assert host.check_output("df --output=avail /var/lib/modelfleet | tail -1").strip() == "0"
-            assert problems(run.finish()) == {}
-        assert model.on() == list(HOSTS)
-        second = make_model("-second", size=16 << 20)
-        found = problems(SCENARIO.play(DISTRIBUTE, *variables(model, second), json_results=True))
+            found = problems(run.finish())
         assert set(found) == {"gpu-4"}
-        assert found["gpu-4"].startswith("Bring the artifacts: Failed to get ") and second.key in found["gpu-4"]
-        assert "0 B free" in found["gpu-4"] and "Free some and run again." in found["gpu-4"]
-        assert second.on() == list(HOSTS[:3])
+        assert found["gpu-4"].startswith("Bring the artifacts: Failed to get ") and model.key in found["gpu-4"]
+        assert "the disk of /var/lib/modelfleet/pieces has 0 B free. Free some and run again" in found["gpu-4"]
+        assert model.on() == list(HOSTS[:3])
         host.check_output("rm /var/lib/modelfleet/filler")
-        finishes(model, second)
-    # The host has its own disk again, without them.
-    finishes(model, second)
+        finishes(model)
+    # The host has its own disk again, without it.
+    finishes(model)
 
 
 def test_the_controller_is_killed(fleet, model, finishes):
@@ -171,7 +168,7 @@ def test_many_small_files_are_few_requests(fleet, origin, many):
         return {what: sum(row.get(what, 0) for row in rows) for what in ("get", "probe", "bytes")}
 
     before, blobs = asked(), len(origin.sent_below("faults/many/"))
-    finished = SCENARIO.play(DISTRIBUTE, "-e", json.dumps({"modelfleet_models": [entry]}), json_results=True)
+    finished = SCENARIO.play(DISTRIBUTE, *variables(entry), json_results=True)
     assert problems(finished) == {}
     sent = {what: count - before[what] for what, count in asked().items()}
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
