@@ -69,8 +69,8 @@ def fleet(run, tmp_path):
     (collection / "roles/dfdaemon/tasks/seed_ready.yml").write_text("[]")
     answers = [{"name": "Answer", "ansible.builtin.set_fact": {"__smoke_scheduler": {"problem": ""}}}]
     (collection / "roles/smoke/tasks/scheduler.yml").write_text(yaml.safe_dump(answers))
-    packages = [{"name": "Install", "ansible.builtin.debug": {"msg": "installs {{ dfdaemon_packages | join(' ') }}"}}]
-    (collection / "roles/dfdaemon/tasks/packages.yml").write_text(yaml.safe_dump(packages))
+    packages = [{"name": "Install", "ansible.builtin.debug": {"msg": "installs {{ __modelfleet_packages | join(' ') }}"}}]
+    (collection / "roles/modelfleet/tasks/packages.yml").write_text(yaml.safe_dump(packages))
 
     def play(playbook, models, answers, *options, schedulers=("scheduler-1",), **variables):
         """Run ``playbook`` with what the modules answer, {host: {module: result}}; return (process, [what was asked])."""

@@ -45,9 +45,9 @@ def documentation(path):
     return None
 
 
-def imported(module):
+def imported(plugin, kind="modules"):
     sys.path.insert(0, str(COLLECTION.parents[2]))
-    return importlib.import_module(f"ansible_collections.modelfleet.serving.plugins.modules.{module.stem}")
+    return importlib.import_module(f"ansible_collections.modelfleet.serving.plugins.{kind}.{plugin.stem}")
 
 
 def attributes(module):
@@ -166,6 +166,15 @@ class TestModule:
 @pytest.mark.parametrize("plugin", FILTERS, ids=lambda path: path.stem)
 def test_filter_has_a_unit_test(plugin):
     assert (COLLECTION / f"tests/unit/plugins/filter/test_{plugin.stem}.py").exists()
+
+
+@pytest.mark.parametrize("plugin", FILTERS, ids=lambda path: path.stem)
+def test_every_filter_is_documented_under_its_name(plugin):
+    """ansible-doc shows what a file says of itself for every filter in it."""
+    names = list(imported(plugin, "filter").FilterModule().filters())
+    pages = [load(plugin.with_name(f"{name}.yml")) or {"DOCUMENTATION": documentation(plugin)} for name in names]
+    assert [page["DOCUMENTATION"]["name"] for page in pages] == names
+    assert len(names) == 1 or documentation(plugin) is None
 
 
 def test_action_groups_name_only_modules():

@@ -4,43 +4,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-name: fleet_table
-short_description: Show the report of a fleet as lines of text
-version_added: 0.1.0
-description:
-  - Turns a report of P(modelfleet.serving.fleet_report#filter) into a table of the GPU hosts, with the bytes from the origin below it.
-  - The columns say how long the registration and the first answer took, whether the answer was the known one,
-    and how many bytes came from the origin, from other peers and from the host's own piece store.
-  - What is wrong follows, a line each.
-  - P(modelfleet.serving.distribution_table#filter) shows the same report for what was only brought to the hosts,
-    P(modelfleet.serving.prune_table#filter) what was removed from them.
-positional: _input
-options:
-  _input:
-    description: The report.
-    type: dict
-    required: true
-author:
-  - ModelFleet developers (@modelfleet)
-seealso:
-  - plugin: modelfleet.serving.fleet_report
-    plugin_type: filter
-"""
-
-EXAMPLES = r"""
-- name: Show the report
-  ansible.builtin.debug:
-    msg: "{{ report | modelfleet.serving.fleet_table }}"
-"""
-
-RETURN = r"""
-_value:
-  description: The lines.
-  type: list
-  elements: str
-"""
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, table
 
 ANSWERS = {True: "ok", False: "FAILED", None: "unchecked"}

@@ -10,11 +10,14 @@ A check takes what ``preflight_info`` knows: ``params``, ``run_command``, ``fact
 from __future__ import annotations
 
 import os
+from itertools import chain
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _proc
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
 NO_HARD_LINKS = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk")
+# Below the data directory; somebody else's files beside them take room from models.
+OURS = ("pieces", "incoming", "blobs", "manifests", "models", "state")
 NETWORK_FILESYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "lustre", "fuse.sshfs", "fuse.s3fs", "fuse.juicefs")
 
 
@@ -26,10 +29,10 @@ def existing_parent(path):
     return path
 
 
-def held_bytes(directory):
-    """Bytes on disk of the files under ``directory``; a file with several names counts once."""
+def held_bytes(directories):
+    """Bytes on disk of the files under all ``directories``; a file with several names counts once."""
     sizes = {}
-    for parent, _directories, names in os.walk(directory):
+    for parent, _directories, names in chain.from_iterable(map(os.walk, directories)):
         for name in names:
             try:
                 status = os.lstat(os.path.join(parent, name))
@@ -41,13 +44,20 @@ def held_bytes(directory):
 
 def disk(host):
     data_dir, unpack_dir = host.params["data_dir"], host.params["unpack_dir"]
+    # Its parent, because TorchServe's unit removes the directory itself at every start.
+    beside = os.path.dirname(unpack_dir)
     needs = {}
-    for directory, required, remedy in (
-        (data_dir, host.params["required_bytes"], f"mount a larger disk at {data_dir}, or lower dfdaemon_disk_budget"),
+    for directory, names, required, remedy in (
+        (data_dir, OURS, host.params["required_bytes"], f"mount a larger disk at {data_dir}, or lower dfdaemon_disk_budget"),
         # Its parent, because TorchServe's unit removes the directory itself at every start.
-        (unpack_dir, host.params["unpack_bytes"], f"mount a larger disk at {os.path.dirname(unpack_dir)}, where TorchServe unpacks models"),
+        (
+            unpack_dir,
+            ("",),
+            host.params["unpack_bytes"],
+            f"mount a larger disk at {beside}, where TorchServe unpacks models",
+        ),
     ):
-        path, held = existing_parent(directory), held_bytes(directory)
+        path, held = existing_parent(directory), held_bytes(os.path.join(directory, name) for name in names)
         status = os.statvfs(path)
         free, mount = status.f_bavail * status.f_frsize, _proc.mount_of(path)
         if directory == data_dir:

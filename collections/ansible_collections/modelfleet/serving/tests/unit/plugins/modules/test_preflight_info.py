@@ -194,7 +194,9 @@ def test_python(preflight, monkeypatch):
 def test_what_the_directory_already_holds_counts(preflight, tmp_path):
     (tmp_path / "pieces").mkdir()
     (tmp_path / "pieces/content").write_bytes(b"x" * 1000000)
-    os.link(tmp_path / "pieces/content", tmp_path / "pieces/second-name")
+    (tmp_path / "models").mkdir()
+    os.link(tmp_path / "pieces/content", tmp_path / "models/second-name")
+    (tmp_path / "somebody-else").write_bytes(b"x" * 3000000)
     status = os.statvfs(tmp_path)
     held = preflight()["facts"]["disk"]["held_bytes"]
     assert 1000000 <= held < 2000000
