@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
@@ -21,7 +20,7 @@ INFERENCE_URL = "http://127.0.0.1:8080"
 KEY_FILE = "/var/lib/torchserve/key_file.json"
 # TorchServe gives a worker process a fixed 2 minutes to come up, before startup_timeout begins.
 WORKER_BOOT_S = 120
-# A worker opens its GPU while it loads the model.
+# A worker begins to use its GPU while it loads the model.
 GPU_GRACE_S = 15
 
 
@@ -257,21 +256,25 @@ def ready_workers(workers, device="cpu"):
 
 
 def on_gpu(worker):
-    """Whether TorchServe gave the worker a GPU that works and the process has it open.
+    """Whether TorchServe gave the worker a GPU that works and the process uses it.
 
-    A handler falls back to the CPU without a word when torch has no CUDA or the driver is broken.
+    A handler stays on the CPU without a word when torch has no CUDA, the driver is broken, or it does not care. ``gpu`` is what it was
+    given, ``gpuUsage`` that of all programs. One that fell back after it had used the GPU, out of memory for example, cannot be told.
     """
     if not worker.get("gpu") or str(worker.get("gpuUsage", "")).startswith("failed"):
         return False
-    opened = [_holds_gpu(pid) for pid in _family(worker.get("pid", -1))]
-    return any(seen is not False for seen in opened)
+    used = [_uses_gpu(pid) for pid in _family(worker.get("pid", -1))]
+    return any(seen is not False for seen in used)
 
 
-def _holds_gpu(pid):
-    """Whether the process has an NVIDIA device open; None when that cannot be seen from here."""
-    directory = f"/proc/{pid}/fd"
+def _uses_gpu(pid, proc="/proc"):
+    """Whether the process has a CUDA context; None when that cannot be seen from here.
+
+    Who has one maps /dev/nvidia-uvm. Whoever only asked, as torch.cuda.is_available() does, has that and the GPU open as well.
+    """
     try:
-        return any(re.match(r"/dev/nvidia\d", os.readlink(os.path.join(directory, fd))) for fd in os.listdir(directory))
+        with open(f"{proc}/{pid}/maps", "rb") as handle:
+            return any(line.rstrip().endswith(b" /dev/nvidia-uvm") for line in handle)
     except OSError:
         return None
 
@@ -295,5 +298,8 @@ def _family(pid):
 def _why_not(workers, device):
     fallen = [worker for worker in ready_workers(workers) if device == "gpu" and not on_gpu(worker)]
     if fallen:
-        return f"worker {fallen[0].get('pid')} runs on the CPU, not on a gpu; check torch's CUDA build and nvidia-smi on this host"
+        return (
+            f"worker {fallen[0].get('pid')} runs on the CPU, not on a gpu; check that its handler uses the gpu_id it is given, and "
+            "torch.cuda.is_available() and nvidia-smi on this host"
+        )
     return "the workers are " + ", ".join(sorted(str(worker.get("status")) for worker in workers)) if workers else "it has no workers"

@@ -88,7 +88,8 @@ options:
           - Where the workers of this model must be, by default O(device).
           - On a host with GPUs, TorchServe keeps a model off them only when the C(model-config.yaml) in its archive
             says C(deviceType) V(cpu). V(cpu) for any other model fails there.
-          - With V(gpu) a worker that fell back to the CPU is not ready.
+          - With V(gpu) a worker that fell back to the CPU is not ready, nor is one whose handler waits for a request before it uses
+            the GPU.
         type: str
         choices: [cpu, gpu]
   via:

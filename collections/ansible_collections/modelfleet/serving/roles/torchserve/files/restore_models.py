@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import stat
 import sys
 import time
@@ -24,7 +23,7 @@ import urllib.request
 
 # TorchServe gives a worker process a fixed 2 minutes to come up, before startup_timeout begins.
 WORKER_BOOT_S = 120
-# A worker opens its GPU while it loads the model.
+# A worker begins to use its GPU while it loads the model.
 GPU_GRACE_S = 15
 BLOBS = "/var/lib/modelfleet/blobs"
 
@@ -242,17 +241,17 @@ def ready(item, device="cpu"):
 
 
 def on_gpu(worker):
-    """Whether TorchServe gave the worker a GPU that works and the process has it open: a handler falls back without a word."""
+    """Whether TorchServe gave the worker a GPU that works and the process uses it: a handler stays on the CPU without a word."""
     if not worker.get("gpu") or str(worker.get("gpuUsage", "")).startswith("failed"):
         return False
-    return any(holds_gpu(pid) is not False for pid in family(worker.get("pid", -1)))
+    return any(uses_gpu(pid) is not False for pid in family(worker.get("pid", -1)))
 
 
-def holds_gpu(pid):
-    """Whether the process has an NVIDIA device open; None when that cannot be seen from here."""
-    directory = f"/proc/{pid}/fd"
+def uses_gpu(pid, proc="/proc"):
+    """Whether the process has a CUDA context, for which it maps this device; None when that cannot be seen from here."""
     try:
-        return any(re.match(r"/dev/nvidia\d", os.readlink(os.path.join(directory, fd))) for fd in os.listdir(directory))
+        with open(f"{proc}/{pid}/maps", "rb") as handle:
+            return any(line.rstrip().endswith(b" /dev/nvidia-uvm") for line in handle)
     except OSError:
         return None
 

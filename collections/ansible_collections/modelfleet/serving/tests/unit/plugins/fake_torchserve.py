@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from ansible_collections.modelfleet.serving.tests.unit.plugins.recorded_gpu import GPU_USAGE
 
 KEYS = {"management": {"key": "mgmtKEY1"}, "inference": {"key": "inferKEY"}, "API": {"key": "apiKEY"}}
 
@@ -25,6 +28,8 @@ PARAMETERS = {
 
 
 def description(version, file, workers=1, status="READY", min_workers=None, **described):
+    # Given a GPU, but it is this process, which does not use one.
+    given = {"pid": os.getpid(), "gpu": True, "gpuUsage": GPU_USAGE} if described.get("deviceType") == "gpu" else {}
     return {
         **DEFAULTS,
         **described,
@@ -32,7 +37,7 @@ def description(version, file, workers=1, status="READY", min_workers=None, **de
         "modelUrl": file,
         "minWorkers": workers if min_workers is None else min_workers,
         "maxWorkers": workers if min_workers is None else min_workers,
-        "workers": [{"id": str(9000 + n), "status": status, "pid": -1, "gpu": False, "gpuUsage": "N/A"} for n in range(workers)],
+        "workers": [{"id": str(9000 + n), "status": status, "pid": -1, "gpu": False, "gpuUsage": "N/A", **given} for n in range(workers)],
     }
 
 

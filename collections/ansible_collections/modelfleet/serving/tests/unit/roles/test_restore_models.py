@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _bundle, _torchserve
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, torchserve_model
+from ansible_collections.modelfleet.serving.tests.unit.plugins import recorded_gpu
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
 
@@ -218,22 +219,39 @@ def test_workers_that_fell_back_to_the_cpu_are_named(fake, host, capsys, monkeyp
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-@pytest.mark.parametrize("held", [True, False, None])
+@pytest.mark.parametrize("used", [True, False, None])
 @pytest.mark.parametrize(
     "worker",
     [
-        {"status": "READY", "gpu": True, "gpuUsage": "N/A", "pid": 1},
+        {"status": "READY", "gpu": True, "gpuUsage": recorded_gpu.GPU_USAGE, "pid": 1},
         {"status": "READY", "gpu": True, "gpuUsage": "failed to obtained gpu usage", "pid": 1},
         {"status": "READY", "gpu": False, "gpuUsage": "N/A", "pid": 1},
-        {"status": "UNLOADING", "gpu": True, "gpuUsage": "N/A", "pid": -1},
+        {"status": "UNLOADING", "gpu": True, "gpuUsage": recorded_gpu.GPU_USAGE, "pid": -1},
         {"status": "READY"},
     ],
 )
-def test_counts_the_workers_as_the_module_does(restore_models, monkeypatch, worker, held, device):
+def test_counts_the_workers_as_the_module_does(restore_models, monkeypatch, worker, used, device):
     for module, prefix in ((restore_models, ""), (_torchserve, "_")):
-        monkeypatch.setattr(module, prefix + "holds_gpu", lambda pid: held)
+        monkeypatch.setattr(module, prefix + "uses_gpu", lambda pid: used)
         monkeypatch.setattr(module, prefix + "family", lambda pid: [pid])
     assert restore_models.ready({"workers": [worker]}, device) == len(_torchserve.ready_workers([worker], device))
+
+
+@pytest.mark.parametrize(
+    ("maps", "used"),
+    [
+        (recorded_gpu.USES, True),
+        (recorded_gpu.ASKED, False),
+        (recorded_gpu.FORKED, False),
+        ("", False),
+        (None, None),
+    ],
+)
+def test_sees_whether_a_process_uses_a_gpu(restore_models, tmp_path, maps, used):
+    if maps is not None:
+        (tmp_path / "1427").mkdir()
+        (tmp_path / "1427/maps").write_text(maps)
+    assert (restore_models.uses_gpu(1427, tmp_path), _torchserve._uses_gpu(1427, tmp_path)) == (used, used)
 
 
 def test_has_the_limits_and_addresses_of_the_module(restore_models):

@@ -7,22 +7,12 @@ from __future__ import annotations
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._gpu import read_gpus
+from ansible_collections.modelfleet.serving.tests.unit.plugins import recorded_gpu
 
-ANSWER = """<?xml version="1.0" ?>
-<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
-<nvidia_smi_log>
-  <driver_version>570.86.15</driver_version>
-  <cuda_version>12.8</cuda_version>
-  <attached_gpus>2</attached_gpus>
-  <gpu id="00000000:18:00.0">
-    <product_name>NVIDIA H100 80GB HBM3</product_name>
-    <uuid>GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f</uuid>
-    <mig_mode><current_mig>Disabled</current_mig></mig_mode>
-    <fb_memory_usage><total>81559 MiB</total><used>4 MiB</used></fb_memory_usage>
-  </gpu>
+# A GPU that shares the host's memory.
+GH200 = """<nvidia_smi_log>
   <gpu id="0000000F:01:00.0">
     <product_name>NVIDIA GH200</product_name>
-    <uuid>GPU-2</uuid>
     <mig_mode><current_mig>Enabled</current_mig></mig_mode>
     <fb_memory_usage><total>N/A</total><used>N/A</used></fb_memory_usage>
   </gpu>
@@ -39,35 +29,41 @@ def test_reads_driver_cuda_and_gpus():
 
     def run_command(command):
         commands.append(command)
-        return 0, ANSWER, ""
+        return 0, recorded_gpu.BUSY, ""
 
     seen = read_gpus(run_command, "/opt/bin/nvidia-smi")
     assert commands == [["timeout", "60", "/opt/bin/nvidia-smi", "-q", "-x"]]
-    assert (seen["driver"], seen["cuda"]) == ("570.86.15", "12.8")
-    assert seen["gpus"][0] == {
-        "index": 0,
-        "name": "NVIDIA H100 80GB HBM3",
-        "uuid": "GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f",
-        "bus_id": "00000000:18:00.0",
-        "memory_total_mib": 81559,
-        "memory_used_mib": 4,
-        "mig": False,
-        "mig_pending": False,
-        "mig_instances": 0,
-        "compute_mode": None,
-        "persistence": False,
-        "ecc_uncorrectable": None,
-        "repair_pending": False,
-        "repair_failed": False,
-        "recovery": None,
-        "fabric": None,
-        "fabric_status": None,
-        "processes": [],
-    }
-    assert (seen["gpus"][1]["index"], seen["gpus"][1]["memory_total_mib"], seen["gpus"][1]["mig"]) == (1, None, True)
+    assert (seen["driver"], seen["cuda"]) == ("580.159.04", "13.0")
+    assert seen["gpus"] == [
+        {
+            "index": 0,
+            "name": "NVIDIA H100 80GB HBM3",
+            "uuid": "GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f",
+            "bus_id": "00000000:00:06.0",
+            "memory_total_mib": 81559,
+            "memory_used_mib": 41971,
+            "mig": False,
+            "mig_pending": False,
+            "mig_instances": 0,
+            "compute_mode": "Default",
+            "persistence": True,
+            "ecc_uncorrectable": 0,
+            "repair_pending": False,
+            "repair_failed": False,
+            "recovery": None,
+            "fabric": None,
+            "fabric_status": None,
+            "processes": [{"pid": 1033, "type": "C", "name": "/opt/torch/.venv/bin/python3", "memory_mib": 41962}],
+        }
+    ]
 
 
-@pytest.mark.parametrize("answer", [answers(127, err="timeout: failed to run command"), answers(6, out="No devices were found\n")])
+def test_what_a_gpu_does_not_have_is_nothing():
+    (gpu,) = read_gpus(answers(0, GH200))["gpus"]
+    assert (gpu["memory_total_mib"], gpu["memory_used_mib"], gpu["mig"], gpu["ecc_uncorrectable"]) == (None, None, True, None)
+
+
+@pytest.mark.parametrize("answer", [answers(127, err="timeout: failed to run command"), answers(*recorded_gpu.NO_DEVICES)])
 def test_a_host_without_gpus_is_no_error(answer):
     assert read_gpus(answer) == {"driver": None, "cuda": None, "gpus": []}
 
@@ -76,6 +72,8 @@ def test_a_host_without_gpus_is_no_error(answer):
     ("answer", "words"),
     [
         (answers(18, out="Failed to initialize NVML: Driver/library version mismatch\n"), ["ended with 18", "version mismatch", "reboot"]),
+        (answers(*recorded_gpu.NO_DRIVER), ["ended with 9", "couldn't communicate with the NVIDIA driver", "reinstall the driver"]),
+        (answers(*recorded_gpu.NO_LIBRARY), ["ended with 12", "couldn't find libnvidia-ml.so", "reinstall the driver"]),
         (answers(124), ["did not answer within 60 s", "dmesg"]),
         (answers(0, out="hello"), ["not XML", "check that it is NVIDIA's program"]),
     ],

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _preflight_gpu, _proc
+from ansible_collections.modelfleet.serving.tests.unit.plugins import recorded_gpu
 
 V100 = """<?xml version="1.0" ?>
 <!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v10.dtd">
@@ -111,38 +113,14 @@ A100 = """<?xml version="1.0" ?>
   </gpu>
 </nvidia_smi_log>
 """
-H100 = (
-    A100.replace("535.54.03", "570.86.15")
-    .replace(">12.2<", ">12.8<")
-    .replace("A100-SXM4-80GB", "H100 80GB HBM3")
-    .replace("<state>N/A</state><status>N/A</status>", "<state>Completed</state><status>Success</status>")
-    .replace(
-        "<gpu_reset_status><reset_required>No</reset_required><drain_and_reset_recommended>No</drain_and_reset_recommended></gpu_reset_status>",
-        "<gpu_reset_status><reset_required>Requested functionality has been deprecated</reset_required></gpu_reset_status>"
-        "<gpu_recovery_action>None</gpu_recovery_action>",
-    )
-    .replace(
-        "<sram_uncorrectable>0</sram_uncorrectable>",
-        "<sram_uncorrectable_parity>0</sram_uncorrectable_parity><sram_uncorrectable_secded>0</sram_uncorrectable_secded>",
-    )
+# Recorded where no NVLink fabric is; the others of its generation are this one altered.
+H100_ALONE = recorded_gpu.IDLE
+H100 = re.sub(r"<state>N/A</state>(\s+)<status>N/A<", r"<state>Completed</state>\1<status>Success<", H100_ALONE)
+B200 = H100.replace("H100 80GB HBM3", "B200")
+GEFORCE = re.sub(r"((?:correctable|parity|secded)>)0<", r"\1N/A<", H100_ALONE.replace("H100 80GB HBM3", "GeForce RTX 3090")).replace(
+    "<current_ecc>Enabled<", "<current_ecc>N/A<"
 )
-B200 = (
-    H100.replace("570.86.15", "580.65.06")
-    .replace(">12.8<", ">13.0<")
-    .replace("H100 80GB HBM3", "B200")
-    .replace(
-        "</ecc_errors>",
-        "<channel_repair_pending>No</channel_repair_pending><tpc_repair_pending>No</tpc_repair_pending>"
-        "<unrepairable_memory>No</unrepairable_memory></ecc_errors>",
-    )
-)
-GEFORCE = (
-    H100.replace("H100 80GB HBM3", "GeForce RTX 3090")
-    .replace("<current_ecc>Enabled</current_ecc>", "<current_ecc>N/A</current_ecc>")
-    .replace("correctable>0<", "correctable>N/A<")
-    .replace("<state>Completed</state><status>Success</status>", "<state>N/A</state><status>N/A</status>")
-)
-ALL = {"V100": V100, "T4": T4, "A100": A100, "H100": H100, "B200": B200, "GeForce": GEFORCE}
+ALL = {"V100": V100, "T4": T4, "A100": A100, "H100": H100, "H100 alone": H100_ALONE, "B200": B200, "GeForce": GEFORCE}
 
 
 class Host:
@@ -190,7 +168,9 @@ def test_a_healthy_host(judge, name):
     [
         (T4, "11.7", None),
         (T4, "11.0", None),
-        (B200, "12.8", None),
+        (H100, "13.0", None),
+        (H100, "12.8", None),
+        (H100, "13.1", "warning: The driver 580.159.04 supports CUDA up to 13.0, and torch is built for CUDA 13.1; it runs, but"),
         (T4, "12.4", "error: The driver 515.105.01 supports CUDA up to 11.7, and torch is built for CUDA 12.4; upgrade the driver, or set"),
         (A100, "12.4", "warning: The driver 535.54.03 supports CUDA up to 12.2, and torch is built for CUDA 12.4; it runs, but"),
     ],
@@ -283,3 +263,17 @@ def test_what_the_kernel_logged(judge):
     assert found.startswith(
         "warning: The kernel has logged Xid 79 for the GPU at 0000:01:00 since the boot: the GPU fell off the bus. See dmesg"
     )
+
+
+def test_a_program_at_work(judge):
+    (found,) = judge(recorded_gpu.BUSY)
+    assert found == (
+        "warning: The GPU 0 (NVIDIA H100 80GB HBM3) has 81559 MiB of memory, of which 41962 MiB are taken by "
+        "/opt/torch/.venv/bin/python3 (pid 1033); models have the rest."
+    )
+
+
+def test_a_program_at_fault(judge):
+    assert judge(H100, dmesg=recorded_gpu.DMESG) == []
+    (found,) = judge(H100, dmesg=recorded_gpu.DMESG.replace("): 31, ", "): 79, "))
+    assert found.startswith("warning: The kernel has logged Xid 79 for the GPU at 0000:00:06 since the boot: the GPU fell off the bus.")

@@ -6,28 +6,18 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.modules import gpu_info
+from ansible_collections.modelfleet.serving.tests.unit.plugins import recorded_gpu
 
-TWO_GPUS = """<?xml version="1.0" ?>
-<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
-<nvidia_smi_log>
-  <timestamp>Sat Nov 21 11:00:00 2026</timestamp>
-  <driver_version>570.86.15</driver_version>
-  <cuda_version>12.8</cuda_version>
-  <attached_gpus>2</attached_gpus>
-  <gpu id="00000000:18:00.0">
-    <product_name>NVIDIA H100 80GB HBM3</product_name>
-    <mig_mode><current_mig>Disabled</current_mig><pending_mig>Disabled</pending_mig></mig_mode>
-    <uuid>GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f</uuid>
-    <fb_memory_usage><total>81559 MiB</total><reserved>551 MiB</reserved><used>17 MiB</used><free>80993 MiB</free></fb_memory_usage>
-  </gpu>
-  <gpu id="00000000:2A:00.0">
+TWO_GPUS = recorded_gpu.IDLE.replace(
+    "</nvidia_smi_log>",
+    """<gpu id="00000000:2A:00.0">
     <product_name>NVIDIA A30</product_name>
     <mig_mode><current_mig>Enabled</current_mig><pending_mig>Enabled</pending_mig></mig_mode>
     <uuid>GPU-77777777-6a4b-8f0e-2f5d-0d4a5b3c2e1f</uuid>
     <fb_memory_usage><total>24576 MiB</total><used>N/A</used></fb_memory_usage>
   </gpu>
-</nvidia_smi_log>
-"""
+</nvidia_smi_log>""",
+)
 
 
 @pytest.fixture
@@ -45,20 +35,20 @@ def read(tmp_path, run_module):
 @pytest.mark.parametrize("check", [False, True])
 def test_two_gpus(read, check):
     result = read(TWO_GPUS, check=check)
-    assert (result["changed"], result["driver"], result["cuda"]) == (False, "570.86.15", "12.8")
+    assert (result["changed"], result["driver"], result["cuda"]) == (False, "580.159.04", "13.0")
     assert result["gpus"][0] == {
         "index": 0,
         "name": "NVIDIA H100 80GB HBM3",
         "uuid": "GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f",
-        "bus_id": "00000000:18:00.0",
+        "bus_id": "00000000:00:06.0",
         "memory_total_mib": 81559,
-        "memory_used_mib": 17,
+        "memory_used_mib": 0,
         "mig": False,
         "mig_pending": False,
         "mig_instances": 0,
-        "compute_mode": None,
-        "persistence": False,
-        "ecc_uncorrectable": None,
+        "compute_mode": "Default",
+        "persistence": True,
+        "ecc_uncorrectable": 0,
         "repair_pending": False,
         "repair_failed": False,
         "recovery": None,
@@ -75,7 +65,8 @@ def test_no_program_is_no_gpu(run_module, tmp_path):
 
 
 def test_no_devices(read):
-    assert read("No devices were found\n", 6)["gpus"] == []
+    rc, out = recorded_gpu.NO_DEVICES
+    assert read(out, rc)["gpus"] == []
 
 
 def test_broken_driver(read):

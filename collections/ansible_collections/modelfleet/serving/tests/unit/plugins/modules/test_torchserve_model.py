@@ -237,7 +237,7 @@ def test_workers_that_never_become_ready(fake, apply):
 
 def test_worker_on_the_cpu_is_not_ready_for_gpu(fake, apply, monkeypatch):
     monkeypatch.setattr(_torchserve, "GPU_GRACE_S", 0)
-    # TorchServe gave it a GPU, the handler fell back.
+    # TorchServe gave it a GPU, the handler stays on the CPU.
     fake.configs["demo"] = {"deviceType": "gpu"}
     result = apply(DEMO, device="gpu")
     assert "0 of 1 workers READY" in result["msg"]
