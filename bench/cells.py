@@ -47,13 +47,17 @@ def links(origin: str) -> Links:
 def cells(methods, hosts=HOSTS, mibs=SIZES, origins=tuple(ORIGINS)) -> list[Cell]:
     """Every combination; a method that is about one host only is there with one host only."""
     found = product(methods, hosts, mibs, origins)
-    return [Cell(method.name, count, mib, origin) for method, count, mib, origin in found if count == 1 or not method.one_host]
+    return [
+        Cell(method.name, count, mib, origin)
+        for method, count, mib, origin in found
+        if (count == 1 or not method.one_host) and origin in method.origins
+    ]
 
 
 def order(wanted: list[Cell], methods: dict, repeats: int, seed: int, done=frozenset()) -> list[Run]:
     """All runs but those in ``done``: a warm-up of each method in its smallest cell, then every cell in each repeat, in a random order.
 
-    The daemons' settings change between two runs as seldom as they can: once a repeat.
+    The daemons' settings change between two runs as seldom as they can.
     """
     shuffle = random.Random(seed).shuffle
     left = [[run for cell in wanted if (run := Run(cell, repeat)) not in done] for repeat in range(1, repeats + 1)]
@@ -62,8 +66,8 @@ def order(wanted: list[Cell], methods: dict, repeats: int, seed: int, done=froze
     runs, settings = [], "ours"
     for one in [[Run(cell, 0) for cell in smallest], *left]:
         shuffle(one)
-        there = [run for run in one if methods[run.cell.method].settings == settings]
-        runs += there + [run for run in one if run not in there]
+        # Those that need no change first; the order is kept within each.
+        runs += sorted(one, key=lambda run: (methods[run.cell.method].settings != settings, methods[run.cell.method].settings))
         settings = methods[runs[-1].cell.method].settings if runs else settings
     return runs
 

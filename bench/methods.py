@@ -49,10 +49,11 @@ class Method(NamedTuple):
     title: str
     shape: str  # what its time is like, see cells.expected
     work: Callable[[Job], dict]  # what host.py is told
-    settings: str = "ours"  # or "upstream", of the daemons
+    settings: str = "ours"  # of the daemons: the collection's own, or those of the file <settings>.yml beside this one
     units: tuple = ()  # services on the hosts and on the seed peer that do the work
     held: str = ""  # who has the file before: nobody, "seed" or "host"
     one_host: bool = False
+    origins: tuple = ("slow", "fast")  # where it is measured
     torchserve: bool = False
     helper: Callable[[Job], Helper] | None = None
 
@@ -168,6 +169,7 @@ METHODS = {
     method.name: method
     for method in (
         Method("ours", "model_artifact", "peers", model_artifact, units=DRAGONFLY),
+        Method("ours-known", "model_artifact, origin's rate set", "peers", model_artifact, "known", units=DRAGONFLY, origins=("slow",)),
         Method("plugin", "endpoint plugin", "peers", plugin, units=TORCHSERVE, torchserve=True),
         Method("dfget", "dfget, upstream's defaults", "peers", dfget_upstream, settings="upstream", units=DRAGONFLY),
         Method("curl", "curl", "direct", curl),

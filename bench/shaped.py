@@ -77,8 +77,8 @@ class Shaped:
             self.shape(host, HOST_MBITS)
 
     def settings(self, name: str, hosts: int) -> None:
-        """Have the daemons run with the collection's own settings, or with upstream's."""
-        extra = ["-e", "@bench/upstream.yml"] if name == "upstream" else []
+        """Have the daemons run with the collection's own settings, or with other variables."""
+        extra = [] if name == "ours" else ["-e", f"@bench/{name}.yml"]
         names = ["scheduler-1", "seed-1", *gpu_hosts(hosts)]
         for host in names:
             self.unshape(host)
