@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 
-from cells import MIB, Cell, Run, bound, planned
+from cells import MIB, REPEATS, Cell, Run, bound, planned
 from methods import METHODS
 
 MOST_BUSY = 0.8
@@ -111,6 +111,11 @@ def _ratio(one: dict | None, name: str, digits: int = 2) -> str:
     return f"{values['median']:.{digits}f}" + (f" ({low}-{high})" if low != high else "")
 
 
+def _last_host(one: dict | None) -> str:
+    few = one is not None and 0 < one["counted"] < REPEATS
+    return _ratio(one, "t_max") + (f" [{one['counted']}]" if few else "")
+
+
 def groups(cells: dict) -> list:
     """(origin, MiB) of what was measured, the slow origin first."""
     return sorted({(cell.origin, cell.mib) for cell in cells}, key=lambda group: (group[0] != "slow", group[1]))
@@ -123,12 +128,13 @@ def names_of(cells: dict, one_host: bool) -> list:
 
 def _times(cells: dict) -> str:
     counts = sorted({cell.hosts for cell in cells})
-    lines = ["## The last host, over the lower bound", "", "Median of the runs that count, in brackets the least and the most.", ""]
+    what = f"Median of the runs that count, in brackets the least and the most, in square ones how many where fewer than {REPEATS}."
+    lines = ["## The last host, over the lower bound", "", what, ""]
     for origin, mib in groups(cells):
         least = bound(Cell("", 1, mib, origin))
         lines += [f"### {mib} MiB, {origin} origin: bound {least:.1f} s", ""]
         rows = [
-            [METHODS[name].title, *(_ratio(cells.get(Cell(name, count, mib, origin)), "t_max") for count in counts)]
+            [METHODS[name].title, *(_last_host(cells.get(Cell(name, count, mib, origin))) for count in counts)]
             for name in names_of(cells, one_host=False)
         ]
         lines += _table(["method", *(f"{count} hosts" if count > 1 else "1 host" for count in counts)], rows)

@@ -101,8 +101,8 @@ def test_markdown():
     assert "| processor | a processor |" in text
     assert f"### 64 MiB, slow origin: bound {BOUND:.1f} s" in text
     assert "| method | 2 hosts | 8 hosts |" in text
-    assert "| model_artifact | 1.30 (1.25-1.35) | 1.50 |" in text
-    assert "| curl | 2.10 |  |" in text
+    assert "| model_artifact | 1.30 (1.25-1.35) [2] | 1.50 [1] |" in text
+    assert "| curl | 2.10 [1] |  |" in text
     assert "## What it took, 8 hosts" in text
     assert "| method | T median | origin / F | requests | written / F | CPU s / GB | peak MiB | busy |" in text
     assert "| model_artifact | 1.50 | 1.00 | 3 | 1.00 | 1.9 | 30 | 0.30 |" in text
