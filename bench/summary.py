@@ -132,11 +132,14 @@ def _times(cells: dict) -> str:
     lines = ["## The last host, over the lower bound", "", what, ""]
     for origin, mib in groups(cells):
         least = bound(Cell("", 1, mib, origin))
-        lines += [f"### {mib} MiB, {origin} origin: bound {least:.1f} s", ""]
         rows = [
             [METHODS[name].title, *(_last_host(cells.get(Cell(name, count, mib, origin))) for count in counts)]
             for name in names_of(cells, one_host=False)
         ]
+        rows = [row for row in rows if any(row[1:])]
+        if not rows:
+            continue
+        lines += [f"### {mib} MiB, {origin} origin: bound {least:.1f} s", ""]
         lines += _table(["method", *(f"{count} hosts" if count > 1 else "1 host" for count in counts)], rows)
     return "\n".join(lines)
 
