@@ -106,7 +106,8 @@ class Fetcher:
             try:
                 found, fetched = self._get(name, key, task, sha256, mode, size)
             finally:
-                self._on_their_way.pop(task, None)
+                with self._lock:
+                    self._on_their_way.pop(task, None)
             if found == sha256:
                 return fetched
         raise ModelFleetError(

@@ -953,6 +953,18 @@ while "blobs" in sys.argv[1] and len(open("{notes}").read().split()) < 4:
     assert max(itertools.accumulate(map(int, notes.read_text().split()))) == 2
 
 
+def test_files_that_end_while_others_look_for_room(host, apply, monkeypatch):
+    allocated = _artifact.Blobs.allocated
+
+    def slow(blobs, task):
+        time.sleep(0.02)
+        return allocated(blobs, task)
+
+    monkeypatch.setattr(_artifact.Blobs, "allocated", slow)
+    files = {f"{number}.bin": bytes([number]) * 2000 for number in range(1, 9)}
+    assert apply(llama(bundle(host, files)), parallel=8)["changed"]
+
+
 # Absent
 
 
