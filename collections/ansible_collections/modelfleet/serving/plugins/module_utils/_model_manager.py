@@ -176,7 +176,7 @@ class ModelManager:
 
     def remove(self, model):
         name, version = model["name"], model["version"]
-        here, recorded = self.served[name].get(version), self.record.get(model)
+        here, recorded = self.served[name].get(version), self.record.known(model)
         if here:
             file = os.path.basename(here["modelUrl"])
         elif recorded:

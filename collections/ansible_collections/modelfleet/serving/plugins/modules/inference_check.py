@@ -128,7 +128,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import INFERENCE_URL, KEY_FILE, TorchServe, segment
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import INFERENCE_URL, KEY_FILE, TorchServe
 
 NOT_JSON = object()
 
@@ -225,10 +225,9 @@ def request_of(check):
 
 def run_check(server, check, timeout):
     body, content_type = request_of(check)
-    path = "/predictions/" + segment(check["model"]) + ("/" + segment(check["version"]) if check["version"] else "")
     started = time.monotonic()
     try:
-        answer = server.call("POST", path, body=body, headers={"Content-Type": content_type}, timeout=timeout)
+        answer = server.predict(check["model"], check["version"], body, content_type, timeout)
         seconds = round(time.monotonic() - started, 4)
         detail = compare(check, answer) if answer.status == 200 else f"the answer is {answer.status}: {answer.message.rstrip('.')}"
     except ModelFleetError as exc:

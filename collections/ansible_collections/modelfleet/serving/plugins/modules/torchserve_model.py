@@ -213,6 +213,7 @@ models:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_manager import ModelManager
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL
 
@@ -225,19 +226,9 @@ def main():
                 "elements": "dict",
                 "required": True,
                 "options": {
-                    "name": {"type": "str", "required": True},
-                    "version": {"type": "str", "required": True},
-                    "object": {"type": "str"},
-                    "bundle": {"type": "str"},
-                    "sha256": {"type": "str"},
-                    "workers": {"type": "int", "default": 1},
+                    **MODEL_OPTIONS,
                     "default": {"type": "bool", "default": False},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                    "batch_size": {"type": "int"},
-                    "max_batch_delay": {"type": "int"},
-                    "response_timeout": {"type": "int"},
-                    "startup_timeout": {"type": "int"},
-                    "device": {"type": "str", "choices": ["cpu", "gpu"]},
                 },
             },
             "via": {"type": "str", "choices": ["plugin", "api"], "default": "plugin"},
