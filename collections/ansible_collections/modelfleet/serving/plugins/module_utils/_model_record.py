@@ -14,7 +14,6 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED
 
-
 # What the record says, by its key in the file.
 _PARTS = ("models", "previous", "staged")
 
@@ -22,8 +21,8 @@ _PARTS = ("models", "previous", "staged")
 def read_record(path):
     """Return {(name, version): entry} of what the record ``path`` says is served, empty without one.
 
-    Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the model store), sha256, workers, default,
-    device ("cpu" or "gpu", where its workers must be) and params.
+    Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the
+    model store), sha256, workers, default, device ("cpu" or "gpu", where its workers must be) and params.
     """
     text = read_text(path)
     try:
