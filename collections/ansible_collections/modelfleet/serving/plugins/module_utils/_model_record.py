@@ -64,8 +64,8 @@ class Record:
 
     Where a rollout was, ``previous`` and ``staged`` are beside ``models``. ``models`` is what a start restores. ``previous`` has for each
     model the version that a rollout retired last: it is on this host's disk and can serve again without the network; beside the keys of an
-    entry it has ``retired`` (seconds since the epoch) and ``rolled_back``, whether a rollback retired it. ``staged`` is what a rollout has
-    brought up and not finished, so that nothing restores it.
+    entry it has ``retired`` (seconds since the epoch), ``run`` (which run did it) and ``rolled_back`` (whether that was a rollback).
+    ``staged`` is what a rollout has brought up and not finished, so that nothing restores it; it has ``since`` and ``run``.
     restore_models.py reads the models on the host and has no part of this collection.
     """
 

@@ -64,7 +64,7 @@ class Rollout:
             finally:
                 self.record.write()
             after = self.lines(wanted)
-        result = {"changed": self.changed(results), "models": results}
+        result = {"changed": self.changed(results), "models": results, "time": time.time()}
         if self.module._diff:
             place = self.runtime.place
             result["diff"] = {"before": before, "after": after, "before_header": place, "after_header": place}
@@ -111,8 +111,6 @@ class Rollout:
             "file": file,
             "from": current["version"] if current else "",
             "previous": previous["version"] if previous else "",
-            "retired": previous.get("retired", 0) if previous else 0,
-            "rolled_back": bool(previous and previous.get("rolled_back")),
             "on_disk": bool(file) and os.path.exists(os.path.join(self.params["model_store"], file)),
             "workers": model["workers"],
             "workers_ready": here.get("ready", 0),
@@ -191,7 +189,7 @@ class Rollout:
 
     def stage(self, entry):
         if (entry["name"], entry["version"]) not in self.record.models:
-            self.record.staged[entry["name"], entry["version"]] = {**entry, "since": int(time.time())}
+            self.record.staged[entry["name"], entry["version"]] = {**entry, "since": int(time.time()), "run": self.params["run"]}
 
     def settle(self, model, result):
         """The recorded version serves already: make good what an interrupted run left to do."""
@@ -240,7 +238,7 @@ class Rollout:
             )
         old = self.record.current(name)
         entry = self.record.staged.pop((name, version), None) or self.record.known(model)
-        self.make_current({key: value for key, value in entry.items() if key != "since"})
+        self.make_current(entry)
         if old:
             self.retire(old, result)
 
@@ -248,7 +246,8 @@ class Rollout:
         for (name, _version), other in self.record.models.items():
             if name == entry["name"]:
                 other["default"] = False
-        self.record.models[entry["name"], entry["version"]] = {**entry, "default": True}
+        kept = {key: value for key, value in entry.items() if key not in ("since", "run", "retired", "rolled_back")}
+        self.record.models[entry["name"], entry["version"]] = {**kept, "default": True}
 
     def retire(self, old, result, rolled_back=False):
         """The record first: after a crash the runtime restores what it says."""
@@ -263,7 +262,13 @@ class Rollout:
             del self.record.previous[name, forgotten["version"]]
             if forgotten["version"] not in (version, current["version"]):
                 result["removable"].append({key: forgotten[key] for key in ("name", "version", "sha256")})
-        self.record.previous[name, version] = {**old, "default": False, "retired": int(time.time()), "rolled_back": rolled_back}
+        self.record.previous[name, version] = {
+            **old,
+            "default": False,
+            "retired": int(time.time()),
+            "run": self.params["run"],
+            "rolled_back": rolled_back,
+        }
         self.record.write()
         if version in self.served[name]:
             self.runtime.unload(name, version)
@@ -345,18 +350,18 @@ class Rollout:
         result["action"] = "rolled_back"
         if self.check:
             return
-        entry = {key: value for key, value in previous.items() if key not in ("retired", "rolled_back")}
+        here = self.served[name]
         try:
-            if self.params["replace"] and current and current["version"] in self.served[name] and entry["version"] not in self.served[name]:
+            if self.params["replace"] and current and current["version"] in here and previous["version"] not in here:
                 self.runtime.unload(name, current["version"])
-            self.serve(entry)
+            self.serve(previous)
         except ModelFleetError:
             self.look(name)
             if current:
                 self.serve(current)
             raise
         del self.record.previous[name, previous["version"]]
-        self.make_current(entry)
+        self.make_current(previous)
         result["workers_ready"] = self.served[name][previous["version"]]["ready"]
         if current:
             self.retire(current, result, rolled_back=True)

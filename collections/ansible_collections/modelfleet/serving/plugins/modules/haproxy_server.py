@@ -86,18 +86,19 @@ class Haproxy:
                 answer = b"".join(iter(lambda: connection.recv(65536), b""))
         except OSError as exc:
             raise ModelFleetError(
-                f"Failed to ask HAProxy at {self.path}: {exc.strerror or exc}. Check that haproxy.service runs here and that its configuration "
-                f"says 'stats socket {self.path} level admin'."
+                f"Failed to ask HAProxy at {self.path}: {exc.strerror or exc}. Check that haproxy.service runs here and that its "
+                f"configuration says 'stats socket {self.path} level admin'."
             ) from exc
         return to_text(answer).strip()
 
     def states(self):
         """{server: "ready", "drain" or "maint"}."""
-        lines = [line.split() for line in self.ask(f"show servers state {self.backend}").splitlines()]
+        said = self.ask(f"show servers state {self.backend}")
+        lines = [line.split() for line in said.splitlines()]
         head = next((line[1:] for line in lines if line[:1] == ["#"]), None)
         if not head:
             raise ModelFleetError(
-                f"Failed to find the backend {self.backend} of HAProxy at {self.path}: {' '.join(sum(lines, []))}. "
+                f"Failed to find the backend {self.backend} of HAProxy at {self.path}: {' '.join(said.split())}. "
                 "Set modelfleet_haproxy_backend to the name of one in its configuration."
             )
         rows = [dict(zip(head, line)) for line in lines if len(line) == len(head) and line[0] != "#"]

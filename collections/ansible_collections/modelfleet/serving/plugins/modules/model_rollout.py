@@ -95,6 +95,10 @@ options:
         description: Version of the model.
         type: str
         required: true
+  run:
+    description: Text that no other run has, recorded with what is retired.
+    type: str
+    default: ""
   runtime:
     description: What serves.
     type: str
@@ -191,12 +195,6 @@ models:
     previous:
       description: The version that O(record) said is the previous one before; empty without one.
       type: str
-    retired:
-      description: When that one was retired, in seconds since the epoch; 0 without one.
-      type: int
-    rolled_back:
-      description: Whether a rollback retired it.
-      type: bool
     on_disk:
       description: Whether the file or directory was on this host before.
       type: bool
@@ -221,13 +219,16 @@ models:
       file: resnet50-2.0-0f3a5e9c1f0c.mar
       from: "1.0"
       previous: ""
-      retired: 0
-      rolled_back: false
       on_disk: true
       workers: 2
       workers_ready: 2
       action: prepared
       removable: []
+time:
+  description: The time on this host when it was done, in seconds since the epoch.
+  returned: success
+  type: float
+  sample: 1767225600.5
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -249,6 +250,7 @@ def main():
                 "default": [],
                 "options": {"name": {"type": "str", "required": True}, "version": {"type": "str", "required": True}},
             },
+            "run": {"type": "str", "default": ""},
             "record": {"type": "path", "default": "/var/lib/modelfleet/state/models.json"},
             "record_group": {"type": "str", "default": "torchserve"},
             **runtime_options(),
