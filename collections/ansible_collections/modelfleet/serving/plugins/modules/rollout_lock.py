@@ -67,6 +67,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+run:
+  description: The text that no other run has.
+  returned: success
+  type: str
+  sample: 8b1f:4711:98765
 taken_over:
   description: Whether an interrupted run held it, so that this host may have been left half-way.
   returned: success
@@ -105,7 +110,7 @@ def run(module):
     directory = os.path.dirname(params["path"])
     if not os.path.isdir(directory):
         if module.check_mode or params["state"] == "absent":
-            return {"changed": params["state"] == "present", "holder": {}, "taken_over": False}
+            return {"changed": params["state"] == "present", "run": params["holder"]["run"], "holder": {}, "taken_over": False}
         raise ModelFleetError(f"Failed to lock this host: it has no {directory}. Run the playbook site first.")
     # Not the lock on the directory, which may be held for as long as a model takes to load.
     guard = os.open(f"{params['path']}.guard", os.O_RDWR | os.O_CREAT, 0o600) if not module.check_mode else None
@@ -120,13 +125,14 @@ def run(module):
 
 def change(module, holder):
     params = module.params
-    mine = bool(holder) and holder["run"] == params["holder"]["run"]
+    me = params["holder"]["run"]
+    mine = holder.get("run") == me
     if params["state"] == "absent":
         if mine and not module.check_mode:
             os.unlink(params["path"])
-        return {"changed": mine, "holder": holder, "taken_over": False}
+        return {"changed": mine, "run": me, "holder": holder, "taken_over": False}
     if mine:
-        return {"changed": False, "holder": holder, "taken_over": False}
+        return {"changed": False, "run": me, "holder": holder, "taken_over": False}
     if holder and not params["take_over"] and holder["run"] != params["dead"]:
         raise ModelFleetError(
             f"Refused: a run of {holder['user']} on {holder['controller']} (process {holder['pid']}) has worked on this host since "
@@ -135,7 +141,7 @@ def change(module, holder):
         )
     content = {**params["holder"], "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     put_file(module, params["path"], json.dumps(content) + "\n", params={"owner": None, "group": None, "mode": "0640"})
-    return {"changed": True, "holder": holder, "taken_over": bool(holder)}
+    return {"changed": True, "run": me, "holder": holder, "taken_over": bool(holder)}
 
 
 def main():
