@@ -288,13 +288,14 @@ def wait_until(condition, what, seconds=180):
     pytest.fail(f"{what} did not happen in {seconds} s")
 
 
-def make_model(directory, name, version="1.0", size_mib=8, config=None):
+def make_model(directory, name, version="1.0", size_mib=8, config=None, seed=1, fault=None):
     """Build a small model with known answers, big enough for dfdaemon to share it (more than 4 MiB); return the path of its .mar.
 
-    ``config`` is the text of its model-config.yaml.
+    ``config`` is the text of its model-config.yaml, another ``seed`` gives other answers, ``fault`` is what is wrong with it.
     """
     maker = REPOSITORY / "lab/model/make_model.py"
     command = [sys.executable, maker, "--name", name, "--version", version, "--size-mib", str(size_mib), "--out", directory]
+    command += ["--seed", str(seed), *(["--fault", fault] if fault else [])]
     if config:
         written = Path(directory) / "model-config.yaml"
         written.write_text(config, encoding="utf-8")
