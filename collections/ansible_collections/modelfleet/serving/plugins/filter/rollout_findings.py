@@ -54,6 +54,7 @@ LEAST = {
     "modelfleet_rollout_error_rate": 0,
     "modelfleet_rollout_latency_margin_ms": 0,
     "modelfleet_drain_seconds": 0,
+    "modelfleet_rollback_grace_seconds": 0,
 }
 # Nothing is measured below these.
 ABOVE = {

@@ -44,10 +44,9 @@ def rollout_table(hosts):
     for host, one in hosts.items():
         for model in one.get("plan") or []:
             rows.append((host, *_versions(model), one.get("outcome") or "untouched", *_gate(model, one.get("gates") or [])))
-    if len(rows) == 1:
-        rows.append(("-",) * len(rows[0]))
     problems = [f"{host}: {one['problem']}" for host, one in hosts.items() if one.get("problem")]
-    return [*table(rows), *(["", "Wrong:", *problems] if problems else [])]
+    lines = table(rows) if len(rows) > 1 else ["No host serves another version than before."]
+    return [*lines, *(["", "Wrong:", *problems] if problems else [])]
 
 
 def _versions(model):

@@ -32,6 +32,8 @@ class Rollout:
         self.check = module.check_mode
         # {name: {version: description}}
         self.served = {}
+        # {name: when another version became the default}
+        self.turned = {}
 
     def run(self):
         step = {
@@ -84,6 +86,16 @@ class Rollout:
 
     def look(self, name):
         self.served[name] = self.runtime.describe(name)
+
+    def set_default(self, name, version):
+        self.runtime.set_default(name, version)
+        self.turned[name] = time.monotonic()
+
+    def unload(self, name, version):
+        """A runtime breaks off what it is answering: what came before another version was the default gets its answer first."""
+        if name in self.turned:
+            time.sleep(max(0.0, self.turned[name] + self.params["grace_s"] - time.monotonic()))
+        self.runtime.unload(name, version)
 
     def lines(self, wanted):
         lines = []
@@ -180,9 +192,9 @@ class Rollout:
         current = self.record.current(name)
         if here:
             # It came back with its runtime, or lost workers.
-            self.runtime.unload(name, version)
+            self.unload(name, version)
         if self.params["replace"] and current and current["version"] in self.served[name]:
-            self.runtime.unload(name, current["version"])
+            self.unload(name, current["version"])
         self.runtime.load({**model, "file": entry["file"]})
         self.look(name)
         result["workers_ready"] = self.served[name][version]["ready"]
@@ -202,9 +214,9 @@ class Rollout:
         if self.check:
             return
         if not self.is_default(model):
-            self.runtime.set_default(name, version)
+            self.set_default(name, version)
         if leftover:
-            self.runtime.unload(name, retired["version"])
+            self.unload(name, retired["version"])
         self.look(name)
 
     def switch(self, model, result):
@@ -218,7 +230,7 @@ class Rollout:
                     f"Failed to switch to {title(model)}: it is not registered at {self.runtime.place} any more. "
                     "Run the playbook rollout again."
                 )
-            self.runtime.set_default(name, version)
+            self.set_default(name, version)
             self.look(name)
         result["action"] = "switched"
 
@@ -271,7 +283,7 @@ class Rollout:
         }
         self.record.write()
         if version in self.served[name]:
-            self.runtime.unload(name, version)
+            self.unload(name, version)
         self.look(name)
 
     def undo(self, model, result):
@@ -287,7 +299,7 @@ class Rollout:
             self.serve(current)
         leaving = staged or model
         if leaving["version"] in self.served[name] and (name, leaving["version"]) not in self.record.models:
-            self.runtime.unload(name, leaving["version"])
+            self.unload(name, leaving["version"])
         if staged:
             del self.record.staged[name, staged["version"]]
         self.look(name)
@@ -304,7 +316,7 @@ class Rollout:
             self.load_in_place(model)
         self.look(name)
         if not self.served[name][version]["default"]:
-            self.runtime.set_default(name, version)
+            self.set_default(name, version)
             self.look(name)
 
     def load_in_place(self, model):
@@ -313,7 +325,7 @@ class Rollout:
         if self.params["replace"]:
             for version in list(self.served[name]):
                 if (name, version) not in self.record.models:
-                    self.runtime.unload(name, version)
+                    self.unload(name, version)
         self.runtime.load(model)
 
     def verify(self, entry):
@@ -353,7 +365,7 @@ class Rollout:
         here = self.served[name]
         try:
             if self.params["replace"] and current and current["version"] in here and previous["version"] not in here:
-                self.runtime.unload(name, current["version"])
+                self.unload(name, current["version"])
             self.serve(previous)
         except ModelFleetError:
             self.look(name)

@@ -98,7 +98,7 @@ class Haproxy:
         head = next((line[1:] for line in lines if line[:1] == ["#"]), None)
         if not head:
             raise ModelFleetError(
-                f"Failed to find the backend {self.backend} of HAProxy at {self.path}: {' '.join(said.split())}. "
+                f"Failed to find the backend {self.backend} of HAProxy at {self.path}: {' '.join(said.split()).rstrip('.')}. "
                 "Set modelfleet_haproxy_backend to the name of one in its configuration."
             )
         rows = [dict(zip(head, line)) for line in lines if len(line) == len(head) and line[0] != "#"]
@@ -112,7 +112,9 @@ class Haproxy:
     def set(self, server, state):
         said = self.ask(f"set server {self.backend}/{server} state {state}")
         if said:
-            raise ModelFleetError(f"Failed to set {self.backend}/{server} to {state} at {self.path}: {said}. The socket needs level admin.")
+            raise ModelFleetError(
+                f"Failed to set {self.backend}/{server} to {state} at {self.path}: {said.rstrip('.')}. The socket needs level admin."
+            )
 
 
 def state_of(admin):

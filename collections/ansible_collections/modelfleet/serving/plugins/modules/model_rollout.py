@@ -95,6 +95,12 @@ options:
         description: Version of the model.
         type: str
         required: true
+  grace_s:
+    description:
+      - How long a version that was the default until this call stays registered, in seconds, so that the requests on their way to it are
+        answered.
+    type: int
+    default: 5
   run:
     description: Text that no other run has, recorded with what is retired.
     type: str
@@ -250,6 +256,7 @@ def main():
                 "default": [],
                 "options": {"name": {"type": "str", "required": True}, "version": {"type": "str", "required": True}},
             },
+            "grace_s": {"type": "int", "default": 5},
             "run": {"type": "str", "default": ""},
             "record": {"type": "path", "default": "/var/lib/modelfleet/state/models.json"},
             "record_group": {"type": "str", "default": "torchserve"},

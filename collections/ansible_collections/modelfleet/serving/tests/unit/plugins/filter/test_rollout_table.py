@@ -37,6 +37,11 @@ def test_what_stopped_it_and_who_was_not_touched():
     ]
 
 
+def test_nothing_changes():
+    assert rollout_table({"gpu-1": {"plan": []}, "gpu-2": {}}) == ["No host serves another version than before."]
+    assert rollout_table({"gpu-1": {"problem": "It is down."}})[1:] == ["", "Wrong:", "gpu-1: It is down."]
+
+
 def test_a_gate_of_the_whole_host_and_a_long_text():
     lines = rollout_table({"gpu-1": {"plan": PLAN, "outcome": "went back", "gates": [gate("gpu", False, "x" * 200, model="-")]}})
     assert "  gpu   " in lines[2] and "x" * 97 + "..." in lines[2] and "x" * 98 not in lines[2]

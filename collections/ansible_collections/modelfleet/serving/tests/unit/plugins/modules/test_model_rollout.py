@@ -61,7 +61,8 @@ class Host:
         assert not done.get("failed"), done["msg"]
 
     def step(self, state, *models, check=False, diff=False, **options):
-        return self.run_module(model_rollout.main, self.arguments(list(models), state=state, **options), check=check, diff=diff)
+        arguments = self.arguments(list(models), state=state, **{"grace_s": 0, **options})
+        return self.run_module(model_rollout.main, arguments, check=check, diff=diff)
 
     def steps(self, *models, through=("prepared", "switched", "finished"), **options):
         for state in through:
@@ -235,6 +236,20 @@ def test_rolls_back_from_local_disk_and_forward_again(host, replace):
     assert not host.step("rolled_back", leave, replace=replace)["changed"]
     host.steps(host.model("2.0"))
     assert host.served == (["2.0"], "2.0") and list(host.recorded("previous")) == ["1.0"]
+
+
+def test_requests_on_their_way_are_answered_before_a_version_goes(host, monkeypatch):
+    order = []
+    host.steps(host.model("2.0"))
+    monkeypatch.setattr(_rollout.time, "sleep", lambda seconds: order.append(seconds) or host.fake.calls.append("waits"))
+    host.fake.calls.clear()
+    host.step("rolled_back", {"name": "demo", "version": "2.0"}, grace_s=5)
+    assert [call for call in host.fake.calls if call.startswith(("waits", "PUT", "DELETE"))] == [
+        "PUT /models/demo/1.0/set-default",
+        "waits",
+        "DELETE /models/demo/2.0",
+    ]
+    assert 4 < order[0] <= 5
 
 
 def test_a_previous_version_that_is_gone_or_rotten_changes_nothing(host):
