@@ -243,9 +243,9 @@ class Rollout:
         result["action"] = "finished"
         if self.check:
             return
-        if not self.is_default(model):
+        if not self.is_default(model) or not self.record.known(model):
             raise ModelFleetError(
-                f"Failed to finish the rollout of {title(model)}: it does not answer at {self.runtime.place}. "
+                f"Failed to finish the rollout of {title(model)}: it is not what {self.runtime.place} answers with. "
                 "Run the playbook rollout again."
             )
         old = self.record.current(name)

@@ -183,10 +183,17 @@ def test_goes_on_after_the_runtime_came_back_with_the_old_version(host):
     host.steps(new, through=["prepared", "switched"])
     host.fake.put("demo", description("1.0", host.recorded()["1.0"]["file"]))
     failed = host.step("finished", new)
-    assert failed["failed"] and "does not answer" in failed["msg"]
+    assert failed["failed"] and "it is not what" in failed["msg"]
     assert list(host.recorded()) == ["1.0"]
     host.steps(new)
     assert host.served == (["2.0"], "2.0")
+
+
+def test_finishes_nothing_that_it_did_not_begin(host):
+    host.fake.put("demo", description("2.0", "x"))
+    failed = host.step("finished", host.model("2.0"))
+    assert failed["failed"] and "Failed to finish the rollout of model demo 2.0" in failed["msg"]
+    assert list(host.recorded()) == ["1.0"]
 
 
 def test_goes_on_after_a_crash_between_the_record_and_the_old_version(host):
