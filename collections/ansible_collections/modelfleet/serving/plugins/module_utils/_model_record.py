@@ -24,9 +24,14 @@ def read_record(path):
     Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the
     model store), sha256, workers, default, device ("cpu" or "gpu", where its workers must be) and params.
     """
+    return read_parts(path)["models"]
+
+
+def read_parts(path):
+    """{part: {(name, version): entry}}, see Record: "models" is what read_record returns, "previous" and "staged" are beside it."""
     text = read_text(path)
     try:
-        return _parse(text)["models"]
+        return _parse(text)
     except (ValueError, KeyError, TypeError) as exc:
         raise ModelFleetError(
             f"Failed to read the record {path}: it is damaged. Run torchserve_model (playbook site), which writes it anew."
