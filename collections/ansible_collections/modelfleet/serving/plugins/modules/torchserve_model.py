@@ -99,6 +99,12 @@ options:
       plugin: TorchServe's endpoint plugin downloads, verifies and registers it.
       api: The file lies in O(model_store) already under the name C(NAME-VERSION-SHA12.mar); it is verified and registered.
     default: plugin
+  replace_default:
+    description:
+      - Whether another version may become the default one of a model that has one. With V(false) that is refused before anything is changed,
+        and so is a model that M(modelfleet.serving.model_rollout) has half-way.
+    type: bool
+    default: true
   device:
     description: Where the workers of a model without O(models[].device) must be. With V(gpu), one that fell back to the CPU is not ready.
     type: str
@@ -232,6 +238,7 @@ def main():
                 },
             },
             "via": {"type": "str", "choices": ["plugin", "api"], "default": "plugin"},
+            "replace_default": {"type": "bool", "default": True},
             "device": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
             "base_url": {"type": "str", "default": MANAGEMENT_URL},
             "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
