@@ -31,6 +31,15 @@ def holder_of(pid):
     return {"run": run_of(pid), "user": user, "controller": socket.gethostname(), "pid": pid}
 
 
+def machine(path="/etc/machine-id"):
+    """What tells this controller from another one of the same name, where systemd has given it something."""
+    try:
+        with open(path, encoding="ascii") as handle:
+            return handle.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def run_of(pid, proc="/proc"):
     """What no other process has, on whatever machine and after whatever reboot; without its beginning where that cannot be seen."""
     try:
@@ -39,13 +48,14 @@ def run_of(pid, proc="/proc"):
         with open(f"{proc}/{pid}/stat", encoding="utf-8", errors="replace") as handle:
             started = handle.read().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
-        return f"{socket.gethostname()}:{pid}"
-    return f"{boot}:{pid}:{started}"
+        return f"{machine()}:{socket.gethostname()}:{pid}"
+    return f"{machine()}:{boot}:{pid}:{started}"
 
 
 def is_dead(holder):
     """Whether the holder ran on this machine and is not there any more."""
-    if holder.get("controller") != socket.gethostname() or not holder.get("pid"):
+    here = (socket.gethostname(), machine())
+    if (holder.get("controller"), str(holder.get("run")).partition(":")[0]) != here or not holder.get("pid"):
         return False
     try:
         os.kill(holder["pid"], 0)

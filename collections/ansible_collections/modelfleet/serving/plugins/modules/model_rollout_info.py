@@ -63,7 +63,7 @@ models:
       previous: "1.0"
       staged: ""
       since: 1767225600
-      run: 8b1f:4711:98765
+      run: f3a1:8b1f:4711:98765
       rolled_back: false
 """
 

@@ -71,7 +71,7 @@ run:
   description: The text that no other run has.
   returned: success
   type: str
-  sample: 8b1f:4711:98765
+  sample: f3a1:8b1f:4711:98765
 taken_over:
   description: Whether an interrupted run held it, so that this host may have been left half-way.
   returned: success
@@ -81,7 +81,7 @@ holder:
   description: Who held it before; empty when nobody did.
   returned: always
   type: dict
-  sample: {run: 8b1f:4711:98765, user: alice, controller: control-1, pid: 4711, since: "2026-11-26T06:00:00Z"}
+  sample: {run: f3a1:8b1f:4711:98765, user: alice, controller: control-1, pid: 4711, since: "2026-11-26T06:00:00Z"}
 """
 
 import fcntl

@@ -20,6 +20,8 @@ def test_a_run_is_dead_when_its_process_is():
     process.wait()
     assert is_dead(holder)
     assert not is_dead({**holder, "controller": "elsewhere"}) and not is_dead({})
+    # Another machine may have the same name.
+    assert not is_dead({**holder, "run": "another" + holder["run"]})
 
 
 def test_another_process_under_its_number_is_not_it():
