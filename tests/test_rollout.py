@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 
 import pytest
 import yaml
 from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
-from test_repository import COLLECTION, documentation
+from test_repository import COLLECTION, documentation, load
 
 HOSTS = tuple(f"gpu-{number}" for number in range(1, 5))
+# A run takes seconds for each host and batch: a test has as few of both as show it.
+FEW = HOSTS[:2]
 OLD = {"name": "demo", "version": "1.0", "object": "models/demo-1.0.mar", "sha256": "1f" * 32, "size": "64MiB"}
 NEW = {**OLD, "version": "2.0", "object": "models/demo-2.0.mar", "sha256": "2f" * 32}
 
@@ -44,7 +47,7 @@ class ActionModule(ActionBase):
             changed = changed or action != "unchanged"
         if not look:
             path.write_text(json.dumps(state))
-        return {"changed": changed, "models": models, "time": 1000.0}
+        return {"changed": changed, "models": models, "time": 1000.0, "seconds": 2.5}
 
     def prepared(self, state, model):
         if model["version"] == state["current"]:
@@ -79,7 +82,7 @@ class ActionModule(ActionBase):
         return "rolled_back"
 """
 # Of these the answer of a host is in the inventory.
-ANSWERING = (*STUBBED, "traffic_check", "rollout_lock", "model_rollout_info", "gpu_info", "haproxy_server")
+ANSWERING = (*STUBBED, "traffic_check", "model_rollout_info", "gpu_info", "haproxy_server")
 FREE = {"changed": True, "run": "this", "holder": {}, "taken_over": False}
 GOOD = {
     "preflight_info": READY,
@@ -106,16 +109,20 @@ class Fleet:
         (collection / "roles/dfdaemon/tasks/seed_ready.yml").write_text("[]")
         (collection / "roles/dfdaemon/tasks/packages.yml").write_text("[]")
         for host in HOSTS:
-            self.put(host, current="1.0", answers="1.0", previous="", staged="")
+            self.put(host)
 
-    def put(self, host, **state):
+    def put(self, host, current="1.0", answers=None, previous="", staged=""):
+        state = {"current": current, "answers": answers or current, "previous": previous, "staged": staged}
         (self.state / host).write_text(json.dumps(state))
 
     def read(self, key="current"):
         return {host: json.loads((self.state / host).read_text())[key] for host in HOSTS}
 
-    def play(self, playbook, *options, models=(NEW,), answers=None, wrong=None, groups=None, **variables):
-        """Run a play; ``answers`` and ``wrong`` are {host: {…}}. Returns (process, calls)."""
+    def play(self, playbook, *options, hosts=HOSTS, models=(NEW,), answers=None, wrong=None, of_hosts=None, groups=None, **variables):
+        """Run a play on some hosts; ``answers``, ``wrong`` and their own variables ``of_hosts`` are {host: {…}}.
+
+        Returns (process, calls).
+        """
         log = self.tmp_path / "log"
         log.write_text("")
         common = {
@@ -131,21 +138,20 @@ class Fleet:
             "state_of_hosts": str(self.state),
             **variables,
         }
-        members = {"dragonfly_schedulers": ["scheduler-1"], "dragonfly_seed_peers": ["seed-1"], "gpu_hosts": HOSTS, **(groups or {})}
-        children = {
-            group: {
-                "hosts": {
-                    name: {
-                        "modelfleet_address": f"10.1.{position}.{number + 1}",
-                        "answers": {**GOOD, **(answers or {}).get(name, {})},
-                        "wrong": (wrong or {}).get(name, {}),
-                    }
-                    for number, name in enumerate(names)
-                }
+        members = {"dragonfly_schedulers": ["base-1"], "dragonfly_seed_peers": ["base-1"], "gpu_hosts": hosts, **(groups or {})}
+        names = list(dict.fromkeys(name for group in members.values() for name in group))
+        described = {
+            name: {
+                "modelfleet_address": f"10.1.0.{number + 1}",
+                "answers": {**GOOD, **(answers or {}).get(name, {})},
+                "wrong": (wrong or {}).get(name, {}),
+                **(of_hosts or {}).get(name, {}),
             }
-            for position, (group, names) in enumerate(members.items())
+            for number, name in enumerate(names)
         }
-        (self.tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "children": children}}))
+        children = {group: {"hosts": {name: described[name] for name in found}} for group, found in members.items()}
+        inventory = yaml.safe_dump({"all": {"vars": common, "children": children}}, sort_keys=False)
+        (self.tmp_path / "hosts.yml").write_text(inventory)
         done = self.run(
             "ansible-playbook",
             "-i",
@@ -173,15 +179,55 @@ def steps(calls, host):
     return [call["args"]["state"] for call in calls if call["module"] == "model_rollout" and call["host"] == host and not call["look"]]
 
 
+def unlocked(calls):
+    """The hosts that gave their lock back."""
+    return sorted(call["host"] for call in calls if call["module"] == "rollout_lock" and call["args"].get("state") == "absent")
+
+
+def balanced(calls, host):
+    """What was done with a host, and with it in a balancer, in order."""
+    modules = ("haproxy_server", "model_rollout")
+    return [call["args"]["state"] for call in calls if call["module"] in modules and call["host"] == host and not call.get("look")]
+
+
+def changed(done):
+    return sum(int(count) for count in re.findall(r"changed=(\d+)", done.stdout))
+
+
+def ending(done):
+    """The table at the end, and what is wrong below it."""
+    return "\n".join(table_of(done, "Show what became of it"))
+
+
 def rows(done):
-    return [line.split() for line in table_of(done, "Show what became of it")[2:] if line.startswith("gpu-")]
+    """{host: its line of the table}"""
+    lines = [re.split(r"  +", line) for line in ending(done).splitlines()[2:] if line.startswith("gpu-") and "  " in line]
+    return {host: dict(zip(("model", "from", "to", "outcome", "gate", "saw", "allowed"), line, strict=True)) for host, *line in lines}
+
+
+def outcomes(done):
+    return {host: row["outcome"] for host, row in rows(done).items()}
+
+
+def failures(done):
+    return {host for host, failed in recap(done).items() if failed}
 
 
 WENT = ["prepared", "switched", "finished"]
 
 
-def test_in_batches_each_after_the_one_before(fleet):
-    done, calls = fleet.play("rollout")
+def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile(fleet, tmp_path):
+    tasks = [{"name": "Say", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is to be {{ __rollout_hook_state }}"}}]
+    (tmp_path / "hook.yml").write_text(yaml.safe_dump(tasks))
+    # Each host has another kind of hook, and the command is one more gate.
+    hooks = {"gpu-1": "haproxy", "gpu-2": "hook.yml", "gpu-3": ["true"]}
+    same = {
+        "of_hosts": {host: {"modelfleet_drain": hook, "modelfleet_return": hook} for host, hook in hooks.items()},
+        "groups": {"load_balancers": ["balancer-1", "balancer-2"]},
+        "modelfleet_rollout_command": ["true"],
+        "modelfleet_files_dir": str(tmp_path),
+    }
+    done, calls = fleet.play("rollout", **same)
     assert done.returncode == 0, done.stdout
     assert set(fleet.read().values()) == {"2.0"} and set(fleet.read("previous").values()) == {"1.0"}
     batches = []
@@ -189,7 +235,9 @@ def test_in_batches_each_after_the_one_before(fleet):
         if call["module"] == "model_rollout" and not call["look"] and call["batch"] not in batches:
             batches.append(call["batch"])
     assert batches == [["gpu-1"], ["gpu-2", "gpu-3"], ["gpu-4"]]
-    assert sorted(touched(calls)) == list(HOSTS) and steps(calls, "gpu-1") == WENT
+    assert sorted(touched(calls)) == list(HOSTS) and steps(calls, "gpu-4") == WENT
+    assert balanced(calls, "gpu-1") == ["drain", "drain", "prepared", "switched", "ready", "ready", "finished"]
+    assert done.stdout.index("gpu-2 is to be drain") < done.stdout.index("gpu-2 is to be ready")
     modules = [call["module"] for call in calls]
     # Everybody has it before anybody serves it.
     last_brought = max(index for index, module in enumerate(modules) if module == "model_artifact")
@@ -197,197 +245,178 @@ def test_in_batches_each_after_the_one_before(fleet):
     planned = table_of(done, "Plan the rollout")
     assert planned[0].split() == ["host", "model", "from", "to", "to", "bring", "free"]
     assert planned[2].split() == ["gpu-1", "demo", "1.0", "2.0", "64.0MiB", "-"]
-    assert rows(done)[0][:6] == ["gpu-1", "demo", "1.0", "2.0", "activated", "4"]
+    passed = {"model": "demo", "from": "1.0", "to": "2.0", "outcome": "activated", "gate": "5 passed", "saw": "-", "allowed": "-"}
+    assert rows(done) == dict.fromkeys(HOSTS, passed)
     for call in calls:
         known = documentation(COLLECTION / f"plugins/modules/{call['module']}.py")["options"] or {}
         assert set(call["args"]) - {"storage"} <= set(known), call
-    # Each host gives the lock back.
-    locks = [(call["host"], call["args"].get("state")) for call in calls if call["module"] == "rollout_lock"]
-    assert sorted(host for host, state in locks if state == "absent") == sorted(HOSTS)
+    assert unlocked(calls) == list(HOSTS)
+
+    done, calls = fleet.play("rollout", **same)
+    assert done.returncode == 0 and touched(calls) == [], done.stdout
+    assert changed(done) == 0 and "Every host serves what modelfleet_models names." in done.stdout
+    assert unlocked(calls) == list(HOSTS)
 
 
-def test_a_second_run_changes_nothing(fleet):
-    fleet.play("rollout")
-    done, calls = fleet.play("rollout")
+def test_check_mode_is_the_plan(fleet):
+    done, calls = fleet.play("rollout", "--check", hosts=FEW)
     assert done.returncode == 0, done.stdout
-    assert touched(calls) == []
-    assert "changed=0" in done.stdout and not any(f"changed={count}" in done.stdout for count in range(1, 99)), done.stdout
-    assert "Every host serves what modelfleet_models names." in done.stdout
+    assert touched(calls) == [] and all(call.get("look", True) for call in calls)
+    assert outcomes(done) == dict.fromkeys(FEW, "planned") and changed(done) >= len(FEW)
 
 
-WRONG_ANSWER = {
-    "inference_check": {"checks": [{"model": "demo", "version": "2.0", "ok": False, "seconds": 0.1, "detail": "$.y is 3, expected 2"}]}
-}
 SLOW = {"traffic_check": {"ok": False, "saw": "p95 90 ms, errors 0.0 % of 500 requests (access log)", "allowed": "p95 50 ms, errors 0.0 %"}}
 
 
-@pytest.mark.parametrize(
-    ("answers", "wrong", "gate", "saw", "through"),
-    [
-        (WRONG_ANSWER, {}, "answers", "$.y is 3, expected 2", ["prepared"]),
-        (SLOW, {}, "traffic", "p95 90 ms", ["prepared", "switched"]),
-        ({}, {"prepared": {"failed": True, "msg": "Failed to register model demo 2.0."}}, "ready", "Failed to register", ["prepared"]),
-    ],
-)
-def test_the_first_host_keeps_it_from_the_others(fleet, answers, wrong, gate, saw, through):
-    done, calls = fleet.play("rollout", answers={"gpu-1": answers}, wrong={"gpu-1": wrong})
-    assert done.returncode == 2
-    assert touched(calls) == ["gpu-1"] and steps(calls, "gpu-1") == [*through, "undone", "rolled_back"]
-    assert set(fleet.read().values()) == {"1.0"} and set(fleet.read("answers").values()) == {"1.0"}
-    assert recap(done) == {**dict.fromkeys([*HOSTS, "scheduler-1", "seed-1"], 0), "gpu-1": 1}
-    lines = rows(done)
-    assert lines[0][:5] == ["gpu-1", "demo", "1.0", "2.0", "went"] and lines[0][6] == gate
-    assert all(line[4] == "untouched" for line in lines[1:4])
-    text = "\n".join(table_of(done, "Show what became of it"))
-    assert saw in text.split("Wrong:")[0] and saw in text.split("Wrong:")[1]
-    assert len([call for call in calls if call["module"] == "rollout_lock" and call["args"].get("state") == "absent"]) == len(HOSTS)
+def gpu(used, total, temperature):
+    return {"gpu_info": {"gpus": [{"index": 0, "memory_used_mib": used, "memory_total_mib": total, "temperature_c": temperature}]}}
 
 
-def test_a_batch_goes_back_as_a_whole_and_no_other(fleet):
-    done, calls = fleet.play("rollout", answers={"gpu-3": SLOW})
-    assert done.returncode == 2
-    assert fleet.read() == {**dict.fromkeys(HOSTS, "1.0"), "gpu-1": "2.0"}
+def test_each_gate_keeps_a_version_from_answering(fleet):
+    answer = {"model": "demo", "version": "2.0", "ok": False, "seconds": 0.1, "detail": "$.y is 3, expected 2"}
+    answers = {
+        "gpu-1": {"inference_check": {"checks": [answer]}},
+        "gpu-2": gpu(951, 1000, 85),
+        "gpu-3": gpu(None, None, 86),
+        # As much as is allowed.
+        "gpu-4": gpu(950, 1000, 85),
+    }
+    command = ["sh", "-c", "echo saw $MODELFLEET_MODEL $MODELFLEET_OLD_VERSION $MODELFLEET_VERSION; exit 3"]
+    everything = {"modelfleet_rollout_batches": ["100%"], "modelfleet_rollout_command": command, "torchserve_device": "gpu"}
+    done, calls = fleet.play("rollout", answers=answers, **everything)
+    assert done.returncode == 2 and failures(done) == set(HOSTS), done.stdout
+    assert [steps(calls, host) for host in HOSTS] == [["prepared", "undone", "rolled_back"]] * len(HOSTS)
+    assert set(fleet.read().values()) == set(fleet.read("answers").values()) == {"1.0"}
+    assert outcomes(done) == dict.fromkeys(HOSTS, "went back")
+    assert {host: (row["gate"], row["saw"], row["allowed"]) for host, row in rows(done).items()} == {
+        "gpu-1": ("answers", "$.y is 3, expected 2", "the known answer"),
+        "gpu-2": ("gpu", "GPU 0 with 95.1 % of its memory in use, 85 °C", "95 %, 85 °C"),
+        "gpu-3": ("gpu", "GPU 0 with 0 % of its memory in use, 86 °C", "95 %, 85 °C"),
+        "gpu-4": ("command", "status 3: saw demo 1.0 2.0", "status 0"),
+    }
+    assert "gpu-1: Stop at the gate: answers: demo: $.y is 3, expected 2, allowed: the known answer." in ending(done)
+
+
+def test_the_first_host_keeps_it_from_the_others(fleet):
+    wrong = {"prepared": {"failed": True, "msg": "Failed to register model demo 2.0."}}
+    done, calls = fleet.play("rollout", hosts=FEW, wrong={"gpu-1": wrong})
+    assert done.returncode == 2 and failures(done) == {"gpu-1"}
+    assert touched(calls) == ["gpu-1"] and steps(calls, "gpu-1") == ["prepared", "undone", "rolled_back"]
+    assert set(fleet.read().values()) == {"1.0"}
+    assert outcomes(done) == {"gpu-1": "went back", "gpu-2": "untouched"}
+    assert rows(done)["gpu-1"]["gate"] == "ready" and "Failed to register model demo 2.0." in rows(done)["gpu-1"]["saw"]
+    assert unlocked(calls) == list(FEW)
+
+
+def test_a_batch_goes_back_as_a_whole_and_no_other_and_the_next_run_goes_on(fleet):
+    hooks = {"modelfleet_drain": "haproxy", "modelfleet_return": "haproxy", "groups": {"load_balancers": ["balancer-1"]}}
+    done, calls = fleet.play("rollout", answers={"gpu-3": SLOW}, **hooks)
+    assert done.returncode == 2 and failures(done) == {"gpu-3"}
+    assert fleet.read() == {**dict.fromkeys(HOSTS, "1.0"), "gpu-1": "2.0"} and fleet.read("answers") == fleet.read()
     assert sorted(touched(calls)) == ["gpu-1", "gpu-2", "gpu-3"]
-    # It had passed its own gates.
-    assert "undone" in steps(calls, "gpu-2") and "finished" not in steps(calls, "gpu-2")
-    assert [line[4] for line in rows(done)[:4]] == ["activated", "went", "went", "untouched"]
-    assert recap(done)["gpu-2"] == 0 and recap(done)["gpu-3"] == 1
-    # And on from there, once it is corrected.
-    done, calls = fleet.play("rollout")
-    assert done.returncode == 0 and set(fleet.read().values()) == {"2.0"}
-    assert sorted(touched(calls)) == list(HOSTS[1:])
+    # gpu-2 had passed its own gates.
+    for host in "gpu-2", "gpu-3":
+        assert balanced(calls, host) == ["drain", "prepared", "switched", "ready", "drain", "undone", "rolled_back", "ready"]
+    assert outcomes(done) == {"gpu-1": "activated", "gpu-2": "went back", "gpu-3": "went back", "gpu-4": "untouched"}
+    assert (rows(done)["gpu-3"]["gate"], rows(done)["gpu-3"]["saw"]) == ("traffic", SLOW["traffic_check"]["saw"])
+    assert unlocked(calls) == list(HOSTS)
+
+    # Once it is corrected, on from there; another run was interrupted meanwhile and may have left hosts out of the balancing.
+    left = {**FREE, "taken_over": True, "holder": {"user": "alice", "controller": "control-1", "pid": 1, "since": "then", "run": "dead"}}
+    fleet.put("gpu-2", answers="2.0", staged="2.0")
+    locks = {host: {"rollout_lock": left} for host in FEW}
+    done, calls = fleet.play("rollout", hosts=FEW, answers=locks, modelfleet_rollout_batches=["100%"], **hooks)
+    assert done.returncode == 0, done.stdout
+    assert "The run of alice on control-1 since then came to no end here" in done.stdout
+    assert fleet.read()["gpu-1"] == fleet.read()["gpu-2"] == "2.0"
+    assert [balanced(calls, host)[-2:] for host in FEW] == [["ready", "finished"]] * 2
+
+
+def test_the_old_list_takes_away_what_an_interrupted_run_left(fleet):
+    fleet.put("gpu-1", answers="2.0", staged="2.0")
+    done, _calls = fleet.play("rollout", hosts=HOSTS[:1], models=[OLD])
+    assert done.returncode == 0, done.stdout
+    assert fleet.read("answers")["gpu-1"] == "1.0" and fleet.read("staged")["gpu-1"] == ""
 
 
 def test_what_was_finished_goes_back_where_another_of_its_batch_could_not_be(fleet):
-    done, calls = fleet.play("rollout", wrong={"gpu-3": {"finished": {"failed": True, "msg": "Failed to finish."}}})
+    wrong = {"gpu-2": {"finished": {"failed": True, "msg": "Failed to finish."}}}
+    done, calls = fleet.play("rollout", hosts=FEW, wrong=wrong, modelfleet_rollout_batches=["2"])
     assert done.returncode == 2
-    assert fleet.read() == {**dict.fromkeys(HOSTS, "1.0"), "gpu-1": "2.0"}
-    assert steps(calls, "gpu-2") == [*WENT, "undone", "rolled_back"]
+    assert set(fleet.read().values()) == {"1.0"}
+    assert steps(calls, "gpu-1") == [*WENT, "undone", "rolled_back"]
 
 
 def test_a_host_that_is_lost_on_the_way(fleet):
     gone = {"unreachable": True, "msg": "Task failed: no route"}
-    done, calls = fleet.play("rollout", wrong={"gpu-2": {"switched": gone, "undone": gone}})
+    wrong = {"gpu-1": {"switched": gone, "undone": gone}}
+    done, calls = fleet.play("rollout", hosts=FEW, wrong=wrong, modelfleet_rollout_batches=["2"])
     assert done.returncode != 0
-    assert fleet.read() == {**dict.fromkeys(HOSTS, "1.0"), "gpu-1": "2.0"}
-    assert sorted(touched(calls)) == ["gpu-1", "gpu-2", "gpu-3"]
-    assert "undone" in steps(calls, "gpu-3")
-    text = "\n".join(table_of(done, "Show what became of it"))
-    assert "NOT UNDONE" in text and "gpu-2: See that it was done: unreachable: no route" in text
+    assert set(fleet.read().values()) == {"1.0"} and "undone" in steps(calls, "gpu-2")
+    assert outcomes(done) == {"gpu-1": "NOT UNDONE", "gpu-2": "went back"}
+    assert "gpu-1: See that it was done: unreachable: no route" in ending(done)
 
 
-def test_goes_on_where_an_interrupted_run_ended(fleet):
-    left = {**FREE, "taken_over": True, "holder": {"user": "alice", "controller": "control-1", "pid": 1, "since": "then", "run": "dead"}}
-    fleet.put("gpu-1", current="2.0", answers="2.0", previous="1.0", staged="")
-    fleet.put("gpu-2", current="1.0", answers="2.0", previous="", staged="2.0")
-    hooks = {"modelfleet_drain": ["true"], "modelfleet_return": ["true"]}
-    done, _calls = fleet.play("rollout", answers={host: {"rollout_lock": left} for host in HOSTS}, **hooks)
-    assert done.returncode == 0, done.stdout
-    assert "The run of alice on control-1 since then came to no end here" in done.stdout
-    assert set(fleet.read().values()) == {"2.0"}
-    # It may have been left out of the balancing.
-    assert done.stdout.count("TASK [modelfleet.serving.rollout : Run the command of the user on the controller]") > 0
-    # With the old list it is undone instead.
-    fleet.put("gpu-2", current="1.0", answers="2.0", previous="", staged="2.0")
-    fleet.play("rollout", models=[OLD])
-    assert fleet.read("answers")["gpu-2"] == "1.0" and fleet.read("staged")["gpu-2"] == ""
+# Bad input: one sentence for each, nothing changed.
 
 
-def test_a_host_is_out_of_the_balancing_while_its_version_changes(fleet):
-    hooks = {"modelfleet_drain": "haproxy", "modelfleet_return": "haproxy"}
-    done, calls = fleet.play("rollout", groups={"load_balancers": ["balancer-1", "balancer-2"]}, **hooks)
-    assert done.returncode == 0, done.stdout
-    order = [(call["module"], call["args"].get("state")) for call in calls if call["host"] == "gpu-1" and not call.get("look")]
-    order = [one for one in order if one[0] in ("haproxy_server", "model_rollout")]
-    drain, ready = [("haproxy_server", "drain")] * 2, [("haproxy_server", "ready")] * 2
-    rollout = [("model_rollout", state) for state in WENT]
-    assert order == [*drain, rollout[0], rollout[1], *ready, rollout[2]]
-    done, calls = fleet.play("rollout", models=[OLD], answers={"gpu-1": SLOW}, groups={"load_balancers": ["balancer-1"]}, **hooks)
-    assert done.returncode == 2
-    assert [call["args"]["state"] for call in calls if call["module"] == "haproxy_server"] == ["drain", "ready", "drain", "ready"]
+def test_bad_variables(fleet):
+    wrong = {
+        "modelfleet_rollout_batches": ["50%", "20%"],
+        "modelfleet_rollout_latency_factor": 0,
+        "modelfleet_drain": "haproxy",
+        "modelfleet_return": "haproxy",
+    }
+    done, calls = fleet.play("rollout", hosts=FEW, models=[OLD, NEW], **wrong)
+    assert done.returncode != 0 and calls == []
+    for words in (
+        "The modelfleet_rollout_batches does not increase (50%, 20%)",
+        "The modelfleet_rollout_latency_factor is 0, which nothing could pass",
+        "The group load_balancers has no host",
+        "The model demo has several versions in modelfleet_models",
+    ):
+        assert words in done.stdout
 
 
-def test_a_file_of_tasks_is_a_hook(fleet, tmp_path):
-    tasks = [{"name": "Say", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is to be {{ __rollout_hook_state }}"}}]
-    (tmp_path / "hook.yml").write_text(yaml.safe_dump(tasks))
-    hooks = {"modelfleet_drain": "hook.yml", "modelfleet_return": "hook.yml", "modelfleet_files_dir": str(tmp_path)}
-    done, _calls = fleet.play("rollout", modelfleet_rollout_command=["true"], **hooks)
-    assert done.returncode == 0, done.stdout
-    assert "gpu-4 is to be drain" in done.stdout and "gpu-4 is to be ready" in done.stdout
-    assert rows(done)[0][5:7] == ["5", "passed"]
-
-
-def test_a_command_is_a_gate(fleet):
-    command = ["sh", "-c", "echo saw $MODELFLEET_MODEL $MODELFLEET_OLD_VERSION $MODELFLEET_VERSION; exit 3"]
-    done, calls = fleet.play("rollout", modelfleet_rollout_command=command)
-    assert done.returncode == 2, done.stdout
-    assert touched(calls) == ["gpu-1"]
-    assert "status 3: saw demo 1.0 2.0" in "\n".join(table_of(done, "Show what became of it"))
-
-
-@pytest.mark.parametrize(
-    ("gpu", "ok"),
-    [
-        ({"memory_used_mib": 950, "memory_total_mib": 1000, "temperature_c": 85}, True),
-        ({"memory_used_mib": 951, "memory_total_mib": 1000, "temperature_c": 85}, False),
-        ({"memory_used_mib": None, "memory_total_mib": None, "temperature_c": 86}, False),
-    ],
-)
-def test_the_gpu_is_a_gate(fleet, gpu, ok):
-    found = {"gpu_info": {"gpus": [{"index": 0, **gpu}]}}
-    done, _calls = fleet.play("rollout", answers=dict.fromkeys(HOSTS, found), torchserve_device="gpu")
-    assert (done.returncode == 0) is ok, done.stdout
-
-
-def test_check_mode_is_the_plan(fleet):
-    done, calls = fleet.play("rollout", "--check")
-    assert done.returncode == 0, done.stdout
-    assert touched(calls) == [] and all(call.get("look", True) for call in calls)
-    assert all(line[4] == "planned" for line in rows(done)[:4])
-    assert "changed=1" in done.stdout
-
-
-# Bad input: one sentence, nothing changed.
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"modelfleet_rollout_batches": ["50%", "20%"]}, "The modelfleet_rollout_batches does not increase (50%, 20%)"),
-        ({"modelfleet_rollout_latency_factor": 0}, "The modelfleet_rollout_latency_factor is 0, which nothing could pass"),
-        ({"modelfleet_drain": "haproxy", "modelfleet_return": "haproxy"}, "The group load_balancers has no host"),
-        ({"modelfleet_rollout_gates": ["luck"]}, "modelfleet_rollout_gates"),
-        ({"models": [OLD, NEW]}, "The model demo has several versions in modelfleet_models"),
-    ],
-)
-def test_bad_variables(fleet, variables, words):
-    done, calls = fleet.play("rollout", **variables)
-    assert done.returncode != 0 and words in done.stdout, done.stdout
-    assert calls == []
+def test_a_gate_that_there_is_not(fleet):
+    done, calls = fleet.play("rollout", hosts=FEW, modelfleet_rollout_gates=["luck"])
+    assert done.returncode != 0 and "modelfleet_rollout_gates" in done.stdout and calls == []
 
 
 def test_an_empty_group(fleet):
-    done, calls = fleet.play("rollout", groups={"gpu_hosts": []})
+    done, calls = fleet.play("rollout", hosts=[])
     assert done.returncode != 0 and "The group gpu_hosts has no host" in done.stdout
     assert touched(calls) == []
 
 
+OTHER = "Refused model demo 2.0: this host has other content under that version."
+HELD = "Refused: a run of alice on control-1 (process 7) has worked on this host since 2026-11-26T06:00:00Z."
+
+
 @pytest.mark.parametrize(
-    ("answers", "wrong", "words"),
+    ("answers", "wrong", "said"),
     [
-        ({"preflight_info": NOT_READY}, {}, "It has no room."),
-        ({"preflight_info": {"unreachable": True, "msg": "no route"}}, {}, "unreachable: no route"),
-        ({"rollout_lock": {"failed": True, "msg": "Refused: a run of alice on control-1."}}, {}, "Refused: a run of alice"),
-        ({}, {"look prepared": {"failed": True, "msg": "Refused model demo 2.0: other content."}}, "Refused model demo 2.0"),
-        ({"model_artifact": {"failed": True, "msg": "Failed to fetch."}}, {}, "Failed to fetch."),
+        (
+            {"gpu-1": {"preflight_info": NOT_READY}, "gpu-2": {"preflight_info": {"unreachable": True, "msg": "no route"}}},
+            {},
+            {"gpu-1": "It has no room.", "gpu-2": "unreachable: no route"},
+        ),
+        (
+            {"gpu-1": {"rollout_lock": {"failed": True, "msg": HELD}}},
+            {"gpu-2": {"look prepared": {"failed": True, "msg": OTHER}}},
+            {"gpu-1": HELD, "gpu-2": OTHER},
+        ),
+        ({"gpu-2": {"model_artifact": {"failed": True, "msg": "Failed to fetch."}}}, {}, {"gpu-2": "Failed to fetch."}),
     ],
 )
-def test_one_host_that_cannot_take_part_stops_all_before_anything_serves(fleet, answers, wrong, words):
-    done, calls = fleet.play("rollout", answers={"gpu-3": answers}, wrong={"gpu-3": wrong})
-    assert done.returncode == 2, done.stdout
-    assert touched(calls) == []
-    assert recap(done) == {**dict.fromkeys([*HOSTS, "scheduler-1", "seed-1"], 0), "gpu-3": 1}
-    assert words in "\n".join(table_of(done, "Show what became of it"))
+def test_one_host_that_cannot_take_part_stops_all_before_anything_serves(fleet, answers, wrong, said):
+    done, calls = fleet.play("rollout", hosts=HOSTS[:3], answers=answers, wrong=wrong)
+    assert done.returncode == 2 and touched(calls) == [], done.stdout
+    assert failures(done) == set(said)
+    for host, words in said.items():
+        assert re.search(rf"^{host}: .*{re.escape(words)}", ending(done), re.MULTILINE), done.stdout
+    # Who has no lock gives none back.
+    assert set(unlocked(calls)) <= {"gpu-1", "gpu-2", "gpu-3"} - {host for host, words in said.items() if words == HELD}
 
 
 # Back.
@@ -399,34 +428,58 @@ def found(current, previous="", staged="", run="last", since=200, rolled_back=Fa
 
 
 def test_rollback_leaves_what_the_last_rollout_brought_and_nothing_else(fleet):
-    answers = {host: found("1.0", "0.9", run="first", since=100) for host in HOSTS}
-    for host in ("gpu-1", "gpu-2"):
-        answers[host] = found("2.0", "1.0")
-        fleet.put(host, current="2.0", answers="2.0", previous="1.0", staged="")
-    answers["gpu-3"] = found("1.0", staged="2.0")
-    fleet.put("gpu-3", current="1.0", answers="2.0", previous="0.9", staged="2.0")
-    done, calls = fleet.play("rollback", answers=answers)
-    assert done.returncode == 0, done.stdout
-    assert set(fleet.read().values()) == {"1.0"} and set(fleet.read("answers").values()) == {"1.0"}
-    assert sorted(touched(calls)) == ["gpu-1", "gpu-2", "gpu-3"]
+    answers = {
+        "gpu-1": found("2.0", "1.0"),
+        "gpu-2": found("1.0", staged="2.0"),
+        "gpu-3": found("2.0", "1.0"),
+        "gpu-4": found("1.0", "0.9", run="first", since=100),
+    }
+    fleet.put("gpu-1", current="2.0", previous="1.0")
+    fleet.put("gpu-2", answers="2.0", previous="0.9", staged="2.0")
+    fleet.put("gpu-3", current="2.0", previous="1.0")
+    gone = {"look rolled_back": {"failed": True, "msg": "Failed to go back to model demo 1.0: it is no longer on this host."}}
+    done, calls = fleet.play("rollback", answers=answers, wrong={"gpu-3": gone})
+    # A host that cannot go back says why, and keeps no other from it.
+    assert done.returncode == 2 and failures(done) == {"gpu-3"}, done.stdout
+    assert fleet.read() == {**dict.fromkeys(HOSTS, "1.0"), "gpu-3": "2.0"} and fleet.read("answers") == fleet.read()
+    assert sorted(touched(calls)) == ["gpu-1", "gpu-2"]
     assert {call["module"] for call in calls} == {"model_rollout", "model_rollout_info", "rollout_lock"}
-    assert [line[:5] for line in rows(done)] == [[host, "demo", "2.0", "1.0", "rolled"] for host in ("gpu-1", "gpu-2", "gpu-3")]
+    went = {host: (row["model"], row["from"], row["to"], row["outcome"]) for host, row in rows(done).items()}
+    assert went == dict.fromkeys(("gpu-1", "gpu-2"), ("demo", "2.0", "1.0", "rolled back"))
+    assert "The host that took longest was back after 2.5 s." in ending(done)
+    assert "gpu-3: " in ending(done) and "it is no longer on this host" in ending(done)
+    assert unlocked(calls) == list(HOSTS)
 
 
 def test_a_second_rollback_changes_nothing(fleet):
-    answers = {host: found("1.0", "2.0", rolled_back=True) for host in HOSTS}
-    done, calls = fleet.play("rollback", answers=answers)
-    assert done.returncode == 0 and touched(calls) == [], done.stdout
+    done, calls = fleet.play("rollback", hosts=FEW, answers={host: found("1.0", "2.0", rolled_back=True) for host in FEW})
+    assert done.returncode == 0 and touched(calls) == [] and changed(done) == 0, done.stdout
 
 
-def test_a_host_that_cannot_go_back_says_why_and_changes_nothing(fleet):
-    for host in HOSTS:
-        fleet.put(host, current="2.0", answers="2.0", previous="1.0", staged="")
-    answers = {host: found("2.0", "1.0") for host in HOSTS}
-    gone = {"look rolled_back": {"failed": True, "msg": "Failed to go back to model demo 1.0: it is no longer on this host."}}
-    done, calls = fleet.play("rollback", answers=answers, wrong={"gpu-2": gone})
-    assert done.returncode == 2
-    assert fleet.read() == {**dict.fromkeys(HOSTS, "1.0"), "gpu-2": "2.0"}
-    assert recap(done) == {**dict.fromkeys([*HOSTS, "scheduler-1", "seed-1"], 0), "gpu-2": 1}
-    done, calls = fleet.play("rollback", answers=answers, wrong={"gpu-2": gone}, modelfleet_all_or_nothing=True)
+def test_all_or_nothing_goes_for_the_way_back_too(fleet):
+    for host in FEW:
+        fleet.put(host, current="2.0", previous="1.0")
+    wrong = {"gpu-2": {"look rolled_back": {"failed": True, "msg": "It is gone."}}}
+    answers = {host: found("2.0", "1.0") for host in FEW}
+    done, calls = fleet.play("rollback", hosts=FEW, answers=answers, wrong=wrong, modelfleet_all_or_nothing=True)
     assert done.returncode == 2 and touched(calls) == []
+
+
+def test_phases_and_outcomes_have_one_list():
+    sys.path.insert(0, str(COLLECTION.parents[2]))
+    from ansible_collections.modelfleet.serving.plugins.module_utils import _rollout_phases as phases
+
+    role = COLLECTION / "roles/rollout"
+    gates = {path.stem for path in (role / "tasks/gates").glob("*.yml")}
+    variables = load(role / "vars/main.yml")
+    for name, known in ("__rollout_before", phases.GATES_BEFORE), ("__rollout_after", phases.GATES_AFTER):
+        assert re.findall(r"'(\w+)'", variables[name])[:-1] == list(known)
+    fleet = load(COLLECTION / "roles/modelfleet/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert set(fleet["modelfleet_rollout_gates"]["choices"]) == gates == {*phases.GATES_BEFORE, *phases.GATES_AFTER}
+    said = {"__rollout_doing": set(), "__rollout_outcome": set()}
+    for path in (role / "tasks").glob("*.yml"):
+        for fact, value in re.findall(r"(__rollout_doing|__rollout_outcome): (.*)", path.read_text(encoding="utf-8")):
+            said[fact] |= set(re.findall(r"'([a-z ]+)'", value)) if "{{" in value else {value}
+    assert said["__rollout_doing"] | gates | {"reach"} == set(phases.PHASES)
+    shown = set(re.findall(r"'(planned|untouched)'", (role / "tasks/report.yml").read_text(encoding="utf-8")))
+    assert said["__rollout_outcome"] | shown == set(phases.OUTCOMES)

@@ -16,7 +16,7 @@ options:
     description:
       - The hosts, each with what is known of it. C(plan) are the models that change, with C(name), C(version) and C(from).
       - C(outcome) is what became of it, C(gates) what each gate saw (C(model), C(version), C(gate), C(ok), C(saw), C(allowed)),
-        C(problem) why it failed.
+        C(seconds) how long a rollback took, C(problem) why it failed.
     type: dict
     required: true
 author:
@@ -36,6 +36,7 @@ _value:
   elements: str
 """
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._rollout_phases import UNTOUCHED
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, table
 
 
@@ -43,9 +44,12 @@ def rollout_table(hosts):
     rows = [("host", "model", "from", "to", "outcome", "gate", "saw", "allowed")]
     for host, one in hosts.items():
         for model in one.get("plan") or []:
-            rows.append((host, *_versions(model), one.get("outcome") or "untouched", *_gate(model, one.get("gates") or [])))
+            rows.append((host, *_versions(model), one.get("outcome") or UNTOUCHED, *_gate(model, one.get("gates") or [])))
     problems = [f"{host}: {one['problem']}" for host, one in hosts.items() if one.get("problem")]
     lines = table(rows) if len(rows) > 1 else ["No host serves another version than before."]
+    seconds = [float(one["seconds"]) for one in hosts.values() if one.get("seconds")]
+    if seconds:
+        lines += ["", f"The host that took longest was back after {max(seconds):.1f} s."]
     return [*lines, *(["", "Wrong:", *problems] if problems else [])]
 
 

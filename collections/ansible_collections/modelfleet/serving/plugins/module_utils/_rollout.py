@@ -34,6 +34,8 @@ class Rollout:
         self.served = {}
         # {name: when another version became the default}
         self.turned = {}
+        # Seconds that only let requests on their way be answered.
+        self.waited = 0.0
 
     def run(self):
         step = {
@@ -47,6 +49,7 @@ class Rollout:
         state = self.params["state"]
         self.check_list(wanted, state)
         results = []
+        started = time.monotonic()
         with self.record.locked():
             if state == "undone" and not self.check:
                 self.runtime.wait_up(BACK_S)
@@ -66,7 +69,8 @@ class Rollout:
             finally:
                 self.record.write()
             after = self.lines(wanted)
-        result = {"changed": self.changed(results), "models": results, "time": time.time()}
+        seconds = round(time.monotonic() - started - self.waited, 3)
+        result = {"changed": self.changed(results), "models": results, "time": time.time(), "seconds": seconds}
         if self.module._diff:
             place = self.runtime.place
             result["diff"] = {"before": before, "after": after, "before_header": place, "after_header": place}
@@ -94,7 +98,9 @@ class Rollout:
     def unload(self, name, version):
         """A runtime breaks off what it is answering: what came before another version was the default gets its answer first."""
         if name in self.turned:
-            time.sleep(max(0.0, self.turned[name] + self.params["grace_s"] - time.monotonic()))
+            began = time.monotonic()
+            time.sleep(max(0.0, self.turned[name] + self.params["grace_s"] - began))
+            self.waited += time.monotonic() - began
         self.runtime.unload(name, version)
 
     def lines(self, wanted):
@@ -272,7 +278,7 @@ class Rollout:
         self.record.models.pop((name, version), None)
         if forgotten:
             del self.record.previous[name, forgotten["version"]]
-            if forgotten["version"] not in (version, current["version"]):
+            if forgotten["version"] not in (version, current["version"]) and (name, forgotten["version"]) not in self.record.models:
                 result["removable"].append({key: forgotten[key] for key in ("name", "version", "sha256")})
         self.record.previous[name, version] = {
             **old,

@@ -235,6 +235,11 @@ time:
   returned: success
   type: float
   sample: 1767225600.5
+seconds:
+  description: How long it took, in seconds, without O(grace_s).
+  returned: success
+  type: float
+  sample: 2.5
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -37,6 +37,11 @@ def test_what_stopped_it_and_who_was_not_touched():
     ]
 
 
+def test_how_long_a_rollback_took():
+    hosts = {f"gpu-{n}": {"plan": PLAN, "outcome": "rolled back", "seconds": seconds} for n, seconds in enumerate(("1.234", 3.456, None))}
+    assert rollout_table(hosts)[-2:] == ["", "The host that took longest was back after 3.5 s."]
+
+
 def test_nothing_changes():
     assert rollout_table({"gpu-1": {"plan": []}, "gpu-2": {}}) == ["No host serves another version than before."]
     assert rollout_table({"gpu-1": {"problem": "It is down."}})[1:] == ["", "Wrong:", "gpu-1: It is down."]

@@ -55,9 +55,11 @@ class Host:
             **options,
         }
 
+    def site(self, *models, check=False):
+        return self.run_module(torchserve_model.main, self.arguments(list(models), via="api", replace_default=False), check=check)
+
     def serve(self, *models):
-        """As site does it."""
-        done = self.run_module(torchserve_model.main, self.arguments(list(models), via="api"))
+        done = self.site(*models)
         assert not done.get("failed"), done["msg"]
 
     def step(self, state, *models, check=False, diff=False, **options):
@@ -231,6 +233,15 @@ def test_only_one_version_is_kept_to_go_back_to(host):
     assert list(host.recorded("previous")) == ["2.0"]
 
 
+def test_what_site_serves_again_is_not_taken_away(host):
+    """The previous version, listed beside the new one."""
+    host.steps(host.model("2.0"))
+    host.serve(host.model("1.0"), host.model("2.0", default=True))
+    (done,) = host.steps(host.model("3.0"), keep=[{"name": "demo", "version": "1.0"}])["models"]
+    assert done["removable"] == []
+    assert host.served == (["1.0", "3.0"], "3.0")
+
+
 @pytest.mark.parametrize("replace", [False, True])
 def test_rolls_back_from_local_disk_and_forward_again(host, replace):
     host.steps(host.model("2.0"))
@@ -319,10 +330,28 @@ def test_two_versions_of_one_model(host):
     assert failed["failed"] and "both 2.0 and 3.0" in failed["msg"]
 
 
-def test_site_in_the_middle_of_a_rollout_does_not_make_the_new_version_the_recorded_one(host):
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_site_leaves_a_rollout_that_came_to_no_end_alone(host, version, check):
     host.steps(host.model("2.0"), through=["prepared", "switched"])
-    host.serve(host.model("1.0"))
+    before = host.record.read_text()
+    host.fake.calls.clear()
+    refused = host.site(host.model(version, default=True), check=check)
+    assert refused["failed"] and "a rollout to 2.0 came to no end on this host. Nothing was changed: run the playbook rollout" in refused["msg"]
+    assert host.fake.changes() == [] and host.record.read_text() == before
+
+
+def test_a_module_in_the_middle_of_a_rollout_does_not_make_the_new_version_the_recorded_one(host):
+    host.steps(host.model("2.0"), through=["prepared", "switched"])
+    done = host.run_module(torchserve_model.main, host.arguments([host.model("1.0")], via="api"))
+    assert not done.get("failed"), done["msg"]
     assert host.recorded()["1.0"]["default"] is True and list(host.recorded("staged")) == ["2.0"]
+
+
+def test_site_puts_no_other_content_under_the_number_of_a_retired_version(host):
+    host.steps(host.model("2.0"))
+    refused = host.site({**host.model("1.0"), "sha256": "f" * 64}, host.model("2.0"))
+    assert refused["failed"] and "for the way back from a rollout" in refused["msg"] and "under a new version" in refused["msg"]
 
 
 def test_site_takes_a_retired_version_away(host):
