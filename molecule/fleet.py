@@ -31,13 +31,14 @@ MODELS = "/var/lib/modelfleet/models"
 # How a signature looks in a URL or a header, whatever the store: X-Amz-Signature, X-Goog-Signature, x-oss-signature, OBS's own, a SAS.
 SIGNATURES = ("Signature=", "signature=", "&sig=", "?sig=")
 
-# Runs on the host: one request with the key that TorchServe wrote there, so that no test ever holds a key.
+# Runs on the host: one request with the key that TorchServe wrote there, if it asks for one, so that no test ever holds a key.
 REQUEST = """
-import json, sys, urllib.error, urllib.request
+import json, os, sys, urllib.error, urllib.request
 method, url, kind, body = sys.argv[1:]
-keys = json.load(open("/var/lib/torchserve/key_file.json"))
 request = urllib.request.Request(url, method=method, data=body.encode() or None)
-request.add_header("Authorization", "Bearer " + keys[kind]["key"])
+if os.path.exists("/var/lib/torchserve/key_file.json"):
+    keys = json.load(open("/var/lib/torchserve/key_file.json"))
+    request.add_header("Authorization", "Bearer " + keys[kind]["key"])
 request.add_header("Content-Type", "application/json")
 try:
     with urllib.request.urlopen(request, timeout=300) as answer:

@@ -57,6 +57,8 @@ FAULTS = {
         "    def handle(self, data, context):",
         "        self.handled = getattr(self, 'handled', 0) + 1\n        if self.handled > 20:\n            os._exit(1)",
     ),
+    # With each request, until the kernel kills the worker.
+    "leak": ("    def handle(self, data, context):", "        self.kept = [*getattr(self, 'kept', []), b'x' * (32 << 20)]"),
 }
 
 
