@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _rollout, _torchserve
@@ -257,17 +258,24 @@ def test_rolls_back_from_local_disk_and_forward_again(host, replace):
 
 
 def test_requests_on_their_way_are_answered_before_a_version_goes(host, monkeypatch):
-    order = []
     host.steps(host.model("2.0"))
-    monkeypatch.setattr(_rollout.time, "sleep", lambda seconds: order.append(seconds) or host.fake.calls.append("waits"))
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        host.fake.calls.append("waits")
+
+    clock = SimpleNamespace(monotonic=lambda: 100 + sum(waited), sleep=sleep, time=lambda: 1_700_000_000.5)
+    monkeypatch.setattr(_rollout, "time", clock)
     host.fake.calls.clear()
-    host.step("rolled_back", {"name": "demo", "version": "2.0"}, grace_s=5)
+    done = host.step("rolled_back", {"name": "demo", "version": "2.0"}, grace_s=5)
+    # How long it took is until another version answered.
+    assert (waited, done["seconds"], done["time"]) == ([5], 0, 1_700_000_000.5)
     assert [call for call in host.fake.calls if call.startswith(("waits", "PUT", "DELETE"))] == [
         "PUT /models/demo/1.0/set-default",
         "waits",
         "DELETE /models/demo/2.0",
     ]
-    assert 4 < order[0] <= 5
 
 
 def test_a_previous_version_that_is_gone_or_rotten_changes_nothing(host):
