@@ -151,7 +151,9 @@ class ModelManager:
         others = (self.served[name].keys() | {model["version"] for model in present}) - leaving
         new = next((model["version"] for model in present if model["default"]), None)
         new = new or (max(others, key=version_key, default=None) if live in leaving else live)
-        if live and new and new != live:
+        # What a start could not restore comes back.
+        recorded = self.record.current(name)
+        if live and new and new not in (live, recorded and recorded["version"]):
             raise ModelFleetError(
                 f"Refused model {name}: {self.place} answers with version {live}, and would with {new}. Nothing was changed: run the playbook "
                 f"rollout with {new} as the default version in the list of models."

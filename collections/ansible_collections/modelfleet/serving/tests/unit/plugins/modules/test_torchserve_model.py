@@ -215,6 +215,9 @@ def test_what_does_not_change_who_answers_needs_no_rollout(fake, apply):
     assert apply({**ONE, "default": True}, {**TWO, "workers": 2}, **keep)["models"][1]["action"] == "scaled"
     fake.models["demo"]["1.0"]["workers"] = []
     assert apply(ONE, TWO, **keep)["models"][0]["action"] == "reregistered" and fake.defaults["demo"] == "1.0"
+    # As after a start that could restore one of two only.
+    fake.defaults["demo"] = "2.0"
+    assert apply({**ONE, "default": True}, TWO, **keep)["changed"] and fake.defaults["demo"] == "1.0"
     assert apply({**GONE, "version": "2.0"}, **keep)["changed"]
     assert apply(GONE, **keep)["changed"] and "demo" not in fake.models
 
