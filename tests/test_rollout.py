@@ -43,7 +43,8 @@ class ActionModule(ActionBase):
             before = dict(state)
             action = getattr(self, args["state"])(state, model)
             models.append({"name": model["name"], "version": model["version"], "from": before["current"], "previous": before["previous"],
-                           "on_disk": False, "workers": 1, "workers_ready": 1, "action": action, "removable": []})
+                           "on_disk": False, "workers": 1, "workers_ready": 1, "action": action,
+                           "removable": [{"name": "demo", "version": "0.9"}] if action == "finished" else []})
             changed = changed or action != "unchanged"
         if not look:
             path.write_text(json.dumps(state))
@@ -190,6 +191,12 @@ def balanced(calls, host):
     return [call["args"]["state"] for call in calls if call["module"] in modules and call["host"] == host and not call.get("look")]
 
 
+def removed(calls, host):
+    """The versions that are taken away from a host, in order."""
+    asked = [call["args"]["artifacts"] for call in calls if call["module"] == "model_artifact" and call["host"] == host]
+    return [one["version"] for artifacts in asked for one in artifacts if one["state"] == "absent"]
+
+
 def changed(done):
     return sum(int(count) for count in re.findall(r"changed=(\d+)", done.stdout))
 
@@ -222,6 +229,7 @@ def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile
     # Each host has another kind of hook, and the command is one more gate.
     hooks = {"gpu-1": "haproxy", "gpu-2": "hook.yml", "gpu-3": ["true"]}
     same = {
+        "models": [NEW, {**OLD, "version": "1.1", "state": "absent"}],
         "of_hosts": {host: {"modelfleet_drain": hook, "modelfleet_return": hook} for host, hook in hooks.items()},
         "groups": {"load_balancers": ["balancer-1", "balancer-2"]},
         "modelfleet_rollout_command": ["true"],
@@ -251,6 +259,10 @@ def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile
         known = documentation(COLLECTION / f"plugins/modules/{call['module']}.py")["options"] or {}
         assert set(call["args"]) - {"storage"} <= set(known), call
     assert unlocked(calls) == list(HOSTS)
+    # What is absent by now, and what nothing goes back to, goes at last.
+    assert [removed(calls, host) for host in HOSTS] == [["1.1", "0.9"]] * len(HOSTS)
+    last_finished = max(index for index, call in enumerate(calls) if call["module"] == "model_rollout" and not call["look"])
+    assert last_finished < modules.index("torchserve_model")
 
     done, calls = fleet.play("rollout", **same)
     assert done.returncode == 0 and touched(calls) == [], done.stdout
@@ -314,6 +326,7 @@ def test_a_batch_goes_back_as_a_whole_and_no_other_and_the_next_run_goes_on(flee
     assert done.returncode == 2 and failures(done) == {"gpu-3"}
     assert fleet.read() == {**dict.fromkeys(HOSTS, "1.0"), "gpu-1": "2.0"} and fleet.read("answers") == fleet.read()
     assert sorted(touched(calls)) == ["gpu-1", "gpu-2", "gpu-3"]
+    assert [removed(calls, host) for host in HOSTS] == [[]] * len(HOSTS)
     # gpu-2 had passed its own gates.
     for host in "gpu-2", "gpu-3":
         assert balanced(calls, host) == ["drain", "prepared", "switched", "ready", "drain", "undone", "rolled_back", "ready"]
