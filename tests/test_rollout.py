@@ -108,7 +108,7 @@ class Fleet:
             (collection / f"plugins/modules/{name}.py").touch()
         # The real ones wait for sockets.
         (collection / "roles/dfdaemon/tasks/seed_ready.yml").write_text("[]")
-        (collection / "roles/dfdaemon/tasks/packages.yml").write_text("[]")
+        (collection / "roles/modelfleet/tasks/packages.yml").write_text("[]")
         for host in HOSTS:
             self.put(host)
 

@@ -4,38 +4,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-name: rollout_table
-short_description: Show what became of a rollout as lines of text
-version_added: 0.1.0
-description:
-  - One line for each model that changes on a host, with the gate that stopped it, what that saw and what it allows; below it what is wrong.
-positional: _input
-options:
-  _input:
-    description:
-      - The hosts, each with what is known of it. C(plan) are the models that change, with C(name), C(version) and C(from).
-      - C(outcome) is what became of it, C(gates) what each gate saw (C(model), C(version), C(gate), C(ok), C(saw), C(allowed)),
-        C(seconds) how long a rollback took, C(problem) why it failed.
-    type: dict
-    required: true
-author:
-  - ModelFleet developers (@modelfleet)
-"""
-
-EXAMPLES = r"""
-- name: Show the rollout
-  ansible.builtin.debug:
-    msg: "{{ facts | modelfleet.serving.rollout_table }}"
-"""
-
-RETURN = r"""
-_value:
-  description: The lines.
-  type: list
-  elements: str
-"""
-
 from ansible_collections.modelfleet.serving.plugins.module_utils._rollout_phases import UNTOUCHED
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, table
 
