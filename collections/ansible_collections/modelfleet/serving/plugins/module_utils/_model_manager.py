@@ -144,8 +144,8 @@ class ModelManager:
         staged = self.record.of(self.record.staged, name)
         if staged and present:
             raise ModelFleetError(
-                f"Refused model {name}: a rollout to {staged['version']} came to no end on this host. Nothing was changed: run the playbook "
-                "rollout, which goes on, or takes away what is half-way."
+                f"Refused model {name}: a rollout to {staged['version']} came to no end on this host. Nothing was changed: run the "
+                "playbook rollout, which goes on, or takes away what is half-way."
             )
         live = next((version for version, one in self.served[name].items() if one["is_default"]), None)
         others = (self.served[name].keys() | {model["version"] for model in present}) - leaving
@@ -155,8 +155,8 @@ class ModelManager:
         recorded = self.record.current(name)
         if live and new and new not in (live, recorded and recorded["version"]):
             raise ModelFleetError(
-                f"Refused model {name}: {self.place} answers with version {live}, and would with {new}. Nothing was changed: run the playbook "
-                f"rollout with {new} as the default version in the list of models."
+                f"Refused model {name}: {self.place} answers with version {live}, and would with {new}. Nothing was changed: run the "
+                f"playbook rollout with {new} as the default version in the list of models."
             )
 
     def differences(self, model, here):

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rollout calls the phases of a host and what became of it, for whatever shows a run. PRIVATE to the collection: it can have breaking
-changes at any time.
+"""What a rollout calls the phases of a host and what became of it, for whatever shows a run. PRIVATE to the collection: it can have
+breaking changes at any time.
 
-The role rollout says them in facts of the host, by set_fact: __rollout_plan (the models that change), __rollout_doing (the phase that begins),
-__rollout_seen (what each gate saw so far) and __rollout_outcome; at the end of the run __rollout_facts has all of it.
+The role rollout says them in facts of the host, by set_fact: __rollout_plan (the models that change), __rollout_doing (the phase that
+begins), __rollout_seen (what each gate saw so far) and __rollout_outcome; at the end of the run __rollout_facts has all of it.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ options:
     default: plugin
   replace_default:
     description:
-      - Whether another version may become the default one of a model that has one. With V(false) that is refused before anything is changed,
-        and so is a model that M(modelfleet.serving.model_rollout) has half-way.
+      - Whether another version may become the default one of a model that has one. With V(false) that is refused before anything is
+        changed, and so is a model that M(modelfleet.serving.model_rollout) has half-way.
     type: bool
     default: true
   device:

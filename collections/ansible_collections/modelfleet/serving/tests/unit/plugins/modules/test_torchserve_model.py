@@ -204,7 +204,8 @@ def test_what_answers_is_left_to_a_rollout(fake, apply, models, version, check):
     before = apply.record.read_text()
     result = apply(*models, check=check, replace_default=False)
     assert result["failed"]
-    assert f"answers with version 1.0, and would with {version}. Nothing was changed: run the playbook rollout with {version}" in result["msg"]
+    assert f"answers with version 1.0, and would with {version}. Nothing was changed" in result["msg"]
+    assert f"run the playbook rollout with {version} as the default version" in result["msg"]
     assert not fake.changes() and apply.record.read_text() == before
 
 
