@@ -30,6 +30,7 @@ class Rollout:
         self.runtime = runtime
         self.record = Record(module)
         self.check = module.check_mode
+        self.wanted = []
         # {name: {version: description}}
         self.served = {}
         # {name: when another version became the default}
@@ -45,7 +46,7 @@ class Rollout:
             "undone": self.undo,
             "rolled_back": self.roll_back,
         }
-        wanted = [{**model, "state": "present", "default": True} for model in self.params["models"]]
+        self.wanted = wanted = [{**model, "state": "present", "default": True} for model in self.params["models"]]
         state = self.params["state"]
         self.check_list(wanted, state)
         results = []
@@ -89,7 +90,12 @@ class Rollout:
     # What is
 
     def look(self, name):
-        self.served[name] = self.runtime.describe(name)
+        parts = (self.record.previous, self.record.staged, self.record.models)
+        devices = {version: entry["device"] for part in parts for (found, version), entry in part.items() if found == name}
+        for model in self.wanted:
+            if model["name"] == name and (model["device"] or model["version"] not in devices):
+                devices[model["version"]] = self.runtime.device(model)
+        self.served[name] = self.runtime.describe(name, devices)
 
     def set_default(self, name, version):
         self.runtime.set_default(name, version)

@@ -10,7 +10,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchs
 # A runtime is a class with these:
 #   OPTIONS          {option: specification}, what a module needs to be told to reach it
 #   wait_up(seconds) until it answers at all; says nothing when it does not
-#   describe(name)   {version: {"file", "workers", "ready", "default"}} of what is registered
+#   describe(name, devices=())   {version: {"file", "workers", "ready", "default"}} of what is registered; ready are the workers that are
+#                    so where {version: device} says that they must be
 #   load(model)      register what lies on this host's disk, verified, and wait until it is ready; it is not the default then if
 #                    another version is; gone again after an error
 #   wait_ready(model)                      device(model)   "cpu" or "gpu", where its workers must be

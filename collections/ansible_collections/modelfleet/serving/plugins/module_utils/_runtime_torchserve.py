@@ -48,12 +48,13 @@ class TorchServeRuntime:
         """After a crash the unit starts it again."""
         self.server.api_description(seconds)
 
-    def describe(self, name):
+    def describe(self, name, devices=()):
+        devices = dict(devices)
         return {
             version: {
                 "file": os.path.basename(found["modelUrl"]),
                 "workers": found["minWorkers"],
-                "ready": len(ready_workers(found["workers"])),
+                "ready": len(ready_workers(found["workers"], devices.get(version, "cpu"))),
                 "default": found["is_default"],
             }
             for version, found in self.server.describe(name).items()

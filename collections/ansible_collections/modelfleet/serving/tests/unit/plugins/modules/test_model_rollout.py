@@ -137,6 +137,15 @@ def test_undone_before_and_after_the_switch(host):
         assert not host.step("undone", new)["changed"]
 
 
+def test_a_worker_that_stays_on_the_cpu_is_not_ready_on_a_gpu(host):
+    new = host.model("2.0")
+    host.steps(new, through=["prepared"])
+    (seen,) = host.step("prepared", {**new, "device": "gpu"}, check=True)["models"]
+    assert (seen["workers_ready"], seen["action"]) == (0, "prepared")
+    (seen,) = host.step("prepared", {**new, "device": "cpu"}, check=True, device="gpu")["models"]
+    assert (seen["workers_ready"], seen["action"]) == (1, "unchanged")
+
+
 def test_a_version_that_does_not_load_leaves_the_old_one(host):
     host.fake.failures = [(500, "InternalServerException", "Failed to start workers", description("2.0", "x", status="DIED"))] * 2
     failed = host.step("prepared", host.model("2.0"))
