@@ -337,7 +337,7 @@ def test_wrong_variables(preflight, case):
     assert "/nonexistent/python" not in output, "a module was run"
 
 
-@pytest.mark.parametrize("playbook", ["preflight", "site", "distribute", "prune", "smoke", "publish"])
+@pytest.mark.parametrize("playbook", ["preflight", "site", "distribute", "prune", "rollout", "rollback", "smoke", "publish"])
 def test_a_mistake_is_the_sentence_and_not_a_screen(preflight, playbook):
     """Every play checks the variables first: Ansible's own check prints the whole specification, some 400 lines."""
     variables = copy.deepcopy(GOOD)

@@ -42,6 +42,7 @@ STUBBED = (
     "torchserve_model",
     "torchserve_info",
     "inference_check",
+    "rollout_lock",
 )
 READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
 NOT_READY = {**READY, "findings": [{"severity": "error", "message": "It has no room."}]}
@@ -286,6 +287,9 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
     assert [(one["name"], one["version"], one["state"]) for one in order[0]["args"]["artifacts"]] == [("llama", "3.1", "present")]
     assert [(one["name"], one["version"], one["state"]) for one in order[2]["args"]["artifacts"]] == [("llama", "3.0", "absent")]
     assert [sorted(one) for one in order[1]["args"]["models"]][1] == ["bundle", "default", "name", "sha256", "version"]
+    # What answers is changed by the play rollout only.
+    assert order[1]["args"]["replace_default"] is False
+    assert set(order[1]["args"]) <= set(documentation(COLLECTION / "plugins/modules/torchserve_model.py")["options"])
     # The seconds and the bytes of the bundle are those of its way to the host.
     assert [line.split()[1:4] + line.split()[6:] for line in table_of(done)[2:4]] == [
         ["tiny", "1.0", "1.00s", "0B", "64.0MiB", "0B"],
@@ -293,11 +297,16 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
     ]
 
 
-def test_a_bundle_that_does_not_come_keeps_no_other_from_being_registered(fleet):
+def test_a_bundle_that_does_not_come_keeps_no_other_from_being_registered_and_a_rollout_does(fleet):
     other = {**OLD, "state": "present"}
     failed = {"failed": True, "msg": "Failed to fetch the bundle.", "artifacts": [artifact(BUNDLE, "failed"), artifact(other, "unchanged")]}
-    done, calls = fleet("site", [OBJECT, BUNDLE, other], site_answers(model_artifact=failed), "--tags", "models")
+    answers = site_answers(model_artifact=failed)
+    held = {"failed": True, "msg": "Refused: a run of alice on control-1 (process 7) has worked on this host since 2026-11-26T06:00:00Z."}
+    answers["gpu-2"] = {**answers["gpu-2"], "rollout_lock": held}
+    done, calls = fleet("site", [OBJECT, BUNDLE, other], answers, "--tags", "models")
     assert done.returncode == 2
+    assert {call["module"] for call in calls if call["host"] == "gpu-2"} == {"preflight_info", "rollout_lock"}
+    assert f"gpu-2: See that no rollout works on this host: {held['msg']}" in table_of(done)
     (args,) = asked(calls, "torchserve_model")
     assert [(one["name"], one["version"]) for one in args["models"]] == [("tiny", "1.0"), ("llama", "3.0")]
     assert "gpu-1: Bring the artifacts: Failed to fetch the bundle." in table_of(done)

@@ -181,6 +181,9 @@ def test_action_groups_name_only_modules():
     groups = load(COLLECTION / "meta/runtime.yml")["action_groups"]
     named = {action for actions in groups.values() for action in actions if isinstance(action, str)}
     assert named <= {module.stem for module in MODULES}
+    # The defaults of a group reach every module in it.
+    for name in groups["torchserve"]:
+        assert {"base_url", "key_file"} <= set(documentation(COLLECTION / f"plugins/modules/{name}.py")["options"]), name
 
 
 def test_no_symlinks_in_the_collection():

@@ -91,6 +91,10 @@ def test_comes_back_after_a_kill(rendered, name):
         assert "Restart=always" in text and "StartLimitIntervalSec=0" in text
 
 
+def test_a_worker_that_the_kernel_kills_takes_no_other_with_it(rendered):
+    assert "\nOOMPolicy=continue\n" in rendered["torchserve.service.j2"].read_text()
+
+
 def test_nvidia_devices_of_every_driver(rendered):
     """The class of the devices has two names, and those of a module that is not loaded yet are not allowed to the unit at all."""
     gpu, cpu = (rendered[name].read_text() for name in ("torchserve.service.j2 on GPUs", "torchserve.service.j2"))

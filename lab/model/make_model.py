@@ -49,6 +49,26 @@ class Handler:
         return {"y": (chosen @ values).tolist()}
 '''.replace("COLUMNS", str(COLUMNS))
 
+# What a version may have that must not reach a fleet: (the line of the handler that it stands below, what stands there).
+FAULTS = {
+    "load": ("    def initialize(self, context):", '        raise RuntimeError("this version does not load")'),
+    "slow": ("    def handle(self, data, context):", "        time.sleep(0.3)"),
+    "crash": (
+        "    def handle(self, data, context):",
+        "        self.handled = getattr(self, 'handled', 0) + 1\n        if self.handled > 20:\n            os._exit(1)",
+    ),
+    # With each request, until the kernel kills the worker.
+    "leak": ("    def handle(self, data, context):", "        self.kept = [*getattr(self, 'kept', []), b'x' * (32 << 20)]"),
+}
+
+
+def handler(fault=None):
+    """The handler's source. Without a fault it is the same on every machine and for ever."""
+    if fault is None:
+        return HANDLER
+    line, added = FAULTS[fault]
+    return HANDLER.replace("import os\n", "import os\nimport time\n").replace(line, f"{line}\n{added}")
+
 
 def known_input(size):
     """Rows from the first to the last byte of the weights: a truncated file cannot give the answer."""
@@ -78,7 +98,7 @@ def entry(name):
     return info
 
 
-def build(path, name, version, size_mib, seed, config=None):
+def build(path, name, version, size_mib, seed, config=None, fault=None):
     """Write the archive, with ``config`` as its model-config.yaml; return (known input, its answer)."""
     size = size_mib * MIB
     request = known_input(size)
@@ -96,7 +116,7 @@ def build(path, name, version, size_mib, seed, config=None):
     temporary = path.with_name(path.name + ".part")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(entry("MAR-INF/MANIFEST.json"), json.dumps(manifest, indent=2) + "\n")
-        archive.writestr(entry("handler.py"), HANDLER)
+        archive.writestr(entry("handler.py"), handler(fault))
         if config is not None:
             archive.writestr(entry(CONFIG), config)
         info = entry("weights.bin")
@@ -116,6 +136,7 @@ def main(argv=None):
     parser.add_argument("--version", default="1.0")
     parser.add_argument("--size-mib", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other weights and other answers")
+    parser.add_argument("--fault", choices=sorted(FAULTS), help="what is wrong with this version")
     parser.add_argument("--config", type=Path, help="file that becomes the archive's model-config.yaml")
     parser.add_argument(
         "--out",
@@ -130,7 +151,7 @@ def main(argv=None):
     base = args.out / f"{args.name}-{args.version}"
     archive = base.with_name(base.name + ".mar")
     config = args.config.read_bytes() if args.config else None
-    request, answer = build(archive, args.name, args.version, args.size_mib, args.seed, config)
+    request, answer = build(archive, args.name, args.version, args.size_mib, args.seed, config, args.fault)
     base.with_name(base.name + ".input.json").write_text(json.dumps(request) + "\n")
     base.with_name(base.name + ".expected.json").write_text(json.dumps(answer) + "\n")
     with archive.open("rb") as handle:

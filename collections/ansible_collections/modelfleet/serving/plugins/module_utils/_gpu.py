@@ -67,8 +67,9 @@ def _gpu(index, gpu):
         "name": gpu.findtext("product_name"),
         "uuid": gpu.findtext("uuid"),
         "bus_id": gpu.get("id"),
-        "memory_total_mib": _mib(gpu.findtext("fb_memory_usage/total")),
-        "memory_used_mib": _mib(gpu.findtext("fb_memory_usage/used")),
+        "memory_total_mib": _number(gpu.findtext("fb_memory_usage/total")),
+        "memory_used_mib": _number(gpu.findtext("fb_memory_usage/used")),
+        "temperature_c": _number(gpu.findtext("temperature/gpu_temp")),
         "mig": gpu.findtext("mig_mode/current_mig") == "Enabled",
         "mig_pending": gpu.findtext("mig_mode/pending_mig") == "Enabled",
         "mig_instances": len(gpu.findall("mig_devices/mig_device")),
@@ -112,11 +113,11 @@ def _process(process):
         "pid": int(process.findtext("pid") or 0),
         "type": _text(process, "type"),
         "name": _text(process, "process_name"),
-        "memory_mib": _mib(process.findtext("used_memory")),
+        "memory_mib": _number(process.findtext("used_memory")),
     }
 
 
-def _mib(text):
-    """'81559 MiB' -> 81559; None for 'N/A' (GPUs that share the host's memory report no frame buffer)."""
+def _number(text):
+    """'81559 MiB' -> 81559, '45 C' -> 45; None for 'N/A' (GPUs that share the host's memory report no frame buffer)."""
     number = (text or "").split(" ")[0]
     return int(number) if number.isdigit() else None

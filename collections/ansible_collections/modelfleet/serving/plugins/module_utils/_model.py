@@ -20,6 +20,20 @@ DESCRIBED = {
     "response_timeout": "responseTimeout",
     "startup_timeout": "startupTimeout",
 }
+# What a version of a model is, for the argument specification of a module that takes a list of them.
+MODEL_OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "version": {"type": "str", "required": True},
+    "object": {"type": "str"},
+    "bundle": {"type": "str"},
+    "sha256": {"type": "str"},
+    "workers": {"type": "int", "default": 1},
+    "batch_size": {"type": "int"},
+    "max_batch_delay": {"type": "int"},
+    "response_timeout": {"type": "int"},
+    "startup_timeout": {"type": "int"},
+    "device": {"type": "str", "choices": ["cpu", "gpu"]},
+}
 # Words that come before the version they are added to: 2.0rc1 is older than 2.0.
 _BEFORE = ("a", "alpha", "b", "beta", "c", "dev", "pre", "preview", "rc")
 

@@ -54,6 +54,9 @@ class ModelManager:
             before = self.lines()
             for model in self.wanted:
                 self.refuse_conflict(model)
+            if not self.params["replace_default"]:
+                for name in self.served:
+                    self.refuse_replacement(name)
             try:
                 # A new default version comes before the removal of the old one.
                 for model in sorted(self.wanted, key=lambda item: item["state"] == "absent"):
@@ -106,7 +109,15 @@ class ModelManager:
     def refuse_conflict(self, model):
         """Fail on what would replace a serving version, before anything is changed."""
         here = self.served[model["name"]].get(model["version"])
-        if model["state"] == "absent" or here is None:
+        if model["state"] == "absent":
+            return
+        retired = self.record.previous.get((model["name"], model["version"]))
+        if retired and retired["file"] != file_of(model):
+            raise ModelFleetError(
+                f"Refused {title(model)}: this host keeps {retired['file']} of that version for the way back from a rollout, and sha256 "
+                f"{model['sha256']} would be {file_of(model)}. Nothing was changed: publish the new content under a new version."
+            )
+        if here is None:
             return
         wanted, found = file_of(model), os.path.basename(here["modelUrl"])
         if found != wanted:
@@ -123,6 +134,29 @@ class ModelManager:
                 + " and ".join(f"{key} {found}, not {wanted}," for key, wanted, _name, found in wrong)
                 + f" at {self.place}. Nothing was changed: it takes effect at registration, so publish a new version, or remove this one "
                 "(state: absent) first." + "".join(f" {sentence}" for sentence in advice)
+            )
+
+    def refuse_replacement(self, name):
+        """Fail where another version than the one that answers requests which name none would do so, before anything is changed."""
+        wanted = [model for model in self.wanted if model["name"] == name]
+        leaving = {model["version"] for model in wanted if model["state"] == "absent"}
+        present = [model for model in wanted if model["state"] == "present"]
+        staged = self.record.of(self.record.staged, name)
+        if staged and present:
+            raise ModelFleetError(
+                f"Refused model {name}: a rollout to {staged['version']} came to no end on this host. Nothing was changed: run the "
+                "playbook rollout, which goes on, or takes away what is half-way."
+            )
+        live = next((version for version, one in self.served[name].items() if one["is_default"]), None)
+        others = (self.served[name].keys() | {model["version"] for model in present}) - leaving
+        new = next((model["version"] for model in present if model["default"]), None)
+        new = new or (max(others, key=version_key, default=None) if live in leaving else live)
+        # What a start could not restore comes back.
+        recorded = self.record.current(name)
+        if live and new and new not in (live, recorded and recorded["version"]):
+            raise ModelFleetError(
+                f"Refused model {name}: {self.place} answers with version {live}, and would with {new}. Nothing was changed: run the "
+                f"playbook rollout with {new} as the default version in the list of models."
             )
 
     def differences(self, model, here):
@@ -176,7 +210,7 @@ class ModelManager:
 
     def remove(self, model):
         name, version = model["name"], model["version"]
-        here, recorded = self.served[name].get(version), self.record.get(model)
+        here, recorded = self.served[name].get(version), self.record.known(model)
         if here:
             file = os.path.basename(here["modelUrl"])
         elif recorded:

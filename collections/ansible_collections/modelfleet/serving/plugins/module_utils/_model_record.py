@@ -12,14 +12,23 @@ from contextlib import contextmanager
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED
+
+# What the record says, by its key in the file.
+_PARTS = ("models", "previous", "staged")
 
 
 def read_record(path):
-    """Return {(name, version): entry} of the record ``path``, empty without one; raises ModelFleetError when it is damaged.
+    """Return {(name, version): entry} of what the record ``path`` says is served, empty without one.
 
-    An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the model store), sha256, workers, default,
-    device ("cpu" or "gpu", where its workers must be) and params.
+    Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the
+    model store), sha256, workers, default, device ("cpu" or "gpu", where its workers must be) and params.
     """
+    return read_parts(path)["models"]
+
+
+def read_parts(path):
+    """{part: {(name, version): entry}}, see Record: "models" is what read_record returns, "previous" and "staged" are beside it."""
     text = read_text(path)
     try:
         return _parse(text)
@@ -30,8 +39,13 @@ def read_record(path):
 
 
 def _parse(text):
-    models = json.loads(text)["models"] if text is not None else []
-    return {(entry["name"], entry["version"]): {"device": "cpu", "kind": "object", **entry} for entry in models}
+    """{part: {(name, version): entry}}; a host without a rollout has no other part than its models."""
+    found = json.loads(text) if text is not None else {"models": []}
+    parts = {part: found[part] if part == "models" else found.get(part, []) for part in _PARTS}
+    return {
+        part: {(entry["name"], entry["version"]): {"device": "cpu", "kind": "object", **entry} for entry in entries}
+        for part, entries in parts.items()
+    }
 
 
 @contextmanager
@@ -53,22 +67,27 @@ def unchanged(path):
 class Record:
     """The file that says what this host serves: {"format": 1, "models": [entry, …]}, see read_record.
 
-    restore_models.py reads it on the host and has no part of this collection.
+    Where a rollout was, ``previous`` and ``staged`` are beside ``models``. ``models`` is what a start restores. ``previous`` has for each
+    model the version that a rollout retired last: it is on this host's disk and can serve again without the network; beside the keys of an
+    entry it has ``retired`` (seconds since the epoch), ``run`` (which run did it) and ``rolled_back`` (whether that was a rollback).
+    ``staged`` is what a rollout has brought up and not finished, so that nothing restores it; it has ``since`` and ``run``.
+    restore_models.py reads the models on the host and has no part of this collection.
     """
 
     def __init__(self, module):
         self.module = module
         self.path = module.params["record"]
-        self.models = self._read()
+        self._load()
         self.changed = False
 
-    def _read(self):
+    def _load(self):
         text = read_text(self.path)
         try:
-            return _parse(text)
+            parts = _parse(text)
         except (ValueError, KeyError, TypeError):
             self.module.warn(f"The record {self.path} was damaged and is written anew.")
-            return {}
+            parts = _parse(None)
+        self.models, self.previous, self.staged = (parts[part] for part in _PARTS)
 
     @contextmanager
     def locked(self):
@@ -85,7 +104,7 @@ class Record:
             return
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            self.models = self._read()
+            self._load()
             yield
         finally:
             os.close(handle)
@@ -94,32 +113,63 @@ class Record:
         return self.models.get((model["name"], model["version"]))
 
     def put(self, model, file, device, params):
-        self.models[model["name"], model["version"]] = {
-            "name": model["name"],
-            "version": model["version"],
-            "file": file,
-            "kind": "bundle" if model["bundle"] else "object",
-            "sha256": model["sha256"],
-            "workers": model["workers"],
-            "default": False,
-            "device": device,
-            "params": params,
-        }
+        key = model["name"], model["version"]
+        self.models[key] = {**record_entry(model, file, device, params), "default": self.models.get(key, {}).get("default", False)}
 
     def set_defaults(self, served):
+        staged = {name for name, version in self.staged if served.get(name, {}).get(version, {}).get("is_default")}
         for (name, version), entry in self.models.items():
-            if version in served.get(name, {}):
+            # What a rollout has not finished is not what a start restores.
+            if version in served.get(name, {}) and name not in staged:
                 entry["default"] = served[name][version]["is_default"]
 
+    def known(self, model):
+        """The entry of a version, served or not."""
+        key = model["name"], model["version"]
+        return next((part[key] for part in (self.models, self.staged, self.previous) if key in part), None)
+
+    def current(self, name):
+        """The entry of the version that answers requests which name none, as a start restores it; None without one."""
+        entries = [entry for (found, _version), entry in self.models.items() if found == name]
+        return next((entry for entry in entries if entry["default"]), entries[0] if len(entries) == 1 else None)
+
+    def of(self, part, name):
+        """The entry of a model in ``previous`` or ``staged``; None without one."""
+        return next((entry for (found, _version), entry in part.items() if found == name), None)
+
     def drop(self, model):
-        self.models.pop((model["name"], model["version"]), None)
+        for part in (self.models, self.previous, self.staged):
+            part.pop((model["name"], model["version"]), None)
 
     def write(self):
-        models = [self.models[key] for key in sorted(self.models)]
-        content = json.dumps({"format": 1, "models": models}, indent=2, sort_keys=True) + "\n"
-        if not models and read_text(self.path) is None:
+        parts = {part: getattr(self, part) for part in _PARTS}
+        # A host without a rollout keeps the file that it has.
+        lists = {part: [entries[key] for key in sorted(entries)] for part, entries in parts.items() if entries or part == "models"}
+        content = json.dumps({"format": 1, **lists}, indent=2, sort_keys=True) + "\n"
+        if not any(parts.values()) and read_text(self.path) is None:
             return
         changed, _diff = put_file(
             self.module, self.path, content, params={"owner": "root", "group": self.module.params["record_group"], "mode": "0640"}
         )
         self.changed = self.changed or changed
+
+
+def record_entry(model, file, device, params):
+    return {
+        "name": model["name"],
+        "version": model["version"],
+        "file": file,
+        "kind": "bundle" if model["bundle"] else "object",
+        "sha256": model["sha256"],
+        "workers": model["workers"],
+        "default": False,
+        "device": device,
+        "params": params,
+    }
+
+
+def from_record(entry):
+    """An entry of the record as one of a list of models, as far as a registration from local disk needs it."""
+    model = {"object": None, "bundle": None, **dict.fromkeys(DESCRIBED), **entry.get("params", {})}
+    model.update({key: entry[key] for key in ("name", "version", "sha256", "workers", "device")})
+    return {**model, "bundle": entry["file"] if entry["kind"] == "bundle" else None}

@@ -17,13 +17,14 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve imp
 
 
 class Registrar:
-    """Brings a version to TorchServe and takes it away. Its options are those of torchserve_model; every error is a ModelFleetError."""
+    """Brings a version to TorchServe and takes it away. Its options ``params`` are those of torchserve_model, by default the module's;
+    every error is a ModelFleetError."""
 
-    def __init__(self, module, server):
+    def __init__(self, module, server, params=None):
         self.module = module
-        self.params = module.params
+        self.params = params or module.params
         self.server = server
-        self.place = module.params["base_url"]
+        self.place = self.params["base_url"]
 
     def device(self, model):
         """Where the workers of an entry must be, "cpu" or "gpu"."""

@@ -199,6 +199,13 @@ class TorchServe:
             return answer
         return self._done(answer, f"unregister model {name} {version}")
 
+    # Inference API
+
+    def predict(self, name, version, body, content_type, timeout=None):
+        """``version`` may be empty: the default one answers."""
+        path = "/predictions/" + segment(name) + ("/" + segment(version) if version else "")
+        return self.call("POST", path, body=body, headers={"Content-Type": content_type}, timeout=timeout)
+
     def _done(self, answer, doing):
         if answer.status >= 300:
             raise ModelFleetError(

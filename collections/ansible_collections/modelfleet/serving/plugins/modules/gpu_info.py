@@ -70,6 +70,9 @@ gpus:
     memory_used_mib:
       description: Memory in use in MiB.
       type: int
+    temperature_c:
+      description: Temperature in degrees Celsius; nothing where the driver does not tell.
+      type: int
     mig:
       description: Whether MIG is enabled.
       type: bool
@@ -114,6 +117,7 @@ gpus:
       bus_id: 00000000:18:00.0
       memory_total_mib: 81559
       memory_used_mib: 0
+      temperature_c: 34
       mig: false
       mig_pending: false
       mig_instances: 0

@@ -201,7 +201,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon impor
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfget import Fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import StorageModule, storage_argument_spec, store_from
 
 KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
@@ -351,14 +351,17 @@ class ModelArtifacts:
         absent = [entry for entry in self.params["artifacts"] if entry["state"] == "absent"]
         if not absent:
             return []
-        served = {entry["file"] for entry in read_record(self.params["record"]).values()}
+        parts = read_parts(self.params["record"])
+        files = {part: {entry["file"] for entry in entries.values()} for part, entries in parts.items()}
         leaving = []
         for entry in absent:
             paths = [path for path in self.here.paths(entry) if path not in wanted]
             for path in paths:
-                if os.path.basename(path) in served:
+                needed = [part for part in files if os.path.basename(path) in files[part]]
+                if needed:
+                    why = "this host serves" if "models" in needed else "a rollout or the way back from one needs"
                     raise ModelFleetError(
-                        f"Refused to remove the artifact {entry['name']} {entry['version']}: this host serves {path}, as "
+                        f"Refused to remove the artifact {entry['name']} {entry['version']}: {why} {path}, as "
                         f"{self.params['record']} says. Have torchserve_model (playbook site) make the model absent first."
                     )
             leaving.append((entry, paths))

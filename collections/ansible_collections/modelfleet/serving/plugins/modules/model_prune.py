@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Removes from the model store the versions that no policy keeps, with all that only they have, so that the disk has these bytes again.
     That is their files, their blobs and dfdaemon's own files of them, which are the same bytes.
-  - What is in O(models) or in O(pinned), what O(record) or TorchServe says is served, and what a process uses is never removed, whatever
-    the other options say.
+  - What is in O(models) or in O(pinned), what O(record) or TorchServe says is served, what O(record) keeps for the way back from a rollout,
+    and what a process uses is never removed, whatever the other options say.
   - A process uses a version when it has a file of it open or mapped, or when its working directory, its command line, its environment or
     one of its mounts names it. A runtime other than TorchServe that reads a model and closes its files is not seen, so list or pin what
     such a one serves.
@@ -139,7 +139,8 @@ versions:
       type: str
     state:
       description:
-        - Why it stays, V(served) as the record or TorchServe says, V(loaded) by a process, V(listed), V(pinned) or V(previous) by O(keep).
+        - Why it stays, V(served) as O(record) or TorchServe says, V(loaded) by a process, V(recorded) where O(record) says that a rollback
+          goes back to it or a rollout has not finished it, V(listed), V(pinned) or V(previous) by O(keep).
         - V(removed) if it does not.
       type: str
     by:
@@ -210,7 +211,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon impor
 from ansible_collections.modelfleet.serving.plugins.module_utils._disk_usage import Inode, read_inodes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, version_key
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record, unchanged
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts, unchanged
 from ansible_collections.modelfleet.serving.plugins.module_utils._proc import holders
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of, human_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL, TorchServe, read_models
@@ -351,9 +352,11 @@ class ModelPrune:
         return {key: inode for key, inode in found.items() if lock not in inode.names}
 
     def _served(self):
-        """The names in the model store that the record or TorchServe says are served, and the names of these models."""
-        record = read_record(self.params["record"])
-        files, names = {entry["file"] for entry in record.values()}, {name for name, _version in record}
+        """The names in the model store that the record or TorchServe says are served, those that the record keeps for a rollout or the way
+        back, and the names of these models."""
+        parts = read_parts(self.params["record"])
+        files, names = {entry["file"] for entry in parts["models"].values()}, {name for part in parts.values() for name, _version in part}
+        recorded = {entry["file"] for part in ("previous", "staged") for entry in parts[part].values()}
         server = TorchServe(self.module, self.params["base_url"], self.params["key_file"])
         self.reachable = server.api_description() is not None
         if self.reachable:
@@ -366,11 +369,11 @@ class ModelPrune:
                 ) from exc
             files |= {model["file"] for model in models}
             names |= {model["name"] for model in models}
-        return files, names
+        return files, recorded, names
 
     def _versions(self, inodes, served):
         """Every version in the model store. A file says name and version in one, and either may have dashes, so known names come first."""
-        known = served[1] | {entry["name"] for option in ("models", "pinned") for entry in self.params[option]}
+        known = served[2] | {entry["name"] for option in ("models", "pinned") for entry in self.params[option]}
         found = {}
         for path in self.here.names():
             match = FILE.match(os.path.basename(path))
@@ -432,6 +435,8 @@ class ModelPrune:
                 version.state = "served"
             elif version.by:
                 version.state = "loaded"
+            elif version.file in served[1]:
+                version.state = "recorded"
             elif version.path in stays["models"]:
                 version.state = "listed"
             elif version.path in stays["pinned"]:

@@ -99,6 +99,12 @@ options:
       plugin: TorchServe's endpoint plugin downloads, verifies and registers it.
       api: The file lies in O(model_store) already under the name C(NAME-VERSION-SHA12.mar); it is verified and registered.
     default: plugin
+  replace_default:
+    description:
+      - Whether another version may become the default one of a model that has one. With V(false) that is refused before anything is
+        changed, and so is a model that M(modelfleet.serving.model_rollout) has half-way.
+    type: bool
+    default: true
   device:
     description: Where the workers of a model without O(models[].device) must be. With V(gpu), one that fell back to the CPU is not ready.
     type: str
@@ -213,6 +219,7 @@ models:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_manager import ModelManager
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL
 
@@ -225,22 +232,13 @@ def main():
                 "elements": "dict",
                 "required": True,
                 "options": {
-                    "name": {"type": "str", "required": True},
-                    "version": {"type": "str", "required": True},
-                    "object": {"type": "str"},
-                    "bundle": {"type": "str"},
-                    "sha256": {"type": "str"},
-                    "workers": {"type": "int", "default": 1},
+                    **MODEL_OPTIONS,
                     "default": {"type": "bool", "default": False},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                    "batch_size": {"type": "int"},
-                    "max_batch_delay": {"type": "int"},
-                    "response_timeout": {"type": "int"},
-                    "startup_timeout": {"type": "int"},
-                    "device": {"type": "str", "choices": ["cpu", "gpu"]},
                 },
             },
             "via": {"type": "str", "choices": ["plugin", "api"], "default": "plugin"},
+            "replace_default": {"type": "bool", "default": True},
             "device": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
             "base_url": {"type": "str", "default": MANAGEMENT_URL},
             "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},

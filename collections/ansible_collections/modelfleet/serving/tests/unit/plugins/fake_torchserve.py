@@ -130,7 +130,7 @@ class FakeTorchServe:
             return error(403, "InvalidModelVersionException", f"Can't remove default version: {version}")
         del self.models[name][version]
         if not self.models[name]:
-            del self.models[name]
+            del self.models[name], self.defaults[name]
         return 200, {"status": f'Model "{name}" unregistered'}
 
     def register(self, path, query):

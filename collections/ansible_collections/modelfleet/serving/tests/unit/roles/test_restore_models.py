@@ -342,3 +342,14 @@ def test_torchserve_that_does_not_come_up(fake, host, capsys):
     fake.close()
     assert host.restore(timeout=0) == 1
     assert "does not answer" in capsys.readouterr().err
+
+
+def test_restores_the_current_version_only(fake, host):
+    """A version that a rollout has not finished is not served after a reboot, one that was retired neither."""
+    host.add("demo", "1.0")
+    host.add("demo", "2.0")
+    host.add("demo", "0.9")
+    current, staged, previous = host.models
+    host.record.write_text(json.dumps({"format": 1, "models": [current], "staged": [staged], "previous": [previous]}))
+    assert host.restore() == 0
+    assert list(fake.models["demo"]) == ["1.0"] and fake.defaults == {"demo": "1.0"}

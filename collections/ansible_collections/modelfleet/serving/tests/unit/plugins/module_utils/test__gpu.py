@@ -42,6 +42,7 @@ def test_reads_driver_cuda_and_gpus():
             "bus_id": "00000000:00:06.0",
             "memory_total_mib": 81559,
             "memory_used_mib": 41971,
+            "temperature_c": 70,
             "mig": False,
             "mig_pending": False,
             "mig_instances": 0,

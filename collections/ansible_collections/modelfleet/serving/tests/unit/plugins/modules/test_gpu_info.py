@@ -43,6 +43,7 @@ def test_two_gpus(read, check):
         "bus_id": "00000000:00:06.0",
         "memory_total_mib": 81559,
         "memory_used_mib": 0,
+        "temperature_c": 36,
         "mig": False,
         "mig_pending": False,
         "mig_instances": 0,

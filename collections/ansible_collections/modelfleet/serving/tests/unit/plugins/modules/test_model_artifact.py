@@ -1036,6 +1036,9 @@ def test_served_is_never_removed(host, apply):
         assert result["msg"].startswith(f"Refused to remove the artifact demo 1.0: this host serves {host.models / FILE}")
         assert "make the model absent first" in result["msg"]
     assert os.listdir(host.models) == [FILE]
+    for part in "previous", "staged":
+        (host.state / "models.json").write_text(json.dumps({"format": 1, "models": [], part: [entry]}))
+        assert f"a rollout or the way back from one needs {host.models / FILE}" in apply({**DEMO, "state": "absent"})["msg"]
     (host.state / "models.json").write_text("damaged")
     assert "it is damaged" in apply({**DEMO, "state": "absent"})["msg"]
     assert os.listdir(host.models) == [FILE]

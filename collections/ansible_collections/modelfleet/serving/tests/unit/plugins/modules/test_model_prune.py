@@ -82,9 +82,12 @@ def demo(host, version):
     return {"name": "demo", "version": version, "object": f"demo-{version}.mar", "sha256": host.publish(f"demo-{version}.mar", content)}
 
 
-def record(host, *artifacts):
-    models = [{"name": one["name"], "version": one["version"], "file": path_of(host, one).name} for one in artifacts]
-    (host.state / "models.json").write_text(json.dumps({"format": 1, "models": models}))
+def record(host, *artifacts, **parts):
+    parts = {
+        part: [{"name": one["name"], "version": one["version"], "file": path_of(host, one).name} for one in found]
+        for part, found in {"models": artifacts, **parts}.items()
+    }
+    (host.state / "models.json").write_text(json.dumps({"format": 1, **parts}))
 
 
 def states(result):
@@ -219,6 +222,19 @@ def test_a_served_model_survives_keep_0(host, bring, prune, kind):
     before = content_of(path_of(host, model))
     assert list(states(prune(keep=0)).values()) == ["served", "removed"]
     assert content_of(path_of(host, model)) == before
+
+
+@pytest.mark.parametrize("kind", [llama, demo])
+def test_what_a_rollout_goes_back_to_or_has_half_way_survives(host, bring, prune, kind):
+    versions = [kind(host, version) for version in ("1.0", "2.0", "3.0", "4.0")]
+    bring(*versions)
+    record(host, versions[1], previous=versions[:1], staged=versions[2:3])
+    before = {one["version"]: content_of(path_of(host, one)) for one in versions[:3]}
+    assert list(states(prune(keep=0, check=True)).values()) == ["recorded", "served", "recorded", "removed"]
+    result = prune(keep=0, limit="1KiB")
+    assert list(states(result).values()) == ["recorded", "served", "recorded", "removed"]
+    assert "1.0 (recorded, " in result["msg"]
+    assert {one["version"]: content_of(path_of(host, one)) for one in versions[:3]} == before
 
 
 def test_what_only_torchserve_says_it_serves_survives(host, bring, prune, tmp_path):

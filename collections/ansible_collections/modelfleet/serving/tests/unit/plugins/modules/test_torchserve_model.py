@@ -183,6 +183,46 @@ def test_default_is_set_on_a_registered_version(fake, apply):
     assert not apply.recorded()["demo", "1.0"]["default"]
 
 
+ONE, TWO = DEMO, {**DEMO, "version": "2.0"}
+GONE = {"name": "demo", "version": "1.0", "state": "absent"}
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("models", "version"),
+    [
+        ([ONE, {**TWO, "default": True}], "2.0"),
+        ([{**TWO, "default": True}], "2.0"),
+        ([TWO, GONE], "2.0"),
+        # What is registered and not listed would become it.
+        ([GONE], "1.5"),
+    ],
+)
+def test_what_answers_is_left_to_a_rollout(fake, apply, models, version, check):
+    apply(ONE, *([{**DEMO, "version": "1.5"}] if version == "1.5" else []))
+    fake.calls.clear()
+    before = apply.record.read_text()
+    result = apply(*models, check=check, replace_default=False)
+    assert result["failed"]
+    assert f"answers with version 1.0, and would with {version}. Nothing was changed" in result["msg"]
+    assert f"run the playbook rollout with {version} as the default version" in result["msg"]
+    assert not fake.changes() and apply.record.read_text() == before
+
+
+def test_what_does_not_change_who_answers_needs_no_rollout(fake, apply):
+    keep = {"replace_default": False}
+    assert not apply({**ONE, "default": True}, TWO, **keep).get("failed")
+    assert (list(fake.models["demo"]), fake.defaults["demo"]) == (["1.0", "2.0"], "1.0")
+    assert apply({**ONE, "default": True}, {**TWO, "workers": 2}, **keep)["models"][1]["action"] == "scaled"
+    fake.models["demo"]["1.0"]["workers"] = []
+    assert apply(ONE, TWO, **keep)["models"][0]["action"] == "reregistered" and fake.defaults["demo"] == "1.0"
+    # As after a start that could restore one of two only.
+    fake.defaults["demo"] = "2.0"
+    assert apply({**ONE, "default": True}, TWO, **keep)["changed"] and fake.defaults["demo"] == "1.0"
+    assert apply({**GONE, "version": "2.0"}, **keep)["changed"]
+    assert apply(GONE, **keep)["changed"] and "demo" not in fake.models
+
+
 def test_leftover_of_a_failed_registration_is_cleared_and_tried_once_more(fake, apply):
     fake.failures = [(500, "WorkerInitializationException", "Failed to start workers", description("1.0", FILE, 0))]
     assert apply(DEMO)["models"][0]["action"] == "registered"

@@ -1,0 +1,35 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a rollout needs of whatever serves. PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchserve import TorchServeRuntime
+
+# A runtime is a class with these:
+#   OPTIONS          {option: specification}, what a module needs to be told to reach it
+#   wait_up(seconds) until it answers at all; says nothing when it does not
+#   describe(name, devices=())   {version: {"file", "workers", "ready", "default"}} of what is registered; ready are the workers that are
+#                    so where {version: device} says that they must be
+#   load(model)      register what lies on this host's disk, verified, and wait until it is ready; it is not the default then if
+#                    another version is; gone again after an error
+#   wait_ready(model)                      device(model)   "cpu" or "gpu", where its workers must be
+#   set_default(name, version)
+#   unload(name, version)   another version must be the default if it is one
+#   predict(name, version, body, content_type, timeout)   an Answer
+#   traffic(name, since, until)   [(version or None, status, milliseconds)] of the requests that it answered between two times
+#                    (seconds since the epoch), by its own account; None where it keeps none
+RUNTIMES = {"torchserve": TorchServeRuntime}
+
+
+def runtime_options():
+    """The options of a module that works with any runtime."""
+    options = {"runtime": {"type": "str", "choices": list(RUNTIMES), "default": "torchserve"}}
+    for runtime in RUNTIMES.values():
+        options.update(runtime.OPTIONS)
+    return options
+
+
+def runtime_of(module):
+    return RUNTIMES[module.params["runtime"]](module)

@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TorchServe as a runtime, see _runtime.py. PRIVATE to the collection: it can have breaking changes at any time."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import unquote, urlsplit
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import Registrar, has_workers
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
+    INFERENCE_URL,
+    KEY_FILE,
+    MANAGEMENT_URL,
+    TorchServe,
+    ready_workers,
+)
+
+# The unit writes its access log into the journal: REMOTE "METHOD URI PROTOCOL" STATUS MILLISECONDS
+_ACCESS = re.compile(r'ACCESS_LOG - \S+ "POST (\S+) [^"]*" (\d{3}) (\d+)$')
+UNIT = "torchserve.service"
+
+
+class TorchServeRuntime:
+    OPTIONS = {
+        "device": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
+        "base_url": {"type": "str", "default": MANAGEMENT_URL},
+        "inference_url": {"type": "str", "default": INFERENCE_URL},
+        "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
+        "model_store": {"type": "path", "default": "/var/lib/modelfleet/models"},
+        "manifest_store": {"type": "path", "default": "/var/lib/modelfleet/manifests"},
+        "timeout": {"type": "int", "default": 1800},
+    }
+
+    def __init__(self, module):
+        self.module = module
+        self.params = module.params
+        self.place = self.params["base_url"]
+        self.server = TorchServe(module, self.params["base_url"], self.params["key_file"])
+        self.inference = TorchServe(module, self.params["inference_url"], self.params["key_file"], api="inference")
+        # What is activated lies on the disk.
+        self.registrar = Registrar(module, self.server, {**self.params, "via": "api"})
+
+    def wait_up(self, seconds):
+        """After a crash the unit starts it again."""
+        self.server.api_description(seconds)
+
+    def describe(self, name, devices=()):
+        devices = dict(devices)
+        return {
+            version: {
+                "file": os.path.basename(found["modelUrl"]),
+                "workers": found["minWorkers"],
+                "ready": len(ready_workers(found["workers"], devices.get(version, "cpu"))),
+                "default": found["is_default"],
+            }
+            for version, found in self.server.describe(name).items()
+        }
+
+    def device(self, model):
+        return self.registrar.device(model)
+
+    def load(self, model):
+        path = os.path.join(self.params["model_store"], model["file"])
+        try:
+            self.registrar.register(model, path, None)
+            self.wait_ready(model)
+        except ModelFleetError:
+            self.registrar.withdraw(model, None)
+            raise
+
+    def wait_ready(self, model):
+        here = self.server.describe(model["name"]).get(model["version"])
+        if here and not has_workers(here, model["workers"]):
+            self.server.scale(model["name"], model["version"], model["workers"])
+        self.server.wait_ready(model["name"], model["version"], model["workers"], self.params["timeout"], self.device(model))
+
+    def set_default(self, name, version):
+        self.server.set_default(name, version)
+
+    def unload(self, name, version):
+        self.registrar.unregister({"name": name, "version": version})
+
+    def predict(self, name, version, body, content_type, timeout):
+        return self.inference.predict(name, version, body, content_type, timeout)
+
+    def traffic(self, name, since, until):
+        """Only of the REST API of predictions: gRPC has no access log. Prometheus counters have neither percentiles nor, for requests
+        that name no version, the version that answered."""
+        times = [f"--since=@{since:.3f}", f"--until=@{until:.3f}"]
+        command = ["journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={UNIT}", *times]
+        code, out, _err = self.module.run_command(command, errors="surrogate_then_replace")
+        return None if code else list(requests_of(out, name))
+
+
+def requests_of(log, name):
+    """Yield (version or None, status, milliseconds) of each prediction of the model in an access log."""
+    for line in log.splitlines():
+        found = _ACCESS.search(line.rstrip())
+        parts = [unquote(part) for part in urlsplit(found[1]).path.strip("/").split("/")] if found else []
+        if parts[:2] == ["predictions", name] and len(parts) in (2, 3):
+            yield (parts[2] if len(parts) == 3 else None), int(found[2]), int(found[3])

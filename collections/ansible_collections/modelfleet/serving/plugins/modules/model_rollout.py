@@ -1,0 +1,280 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_rollout
+short_description: Change step by step which version of a model a host serves
+description:
+  - Each O(state) is one step of a rollout, for a list of models. A step that is done already changes nothing, so that an interrupted run
+    goes on by running it again.
+  - The new version is registered beside the one that serves (V(prepared)), made the default (V(switched)) and, only after whatever is
+    checked between the steps, made the current one of O(record) (V(finished)). Until then a reboot comes back with the old one.
+  - Everything is loaded from the disk of the host. M(modelfleet.serving.model_artifact) brings it there before.
+  - A version that serves other content is never replaced. That fails before anything is changed.
+version_added: 0.1.0
+author: ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes
+attributes:
+  check_mode:
+    support: full
+    details: With O(state=prepared) it is the plan of a rollout, which needs nothing on the disk yet.
+options:
+  models:
+    description: The models, each with the version that is to serve.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the model, equal to the one in the archive's manifest.
+        type: str
+        required: true
+      version:
+        description: Version of the model. With O(state=rolled_back), the one to leave; a host that serves another one is left alone.
+        type: str
+        required: true
+      object:
+        description: Key of the file in the object store. This or O(models[].bundle) is required, unless O(state=rolled_back).
+        type: str
+      bundle:
+        description: Key prefix of the bundle in the object store.
+        type: str
+      sha256:
+        description: The sha256 of the file, or of the bundle's manifest, 64 hexadecimal digits. Required unless O(state=rolled_back).
+        type: str
+      workers:
+        description: Number of READY workers.
+        type: int
+        default: 1
+      batch_size:
+        description: Largest batch of inference requests.
+        type: int
+      max_batch_delay:
+        description: Longest wait for a batch to fill, in milliseconds.
+        type: int
+      response_timeout:
+        description: Longest time of one inference, in seconds.
+        type: int
+      startup_timeout:
+        description: Longest time for a worker to load the model, in seconds.
+        type: int
+      device:
+        description: Where the workers of this model must be, by default O(device).
+        type: str
+        choices: [cpu, gpu]
+  state:
+    description: The step.
+    type: str
+    required: true
+    choices:
+      prepared: The version is registered and its workers are READY. Another one that an earlier run left half-way is taken away before.
+      switched: The version answers requests that name none.
+      finished: The version is what a restart restores. The one before is unregistered, stays on the disk, and is recorded as the previous.
+      undone: The version is unregistered again, and the recorded one answers. It is loaded from the disk where it is not there any more.
+      rolled_back: The previous version serves, verified and loaded from the disk, and the one that served is the previous one.
+  replace:
+    description: Unregister the old version before the new one is registered, where memory does not hold both. Nothing answers meanwhile.
+    type: bool
+    default: false
+  keep:
+    description: Versions that go on being served beside the new one, instead of being retired.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the model.
+        type: str
+        required: true
+      version:
+        description: Version of the model.
+        type: str
+        required: true
+  grace_s:
+    description:
+      - How long a version that was the default until this call stays registered, in seconds, so that the requests on their way to it are
+        answered.
+    type: int
+    default: 5
+  run:
+    description: Text that no other run has, recorded with what is retired.
+    type: str
+    default: ""
+  runtime:
+    description: What serves.
+    type: str
+    choices: [torchserve]
+    default: torchserve
+  device:
+    description: Where the workers of a model without O(models[].device) must be. With V(gpu), one that fell back to the CPU is not ready.
+    type: str
+    choices: [cpu, gpu]
+    default: cpu
+  base_url:
+    description: URL of the management API.
+    type: str
+    default: http://127.0.0.1:8081
+  inference_url:
+    description: URL of the inference API.
+    type: str
+    default: http://127.0.0.1:8080
+  key_file:
+    description: The file with TorchServe's keys. It is never printed.
+    type: path
+    default: /var/lib/torchserve/key_file.json
+  model_store:
+    description: The model store.
+    type: path
+    default: /var/lib/modelfleet/models
+  manifest_store:
+    description: Directory with the manifests of the bundles on this host.
+    type: path
+    default: /var/lib/modelfleet/manifests
+  record:
+    description: The file that records what this host serves.
+    type: path
+    default: /var/lib/modelfleet/state/models.json
+  record_group:
+    description: Group that may read O(record).
+    type: str
+    default: torchserve
+  timeout:
+    description: Longest time for one model to be registered, and again for its workers to become READY, in seconds.
+    type: int
+    default: 1800
+seealso:
+  - module: modelfleet.serving.torchserve_model
+  - module: modelfleet.serving.inference_check
+  - module: modelfleet.serving.traffic_check
+"""
+
+EXAMPLES = r"""
+- name: Bring up version 2.0 beside the one that serves
+  modelfleet.serving.model_rollout: &step
+    models:
+      - name: resnet50
+        version: "2.0"
+        object: models/resnet50/2.0/resnet50.mar
+        sha256: 0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a
+    state: prepared
+
+- name: Make it the default
+  modelfleet.serving.model_rollout:
+    <<: *step
+    state: switched
+
+- name: Retire the old version
+  modelfleet.serving.model_rollout:
+    <<: *step
+    state: finished
+
+- name: Go back to the version before, from local disk
+  modelfleet.serving.model_rollout:
+    models: [{name: resnet50, version: "2.0"}]
+    state: rolled_back
+"""
+
+RETURN = r"""
+models:
+  description: What was done for each model, in the order of O(models).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the model.
+      type: str
+    version:
+      description: Version of the model, as in O(models).
+      type: str
+    file:
+      description: Name of its file or directory in the model store; empty with O(state=rolled_back).
+      type: str
+    from:
+      description: The version that O(record) said is current before; empty without one.
+      type: str
+    previous:
+      description: The version that O(record) said is the previous one before; empty without one.
+      type: str
+    on_disk:
+      description: Whether the file or directory was on this host before.
+      type: bool
+    workers:
+      description: Number of workers that there should be.
+      type: int
+    workers_ready:
+      description: Number of workers that are READY.
+      type: int
+    action:
+      description: What was done, V(prepared), V(switched), V(finished), V(undone), V(rolled_back) or V(unchanged).
+      type: str
+    removable:
+      description:
+        - Versions that nothing goes back to any more, as O(modelfleet.serving.model_artifact#module:artifacts) takes them.
+        - They are left on the disk.
+      type: list
+      elements: dict
+  sample:
+    - name: resnet50
+      version: "2.0"
+      file: resnet50-2.0-0f3a5e9c1f0c.mar
+      from: "1.0"
+      previous: ""
+      on_disk: true
+      workers: 2
+      workers_ready: 2
+      action: prepared
+      removable: []
+time:
+  description: The time on this host when it was done, in seconds since the epoch.
+  returned: success
+  type: float
+  sample: 1767225600.5
+seconds:
+  description: How long it took, in seconds, without O(grace_s).
+  returned: success
+  type: float
+  sample: 2.5
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
+from ansible_collections.modelfleet.serving.plugins.module_utils._rollout import Rollout
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "models": {"type": "list", "elements": "dict", "required": True, "options": MODEL_OPTIONS},
+            "state": {"type": "str", "required": True, "choices": ["prepared", "switched", "finished", "undone", "rolled_back"]},
+            "replace": {"type": "bool", "default": False},
+            "keep": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"name": {"type": "str", "required": True}, "version": {"type": "str", "required": True}},
+            },
+            "grace_s": {"type": "int", "default": 5},
+            "run": {"type": "str", "default": ""},
+            "record": {"type": "path", "default": "/var/lib/modelfleet/state/models.json"},
+            "record_group": {"type": "str", "default": "torchserve"},
+            **runtime_options(),
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = Rollout(module, runtime_of(module)).run()
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
