@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who joins and leaves a fleet, what is upgraded when, and what is taken off whom: the plays of the collection, with modules that only
+note what they were asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+import yaml
+from test_distribute import HEALTHY, READY, STORE, STUB, STUBBED, recap
+from test_repository import COLLECTION, documentation
+
+MODEL = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "size": "64MiB", "default": True}
+NEXT = {**MODEL, "version": "2.0", "object": "models/tiny-2.mar", "sha256": "2f" * 32}
+GROUPS = {"dragonfly_schedulers": ["one", "two"], "dragonfly_seed_peers": ["two", "seed"], "gpu_hosts": ["gpu-1", "gpu-2", "gpu-3"]}
+EVERYBODY = ("one", "two", "seed", "gpu-1", "gpu-2", "gpu-3")
+LIFE = (*STUBBED, "daemon", "dragonfly_config", "dragonfly_release", "endpoint_config", "python_environment")
+# As the others, and a delegated task is one of the host that it is delegated to.
+DELEGATED = STUB.replace('task_vars["inventory_hostname"]', 'self._task.delegate_to or task_vars["inventory_hostname"]').replace(
+    'task_vars["answers"]', 'task_vars["hostvars"][said["host"]]["answers"]'
+)
+# What a host without a drain hook would have no use for: it notes who is taken out of the balancing and back.
+HOOK = [
+    {
+        "name": "Note it",
+        "ansible.builtin.shell": """echo '{"module": "hook", "host": "{{ inventory_hostname }}", "args": """
+        """{"state": "{{ __rollout_hook_state }}", "how": "{{ __rollout_hook }}"}}' >> {{ log }}""",
+        "changed_when": False,
+    }
+]
+
+
+def serves(*models):
+    rows = [{"name": one["name"], "version": one["version"], "default": True, "workers": 1, "workers_ready": 1, "gpu": 0} for one in models]
+    return {"reachable": True, "version": "0.12.0", "models": [{**row, "file": file_of(one)} for row, one in zip(rows, models)]}
+
+
+def file_of(model):
+    return f"{model['name']}-{model['version']}-{model['sha256'][:12]}.mar"
+
+
+RUNS = {"action": "none", "restart_owed": False}
+GOOD = {
+    "preflight_info": READY,
+    "dfdaemon_info": HEALTHY,
+    "daemon": RUNS,
+    "host_layout": {"removed": [], "left": []},
+    "model_artifact": {"artifacts": [], "bytes": {}},
+    "dragonfly_release": {"reason": "", "removed": []},
+    "python_environment": {"complete": True, "path": "", "others": []},
+    "endpoint_config": {"jar_differs": False},
+    "torchserve_model": {"models": []},
+    "torchserve_info": serves(MODEL),
+    "inference_check": {"checks": []},
+}
+
+
+@pytest.fixture
+def fleet(run, tmp_path):
+    collection = tmp_path / "ansible_collections/modelfleet/serving"
+    for part in ("playbooks", "roles", "plugins", "meta"):
+        shutil.copytree(COLLECTION / part, collection / part)
+    for name in LIFE:
+        (collection / f"plugins/action/{name}.py").write_text(DELEGATED)
+        (collection / f"plugins/modules/{name}.py").touch()
+    # The real ones wait for sockets.
+    for path in ("dfdaemon/tasks/seed_ready", "dragonfly_scheduler/tasks/drained"):
+        (collection / f"roles/{path}.yml").write_text("[]")
+    answers = [{"name": "Answer", "ansible.builtin.set_fact": {"__smoke_scheduler": {"problem": ""}}}]
+    (collection / "roles/smoke/tasks/scheduler.yml").write_text(yaml.safe_dump(answers))
+    # Every host is this machine.
+    restart = collection / "playbooks/_restart.yml"
+    drained = restart.read_text().replace("/var/lib/modelfleet/state/drained", f"{tmp_path}/drained-{{{{ inventory_hostname }}}}")
+    restart.write_text(drained)
+    hook = collection / "roles/rollout/tasks/hook.yml"
+    hook.parent.mkdir(parents=True, exist_ok=True)
+    hook.write_text(yaml.safe_dump(HOOK))
+    jar = tmp_path / "plugin.jar"
+    jar.touch()
+
+    def play(playbook, *options, groups=GROUPS, answers=None, models=(MODEL,), code=0, **variables):
+        """Run ``playbook``; ``answers`` is what the modules answer that differs, {host: {module: result}}; return (process, calls)."""
+        log = tmp_path / "log"
+        log.write_text("")
+        common = {
+            "ansible_connection": "local",
+            "ansible_become": False,
+            "ansible_python_interpreter": sys.executable,
+            "modelfleet_storage": STORE,
+            "modelfleet_models": list(models),
+            "dragonfly_scheduler_release_sha256": "9f" * 32,
+            "dfdaemon_release_sha256": "9f" * 32,
+            "endpoint_plugin_jar": str(jar),
+            "log": str(log),
+            **variables,
+        }
+        hosts = {
+            name: {
+                "modelfleet_address": f"10.1.0.{number + 1}",
+                "answers": {**GOOD, **(answers or {}).get(name, {})},
+            }
+            for number, name in enumerate(dict.fromkeys(name for names in groups.values() for name in names))
+        }
+        children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "children": children}}, sort_keys=False))
+        done = run(
+            "ansible-playbook",
+            "-i",
+            tmp_path / "hosts.yml",
+            f"modelfleet.serving.{playbook}",
+            *options,
+            ANSIBLE_COLLECTIONS_PATH=tmp_path,
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+        )
+        assert done.returncode == code, done.stdout
+        return done, [json.loads(line) for line in log.read_text().splitlines()]
+
+    return play
+
+
+def hosts_of(calls, module, **args):
+    """Whom a module was asked of, in this order; of its arguments only these count."""
+    return [call["host"] for call in calls if call["module"] == module and args.items() <= call["args"].items()]
+
+
+def gone(calls):
+    """[(host, unit)] of the daemons that were taken away."""
+    return [(call["host"], call["args"]["name"]) for call in calls if call["module"] == "daemon" and call["args"].get("state") == "absent"]
+
+
+def documented(module, args):
+    assert set(args) <= set(documentation(COLLECTION / f"plugins/modules/{module}.py")["options"])
+
+
+class TestUninstall:
+    def test_whoever_is_served_goes_first(self, fleet):
+        done, calls = fleet("uninstall", modelfleet_uninstall_confirm=True)
+        assert "WARN" not in done.stdout, done.stdout
+        order = list(dict.fromkeys(gone(calls)))
+        daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
+        units = ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
+        last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
+        seeds = [order.index((host, "dfdaemon.service")) for host in GROUPS["dragonfly_seed_peers"]]
+        schedulers = [order.index((host, "dragonfly-scheduler.service")) for host in EVERYBODY]
+        assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
+        for host in GROUPS["gpu_hosts"]:
+            assert daemons[host][:3] == units[:3]
+        # Nothing is asked of a host after its users are gone.
+        for host in EVERYBODY:
+            assert [call["module"] for call in calls if call["host"] == host][-1] == "host_layout"
+        for call in calls:
+            documented(call["module"], call["args"])
+
+    @pytest.mark.parametrize("purge", [False, True])
+    def test_models_and_cache_go_only_where_it_is_said(self, fleet, purge):
+        left = {"gpu-2": {"host_layout": {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}}}
+        done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
+        (args,) = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
+        models = [f"/var/lib/modelfleet/{name}" for name in ("pieces", "models", "blobs", "manifests", "state")]
+        assert args["state"] == "absent" and args["keep"] == ([] if purge else models)
+        described = [entry["path"] for entry in args["directories"]]
+        assert {*models, "/etc/dragonfly", "/opt/torchserve", "/var/lib/torchserve", "/var/log/dfdaemon"} < set(described)
+        assert [user["name"] for user in args["users"]] == ["dragonfly-scheduler", "dfdaemon", "torchserve"]
+        assert "Left on this host: directory /var/lib/modelfleet/pieces, user dfdaemon." in done.stdout
+        assert done.stdout.count("Nothing of it is left.") == 5
+
+    def test_it_must_be_meant(self, fleet):
+        done, calls = fleet("uninstall", code=2)
+        assert calls == []
+        refused = " ".join(done.stdout.split())
+        assert f"Refused to uninstall {', '.join(EVERYBODY)}" in refused and "-e modelfleet_uninstall_confirm=true" in refused
+        # To look needs no such word.
+        _done, calls = fleet("uninstall", "--check")
+        assert len(gone(calls)) > 0
+
+    def test_a_host_on_which_it_fails_keeps_no_other_from_going_on(self, fleet):
+        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop torchserve.service."}}}
+        done, calls = fleet("uninstall", answers=answers, code=2, modelfleet_uninstall_confirm=True, modelfleet_all_or_nothing=True)
+        assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
+        assert "Stop TorchServe and remove its units: Failed to stop torchserve.service." in done.stdout
+        assert sorted(hosts_of(calls, "host_layout")) == sorted(host for host in EVERYBODY if host != "gpu-2")
