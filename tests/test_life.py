@@ -185,3 +185,55 @@ class TestUninstall:
         assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
         assert "Stop TorchServe and remove its units: Failed to stop torchserve.service." in done.stdout
         assert sorted(hosts_of(calls, "host_layout")) == sorted(host for host in EVERYBODY if host != "gpu-2")
+
+
+class TestAdd:
+    def test_a_new_host_touches_only_itself(self, fleet):
+        done, calls = fleet("add", "--limit", "gpu-3", modelfleet_return="haproxy")
+        touched = {call["host"] for call in calls if call["module"] != "torchserve_info"}
+        assert touched == {"gpu-3"} and set(recap(done)) == {"gpu-3"}
+        # The others are asked what they serve, and it is asked at the end.
+        assert hosts_of(calls, "torchserve_info") == ["gpu-1", "gpu-2", "gpu-3"]
+        modules = [call["module"] for call in calls if call["host"] == "gpu-3"]
+        order = ["preflight_info", "daemon", "model_artifact", "torchserve_model", "inference_check", "hook"]
+        positions = [modules.index(module) for module in order]
+        assert positions == sorted(positions), modules
+        (hook,) = [call["args"] for call in calls if call["module"] == "hook"]
+        assert hook == {"state": "ready", "how": "haproxy"}
+
+    def test_it_serves_what_the_others_serve(self, fleet):
+        """Not what is listed for the next rollout."""
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, {**NEXT, "default": False}])
+        for module, option in (("model_artifact", "artifacts"), ("torchserve_model", "models")):
+            (args,) = [call["args"] for call in calls if call["module"] == module]
+            assert [one["version"] for one in args[option]] == ["1.0"], module
+        assert "The others do not serve tiny 2.0, so this host does not either" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("answers", "models", "words"),
+        [
+            ({}, [NEXT], "gpu-1 serves tiny 1.0, which modelfleet_models does not list"),
+            ({"gpu-2": {"torchserve_info": serves(NEXT)}}, [MODEL, NEXT], "The default version of tiny is 1.0 on gpu-1 and 2.0 on gpu-2"),
+            ({host: {"torchserve_info": {"reachable": False}} for host in GROUPS["gpu_hosts"]}, [MODEL], "None of gpu-1, gpu-2 says"),
+        ],
+    )
+    def test_a_fleet_that_does_not_say_what_it_serves(self, fleet, answers, models, words):
+        done, calls = fleet("add", "--limit", "gpu-3", models=models, code=2, answers=answers)
+        assert words in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"torchserve_info"}
+
+    def test_all_hosts_at_once_are_refused(self, fleet):
+        done, calls = fleet("add", code=2)
+        assert calls == [] and "Refused to add every host of the inventory: name the new ones, as in --limit" in done.stdout
+
+    def test_the_others_learn_of_a_new_scheduler(self, fleet):
+        done, calls = fleet("add", "--limit", "one")
+        written = [call for call in calls if call["module"] == "dragonfly_config"]
+        assert [call["host"] for call in written] == ["two", "seed", "gpu-1", "gpu-2", "gpu-3"], done.stdout
+        for call in written:
+            (file,) = call["args"]["files"]
+            assert file["path"] == "/etc/dragonfly/dfdaemon-dynconfig.yaml"
+            assert file["config"] == {"scheduler": {"addrs": ["10.1.0.1:8002", "10.1.0.2:8002"]}}
+            documented("dragonfly_config", call["args"])
+        # Nothing restarts there: nobody else's daemon is asked for.
+        assert set(hosts_of(calls, "daemon")) == {"one"}
