@@ -12,7 +12,7 @@ import sys
 
 import pytest
 import yaml
-from test_distribute import HEALTHY, READY, STORE, STUB, STUBBED, recap
+from test_distribute import HEALTHY, READY, STORE, STUB, STUBBED, recap, table_of
 from test_repository import COLLECTION, documentation
 
 MODEL = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "size": "64MiB", "default": True}
@@ -237,3 +237,48 @@ class TestAdd:
             documented("dragonfly_config", call["args"])
         # Nothing restarts there: nobody else's daemon is asked for.
         assert set(hosts_of(calls, "daemon")) == {"one"}
+
+
+class TestRemoveHost:
+    def test_it_leaves_and_the_others_stay(self, fleet):
+        done, calls = fleet("remove_host", modelfleet_remove_hosts="gpu-2", modelfleet_drain="haproxy")
+        assert "WARN" not in done.stdout, done.stdout
+        assert {host for host, _unit in gone(calls)} == {"gpu-2"} and hosts_of(calls, "host_layout") == ["gpu-2"]
+        modules = [call["module"] for call in calls]
+        assert hosts_of(calls, "hook", state="drain") == ["gpu-2"] and modules.index("hook") < modules.index("daemon")
+        # The others are asked whether they go on, after that.
+        assert sorted({call["host"] for call in calls[modules.index("host_layout") + 1 :]}) == ["gpu-1", "gpu-3", "seed", "two"]
+        assert hosts_of(calls, "dragonfly_config") == []
+        assert "Delete gpu-2 from the inventory after this run" in done.stdout
+        assert not any(line.startswith("gpu-2") for line in table_of(done))
+
+    def test_the_others_no_longer_count_on_a_scheduler(self, fleet):
+        done, calls = fleet("remove_host", modelfleet_remove_hosts="one")
+        assert sorted(hosts_of(calls, "dragonfly_config")) == ["gpu-1", "gpu-2", "gpu-3", "seed", "two"]
+        for call in calls:
+            if call["module"] == "dragonfly_config":
+                assert call["args"]["files"][0]["config"] == {"scheduler": {"addrs": ["10.1.0.2:8002"]}}
+        modules = [call["module"] for call in calls]
+        assert max(index for index, module in enumerate(modules) if module == "dragonfly_config") < modules.index("daemon")
+        assert {host for host, _unit in gone(calls)} == {"one"}
+        assert done.stdout.index("PLAY [Let the others go") < done.stdout.index("PLAY [Remove the rest]")
+
+    @pytest.mark.parametrize(
+        ("hosts", "options", "words"),
+        [
+            ("", (), "nobody said which"),
+            ("gpu-9", (), "'gpu-9': no host of the inventory is called so"),
+            ("two:seed", (), "Refused to remove two, seed: it is the last seed peer"),
+            ("dragonfly_schedulers", (), "Refused to remove one, two: it is the last scheduler"),
+            ("gpu-3", ("--limit", "gpu-3"), "with --limit"),
+        ],
+    )
+    def test_what_the_rest_needs_stays(self, fleet, hosts, options, words):
+        done, calls = fleet("remove_host", *options, code=2, modelfleet_remove_hosts=hosts)
+        assert calls == [] and words in " ".join(done.stdout.split())
+
+    def test_a_host_on_which_it_fails_is_named_and_the_others_are_asked(self, fleet):
+        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop torchserve.service."}}}
+        done, calls = fleet("remove_host", code=2, modelfleet_remove_hosts="gpu-2", answers=answers)
+        assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
+        assert sorted(hosts_of(calls, "inference_check")) == ["gpu-1", "gpu-3"]
