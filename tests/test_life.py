@@ -7,12 +7,13 @@ note what they were asked."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 
 import pytest
 import yaml
-from test_distribute import HEALTHY, READY, STORE, STUB, STUBBED, recap, table_of
+from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
 from test_repository import COLLECTION, documentation
 
 MODEL = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "size": "64MiB", "default": True}
@@ -282,3 +283,83 @@ class TestRemoveHost:
         done, calls = fleet("remove_host", code=2, modelfleet_remove_hosts="gpu-2", answers=answers)
         assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
         assert sorted(hosts_of(calls, "inference_check")) == ["gpu-1", "gpu-3"]
+
+
+OWED = {"changed": True, "action": "none", "restart_owed": True}
+
+
+class TestUpgrade:
+    @pytest.fixture
+    def upgrade(self, fleet):
+        def play(*options, owed=EVERYBODY, answers=None, **more):
+            """Run the play on hosts of which those in ``owed`` must restart what they run."""
+            of = {host: {"daemon": OWED} for host in owed}
+            for host, one in (answers or {}).items():
+                of[host] = {**of.get(host, {}), **one}
+            hooks = {"modelfleet_drain": "haproxy", "modelfleet_return": "haproxy", "modelfleet_restart_batches": ["1", "100%"]}
+            return fleet("upgrade", *options, answers=of, **{**hooks, **more})
+
+        return play
+
+    def test_one_after_the_other_and_each_has_nothing_new_before_its_turn(self, upgrade):
+        _done, calls = upgrade(dfdaemon_version="1.5.11")
+        released = hosts_of(calls, "dragonfly_release")
+        assert released[:5] == ["one", "two", "two", "seed", "gpu-1"] and sorted(released[5:]) == ["gpu-2", "gpu-3"]
+        assert hosts_of(calls, "dragonfly_release", version="1.5.11") == released[2:]
+
+        def moments(module, host):
+            return [moment for moment, call in enumerate(calls) if (call["module"], call["host"]) == (module, host)]
+
+        for before, after in (("one", "two"), ("two", "seed"), ("seed", "gpu-1"), ("gpu-1", "gpu-2"), ("gpu-1", "gpu-3")):
+            assert moments("daemon", before)[-1] < moments("dragonfly_release", after)[0]
+
+    def test_a_host_is_out_of_the_balancing_while_what_serves_restarts(self, upgrade):
+        _done, calls = upgrade()
+        mine = [call for call in calls if call["host"] == "gpu-1" and call["module"] in ("hook", "daemon", "inference_check")]
+        steps = [call["args"].get("state") or call["args"].get("restart") or call["module"] for call in mine]
+        # Installed, then dfdaemon, then what serves; the last answers are those of the report.
+        assert steps == ["deferred", "deferred", "now", "drain", "now", "inference_check", "ready", "inference_check"]
+        names = [call["args"].get("name") for call in mine if call["args"].get("restart") == "now"]
+        assert names == ["dfdaemon.service", "torchserve.service"]
+
+    def test_run_again_it_restarts_nothing(self, upgrade, tmp_path):
+        done, calls = upgrade(owed=())
+        assert hosts_of(calls, "hook") == [] and hosts_of(calls, "daemon", restart="now") == []
+        assert "changed=0" in done.stdout and not re.search(r"changed=[1-9]", done.stdout)
+        # But a host that an interrupted run has taken out of the balancing comes back, when it answers.
+        (tmp_path / "drained-gpu-2").touch()
+        _done, calls = upgrade(owed=())
+        assert hosts_of(calls, "hook") == ["gpu-2", "gpu-2"] and hosts_of(calls, "hook", state="ready") == ["gpu-2"]
+        assert hosts_of(calls, "daemon", restart="now") == [] and hosts_of(calls, "inference_check").count("gpu-2") == 2
+        assert not (tmp_path / "drained-gpu-2").exists()
+
+    def test_beyond_the_first_host_that_does_not_answer_nothing_is_touched(self, upgrade):
+        wrong = {"inference_check": {"failed": True, "msg": "tiny 1.0 does not give its known answer."}}
+        done, calls = upgrade(code=2, answers={"gpu-1": wrong})
+        assert "gpu-2" not in hosts_of(calls, "dragonfly_release") and "gpu-3" not in hosts_of(calls, "dragonfly_release")
+        assert [(call["host"], call["args"]["state"]) for call in calls if call["module"] == "hook"] == [("gpu-1", "drain")]
+        lines = " ".join(table_of(done))
+        assert "gpu-1: Ask for the known answers: tiny 1.0 does not give its known answer." in lines
+        assert "gpu-2: Leave this host as it is when one before it did not come back: Nothing was restarted here, because gpu-1" in lines
+
+    def test_without_hooks_it_says_that_requests_may_fail(self, upgrade):
+        done, calls = upgrade(modelfleet_drain="", modelfleet_return="")
+        assert "Nothing takes a host out of the balancing" in done.stdout and hosts_of(calls, "hook") == []
+        assert sorted(hosts_of(calls, "daemon", restart="now", name="torchserve.service")) == GROUPS["gpu_hosts"]
+
+    @pytest.mark.parametrize(
+        ("variables", "words"),
+        [
+            ({"dragonfly_scheduler_version": "2.5.0"}, "Refused the scheduler 2.5.0 of one, which does not work here"),
+            ({"dfdaemon_version": "1.4.2"}, "Refused dfdaemon 1.4.2 of two, which does not work here"),
+        ],
+    )
+    def test_what_is_known_not_to_work_is_refused_first(self, upgrade, variables, words):
+        done, calls = upgrade(code=2, **variables)
+        assert calls == [] and words in " ".join(done.stdout.split())
+
+    def test_a_host_that_cannot_be_used_is_left_out(self, upgrade):
+        done, calls = upgrade(code=2, answers={"gpu-3": {"preflight_info": NOT_READY}})
+        assert hosts_of(calls, "dragonfly_release").count("gpu-2") == 1 and "gpu-3" not in hosts_of(calls, "dragonfly_release")
+        assert recap(done)["gpu-3"] == 1 and recap(done)["gpu-2"] == 0
+        assert re.search(r"gpu-3: .*It has no room", " ".join(table_of(done)))
