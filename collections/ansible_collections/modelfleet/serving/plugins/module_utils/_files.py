@@ -13,6 +13,8 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
 _BLOCK = 1 << 20
+# How the name of a file begins that is being written, beside where it goes; a run that was killed leaves it.
+UNFINISHED = ".modelfleet-"
 
 
 def sha256_of(path):
@@ -77,7 +79,7 @@ def put_file(module, path, content, shown=None, params=None):
 def _replace(module, path, content, params):
     directory = os.path.dirname(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".modelfleet-", dir=directory)
+        handle, temporary = tempfile.mkstemp(prefix=UNFINISHED, dir=directory)
     except OSError as exc:
         raise ModelFleetError(
             "Failed to write {}: {}. Check that the directory {} exists and is writable.".format(path, exc.strerror or exc, directory)

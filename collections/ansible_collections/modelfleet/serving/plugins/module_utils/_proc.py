@@ -173,16 +173,25 @@ def unit_of(pid, proc="/proc"):
     return ""
 
 
+def _mounts(proc):
+    """Yield the point, the fields and the source of each mount, the later after the earlier."""
+    for line in read_lines(os.path.join(proc, "self", "mountinfo")):
+        left, _dash, right = line.partition(" - ")
+        fields, source = left.split(), right.split()
+        if len(fields) >= 6 and source:
+            yield re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), fields[4]), fields, source
+
+
+def mount_points(proc="/proc"):
+    """Return the directories on which something is mounted, also those of bind mounts, which no device number tells."""
+    return {point for point, _fields, _source in _mounts(proc)}
+
+
 def mount_of(path, proc="/proc"):
     """Return the mount that ``path`` lies on: ``{"point": str, "type": str, "read_only": bool}``."""
     path = os.path.realpath(path)
     best = {"point": "/", "type": "unknown", "read_only": False}
-    for line in read_lines(os.path.join(proc, "self", "mountinfo")):
-        left, _dash, right = line.partition(" - ")
-        fields, source = left.split(), right.split()
-        if len(fields) < 6 or not source:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), fields[4])
+    for point, fields, source in _mounts(proc):
         # ">=": a later mount on the same point hides the earlier one.
         if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best["point"]):
             options = fields[5].split(",") + (source[2].split(",") if len(source) > 2 else [])

@@ -15,6 +15,7 @@ description:
     files and died. What the running process was started from stands in O(started_record), which every start writes, whoever asked for it.
   - With O(restart=deferred) a daemon that runs is left alone and RV(restart_owed) says that it is older than its files, so that a later
     task can restart one host after the other. A daemon that does not run is started in any case.
+  - With O(state=absent) it is stopped and its unit is removed, with everything that was added to that and whatever has become of it.
 author:
   - ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
@@ -27,13 +28,20 @@ options:
     description: Name of the unit, with its suffix.
     type: str
     required: true
+  state:
+    description: Whether there is such a daemon. For V(absent) nothing else is needed but O(name).
+    type: str
+    default: present
+    choices:
+      present: It runs on O(files).
+      absent: It does not run, and has no unit and no drop-ins. Its configuration and its data stay.
   files:
     description:
       - The files of the daemon. Each is replaced in one step, in this order. One of them is the unit itself.
       - A unit among them that is not O(name) is loaded, but neither enabled nor started.
+      - Required where O(state=present).
     type: list
     elements: dict
-    required: true
     suboptions:
       path:
         description: Where the file goes. Its directory must exist.
@@ -77,9 +85,10 @@ options:
     elements: path
     default: []
   started_record:
-    description: Where every start writes what the process is started from, in the format of C(sha256sum). It belongs below C(/run).
+    description:
+      - Where every start writes what the process is started from, in the format of C(sha256sum). It belongs below C(/run).
+      - Required where O(state=present).
     type: path
-    required: true
   about_to_change:
     description: Files of O(started_from) that an earlier task would change outside check mode.
     type: list
@@ -94,7 +103,7 @@ options:
       deferred: It is left alone.
   needs:
     description:
-      - What must answer before the daemon is started or restarted. One of the addresses is enough.
+      - What must answer before the daemon is started or restarted, or a file of it is changed. One of the addresses is enough.
       - Without any of them nothing is written and the daemon that runs is not touched.
     type: dict
     suboptions:
@@ -158,6 +167,11 @@ EXAMPLES = r"""
     answers:
       url: http://127.0.0.1:8000/v2/health/ready
       timeout: 120
+
+- name: Run it no more
+  modelfleet.serving.daemon:
+    name: triton.service
+    state: absent
 """
 
 RETURN = r"""
@@ -170,6 +184,7 @@ action:
     - none
     - started
     - restarted
+    - stopped
 restart_owed:
   description: Whether the daemon runs and is older than its files, because O(restart=deferred).
   returned: success
@@ -182,15 +197,17 @@ stale:
   elements: str
   sample: [/etc/dragonfly/dfdaemon.yaml]
 files:
-  description: The files that were written or got other permissions.
+  description: The files that were written or got other permissions, or what was removed.
   returned: success
   type: list
   elements: str
   sample: [/etc/dragonfly/dfdaemon.yaml]
 """
 
+import glob
 import os
 import re
+import shutil
 import socket
 import time
 import urllib.error
@@ -199,7 +216,7 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.modelfleet.serving.plugins.module_utils import _started
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import shown_config
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._reach import POLL_S, connects, reach
 
@@ -225,18 +242,25 @@ class Daemon:
         self.params = module.params
         self.name = self.params["name"]
         self.unit = os.path.join(UNITS, self.name)
-        self.contents = {entry["path"]: entry["content"] for entry in self.params["files"]}
+        self.files = self.params["files"] or []
+        self.contents = {entry["path"]: entry["content"] for entry in self.files}
         self.started_from = [
-            *(entry["path"] for entry in self.params["files"] if entry["restart"] and entry["path"] != self.unit),
+            *(entry["path"] for entry in self.files if entry["restart"] and entry["path"] != self.unit),
             *self.params["started_from"],
         ]
 
     def run(self):
+        self.check_name()
+        return self.remove() if self.params["state"] == "absent" else self.provide()
+
+    def provide(self):
         self.check_parameters()
         state = self.state()
         stale = self.stale()
         action, owed = self.plan(state, stale)
-        if (action != "none" or owed) and self.params["needs"] and not self.module.check_mode:
+        # A file that the daemon reads again by itself may name what it needs.
+        changes = action != "none" or owed or any(read_text(path) != content for path, content in self.contents.items())
+        if changes and self.params["needs"] and not self.module.check_mode:
             self.wait_for_needs()
         written, diffs = self.write_files()
         enable = state["UnitFileState"] != "enabled"
@@ -263,18 +287,61 @@ class Daemon:
             result["diff"] = diffs
         return result
 
-    def check_parameters(self):
+    def remove(self):
+        state = self.state()
+        runs = state["ActiveState"] not in ("inactive", "failed")
+        # Also the links by which it is enabled, for systemctl disable fails without the unit.
+        found = [path for path in (self.unit, f"{self.unit}.d") if os.path.lexists(path)]
+        links = sorted(glob.glob(os.path.join(UNITS, "*.*", self.name)))
+        found += links + sorted(glob.glob(os.path.join(UNITS, f"{UNFINISHED}*")))
+        if not self.module.check_mode:
+            if runs:
+                self.systemctl("stop")
+            for path in found:
+                self.discard(path)
+            for directory in {os.path.dirname(link) for link in links}:
+                if not os.listdir(directory):
+                    os.rmdir(directory)
+            if found:
+                self.systemctl("daemon-reload")
+            # A unit that has failed is known until somebody says so.
+            if self.state()["ActiveState"] == "failed":
+                self.systemctl("reset-failed")
+        result = {
+            "changed": bool(runs or found),
+            "action": "stopped" if runs else "none",
+            "restart_owed": False,
+            "stale": [],
+            "files": found,
+        }
+        if self.module._diff:
+            before = "".join(f"{line}\n" for line in [state["ActiveState"], *found]) if runs or found else ""
+            result["diff"] = [{"before_header": self.name, "after_header": self.name, "before": before, "after": ""}]
+        return result
+
+    def discard(self, path):
+        try:
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        except OSError as exc:
+            raise ModelFleetError(f"Failed to remove {path}: {exc.strerror}. Remove it by hand and run again.") from exc
+
+    def check_name(self):
         if not re.match(r"^[A-Za-z0-9._@:-]+\.service$", self.name):
             raise ModelFleetError(f"Refused name '{self.name}': it is the name of a unit with its suffix, as in dfdaemon.service.")
+
+    def check_parameters(self):
         if self.unit not in self.contents:
             raise ModelFleetError(f"Refused the files of {self.name}: its unit {self.unit} is not among them.")
-        twice = [path for path in self.contents if sum(entry["path"] == path for entry in self.params["files"]) > 1]
+        twice = [path for path in self.contents if sum(entry["path"] == path for entry in self.files) > 1]
         if twice:
             raise ModelFleetError(f"Refused the files of {self.name}: {twice[0]} is there twice; give each file its own path.")
         for path in (*self.started_from, self.params["started_record"]):
             if not PLAIN_PATH.match(path):
                 raise ModelFleetError(f"Refused the path '{path}': use letters, digits and ._/@:+,=- in what a start is recorded from.")
-        for entry in self.params["files"]:
+        for entry in self.files:
             if isinstance(entry["mode"], int):
                 raise ModelFleetError(f"Refused mode {entry['mode']} of {entry['path']}: write it in quotes, as in '0644'.")
 
@@ -338,7 +405,7 @@ class Daemon:
             except OSError as exc:
                 raise ModelFleetError(f"Failed to create {directory}: {exc.strerror}. Check its parent and its permissions.") from exc
         written, diffs = [], []
-        for entry in [*self.params["files"], dropin]:
+        for entry in [*self.files, dropin]:
             changed, diff = put_file(self.module, entry["path"], entry["content"], shown=self.shown(entry), params=entry)
             if changed:
                 written.append(entry["path"])
@@ -399,10 +466,10 @@ def main():
     module = DiscreetModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "files": {
                 "type": "list",
                 "elements": "dict",
-                "required": True,
                 "options": {
                     "path": {"type": "path", "required": True},
                     "content": {"type": "str", "required": True},
@@ -417,7 +484,7 @@ def main():
                 },
             },
             "started_from": {"type": "list", "elements": "path", "default": []},
-            "started_record": {"type": "path", "required": True},
+            "started_record": {"type": "path"},
             "about_to_change": {"type": "list", "elements": "path", "default": []},
             "restart": {"type": "str", "choices": ["now", "deferred"], "default": "now"},
             "needs": {
@@ -438,6 +505,7 @@ def main():
                 "options": {"url": {"type": "str"}, "address": {"type": "str"}, "timeout": {"type": "int", "default": 60}},
             },
         },
+        required_if=[("state", "present", ("files", "started_record"))],
         supports_check_mode=True,
     )
     try:

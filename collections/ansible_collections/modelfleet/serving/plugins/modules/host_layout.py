@@ -13,11 +13,31 @@ description:
   - Describes groups, users and directories to C(systemd-sysusers) and C(systemd-tmpfiles), and has these make what is missing or has other
     permissions, all in one call.
   - What is gone since, or hidden by a disk that was mounted over it, is made again, also when the description has not changed.
+  - With O(state=absent) all of it is removed, and what is in the directories.
 author:
   - ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
   - modelfleet.serving.attributes
 options:
+  state:
+    description: Whether the host has them.
+    type: str
+    default: present
+    choices:
+      present: What is missing is made.
+      absent:
+        - The directories are removed with all that is in them, then users, groups and descriptions. Nothing may run as these users any
+          more.
+        - A directory that is a mount point, or a link to one elsewhere, was not made here. It is emptied and stays, and so does whatever is
+          mounted deeper in it.
+        - A user of that name with another home directory is not removed either.
+  keep:
+    description:
+      - Of O(directories) those that O(state=absent) leaves as they are where there is something in them, with the users and groups that own
+        them.
+    type: list
+    elements: path
+    default: []
   groups:
     description: System groups beside those that bear the name of a user.
     type: list
@@ -87,6 +107,16 @@ EXAMPLES = r"""
       - {path: /var/lib/exporter, mode: "0750", owner: exporter, group: exporter}
     sysusers_file: /usr/lib/sysusers.d/exporter.conf
     tmpfiles_file: /etc/tmpfiles.d/exporter.conf
+
+- name: Take it away again
+  modelfleet.serving.host_layout:
+    state: absent
+    users:
+      - {name: exporter, home: /var/lib/exporter}
+    directories:
+      - {path: /var/lib/exporter}
+    sysusers_file: /usr/lib/sysusers.d/exporter.conf
+    tmpfiles_file: /etc/tmpfiles.d/exporter.conf
 """
 
 RETURN = r"""
@@ -96,8 +126,21 @@ missing:
   type: list
   elements: str
   sample: [user dfdaemon, directory /var/lib/modelfleet/pieces]
+removed:
+  description: What O(state=absent) removed. Of directories those that were described, not what was in them.
+  returned: success
+  type: list
+  elements: str
+  sample: [directory /var/lib/modelfleet/pieces, user dfdaemon]
+left:
+  description: What O(state=absent) left on the host, because it was asked to or because it was not made here.
+  returned: success
+  type: list
+  elements: str
+  sample: [directory /var/lib/modelfleet/pieces]
 """
 
+import glob
 import grp
 import os
 import pwd
@@ -106,7 +149,8 @@ import stat
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, put_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._proc import mount_points
 
 HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 FILE = {"owner": None, "group": None, "mode": "0644"}
@@ -115,6 +159,10 @@ PATH = re.compile(r"^/[A-Za-z0-9._/@:+,=-]*$")
 
 
 def check(params):
+    directories = [entry["path"] for entry in params["directories"]]
+    for path in params["keep"]:
+        if path not in directories:
+            raise ModelFleetError(f"Refused to keep {path}: it is not among the directories; name one of them, or leave it out.")
     names = [*params["groups"]]
     for user in params["users"]:
         names += [user["name"], *user["groups"]]
@@ -127,7 +175,7 @@ def check(params):
     for name in names:
         if not NAME.match(name):
             raise ModelFleetError(f"Refused the name '{name}': a user or group is called with small letters, digits, '_' and '-'.")
-    for path in [entry["path"] for entry in params["directories"]] + [user["home"] for user in params["users"]]:
+    for path in directories + [user["home"] for user in params["users"]]:
         if not PATH.match(path):
             raise ModelFleetError(f"Refused the path '{path}': write an absolute path of letters, digits and ._/@:+,=-.")
 
@@ -195,9 +243,112 @@ def make(module, command, look):
         )
 
 
+class Removal:
+    """What goes, found before anything does."""
+
+    def __init__(self, params):
+        self.params = params
+        self.directories = {entry["path"]: entry for entry in params["directories"]}
+        self.mounts = mount_points()
+        self.paths = []  # what goes, what is in a directory before it
+        self.removed = []
+        self.left = []
+        self.kept = [path for path in params["keep"] if os.path.isdir(path) and os.listdir(path)]
+        for path in self.directories:
+            if os.path.lexists(path) and not any(path.startswith(f"{other}/") for other in self.directories):
+                self.take(path)
+        self.users = [user["name"] for user in params["users"] if self.goes(user)]
+        names = [*params["groups"], *(user["name"] for user in params["users"])]
+        staying = [self.directories[path]["group"] for path in self.kept] + [name for name in names if f"user {name}" in self.left]
+        self.groups = [name for name in names if name not in staying and has_group(name)]
+        self.left += [f"group {name}" for name in names if name in staying and has_group(name)]
+        files = [params["sysusers_file"], params["tmpfiles_file"]]
+        unfinished = {path for file in files for path in glob.glob(os.path.join(os.path.dirname(file), f"{UNFINISHED}*"))}
+        self.files = [path for path in files + sorted(unfinished) if os.path.lexists(path)]
+
+    def take(self, path):
+        """Note what goes of ``path``, whether it stays itself is returned."""
+        described = path in self.directories
+        if path in self.kept:
+            self.left.append(f"directory {path}")
+            return True
+        if not os.path.isdir(path) or (os.path.islink(path) and not described):
+            self.paths.append(path)
+            return False
+        mounted = path in self.mounts
+        if mounted and not described:
+            self.left.append(f"mount {path}")
+            return True
+        # What an ext4 filesystem has for itself.
+        inside = [os.path.join(path, name) for name in sorted(os.listdir(path)) if not (mounted and name == "lost+found")]
+        stays = [entry for entry in inside if self.take(entry)]
+        if mounted or os.path.islink(path):
+            self.left.append(f"directory {path}")
+        elif not stays:
+            self.paths.append(path)
+            if described:
+                self.removed.append(f"directory {path}")
+            return False
+        return True
+
+    def goes(self, user):
+        try:
+            home = pwd.getpwnam(user["name"]).pw_dir
+        except KeyError:
+            return False
+        # His group may go with him, so it must not be needed either.
+        owners = [self.directories[path][which] for path in self.kept for which in ("owner", "group")]
+        if home == user["home"] and user["name"] not in owners:
+            return True
+        self.left.append(f"user {user['name']}")
+        return False
+
+    def run(self, module):
+        for path in [*self.paths, *self.files]:
+            try:
+                os.rmdir(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                raise ModelFleetError(f"Failed to remove {path}: {exc.strerror}. Remove it by hand and run again.") from exc
+        for name in self.users:
+            self.forget(module, ["userdel", name], f"user {name}")
+        # Where nobody else is in it, the group of a user goes with him.
+        for name in filter(has_group, self.groups):
+            self.forget(module, ["groupdel", name], f"group {name}")
+
+    @staticmethod
+    def forget(module, command, what):
+        rc, out, err = module.run_command(command)
+        if rc != 0:
+            reason = " ".join((err or out).split()).rstrip(".") or f"{command[0]} ended with {rc}"
+            raise ModelFleetError(f"Failed to remove {what}: {reason}. End what runs as it, or remove it by hand, and run again.")
+
+
+def remove(module):
+    removal = Removal(module.params)
+    removed = [
+        *removal.removed,
+        *(f"user {name}" for name in removal.users),
+        *(f"group {name}" for name in removal.groups),
+        *(f"file {path}" for path in removal.files),
+    ]
+    if not module.check_mode:
+        removal.run(module)
+    result = {"changed": bool(removed or removal.paths), "missing": [], "removed": removed, "left": removal.left}
+    if module._diff:
+        found = {"before_header": "there", "after_header": "left", "before": "".join(f"{what}\n" for what in removed), "after": ""}
+        result["diff"] = [found] if removed else []
+    return result
+
+
 def run(module):
+    check(module.params)
+    return remove(module) if module.params["state"] == "absent" else provide(module)
+
+
+def provide(module):
     params = module.params
-    check(params)
     users, directories = missing_users(params), missing_directories(params)
     new_users, users_diff = put_file(module, params["sysusers_file"], sysusers_text(params), params=FILE)
     new_directories, directories_diff = put_file(module, params["tmpfiles_file"], tmpfiles_text(params), params=FILE)
@@ -207,7 +358,7 @@ def run(module):
         if directories or new_directories:
             make(module, ["systemd-tmpfiles", "--create", params["tmpfiles_file"]], missing_directories)
     missing = users + directories
-    result = {"changed": bool(missing or new_users or new_directories), "missing": missing}
+    result = {"changed": bool(missing or new_users or new_directories), "missing": missing, "removed": [], "left": []}
     if module._diff:
         found = {"before_header": "missing", "after_header": "made", "before": "", "after": "".join(f"{what}\n" for what in missing)}
         result["diff"] = [
@@ -221,6 +372,8 @@ def run(module):
 def main():
     module = AnsibleModule(
         argument_spec={
+            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+            "keep": {"type": "list", "elements": "path", "default": []},
             "groups": {"type": "list", "elements": "str", "default": []},
             "users": {
                 "type": "list",

@@ -191,7 +191,9 @@ class Environment:
         with tempfile.NamedTemporaryFile("w", dir=self.module.tmpdir, suffix=".txt", encoding="utf-8") as requirements:
             requirements.write("".join(f"{line}\n" for line in lines))
             requirements.flush()
-            command = [self.program, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments, *source]
+            # A cache of pip would be a second copy of everything, which nobody removes.
+            quiet = ["--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+            command = [self.program, "-m", "pip", "install", *quiet, *arguments, *source]
             names = ", ".join(HASH.sub("", line) for line in lines)
             origin = self.params["wheels"] or next(
                 (one.partition("=")[2] for one in source), "the package index that pip is configured for"

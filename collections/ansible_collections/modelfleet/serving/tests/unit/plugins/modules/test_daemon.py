@@ -33,7 +33,7 @@ class Systemd:
         self.fails = ""
 
     def on_disk(self):
-        return {path: path.read_text() for path in sorted(self.units.rglob("*")) if path.is_file()}
+        return {path: path.read_text() for path in sorted(self.units.rglob("*")) if path.is_file() and not path.is_symlink()}
 
     def systemctl(self, _module, command, **_options):
         verb = command[1]
@@ -51,6 +51,11 @@ class Systemd:
             self.loaded = self.on_disk()
         elif verb == "enable":
             self.state["UnitFileState"] = "enabled"
+            link = self.units / "multi-user.target.wants/peer.service"
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(self.units / "peer.service")
+        elif verb in ("stop", "reset-failed"):
+            self.state.update(ActiveState="inactive", SubState="dead")
         else:
             self.start()
         return 0, "", ""
@@ -94,7 +99,7 @@ def run(host, tmp_path, run_module):
             "started_from": [str(tmp_path / "release")],
             **options,
         }
-        return run_module(daemon.main, args, check=check, diff=diff)
+        return run_module(daemon.main, {name: value for name, value in args.items() if value is not None}, check=check, diff=diff)
 
     return call
 
@@ -137,6 +142,10 @@ def test_what_the_daemon_reads_again_restarts_nothing(run, host):
     result = run(reread="addrs: [1]\n")
     assert result["changed"] and result["action"] == "none" and result["stale"] == []
     assert host.told() == []
+    # It names what the daemon needs, so that is asked first.
+    needs = {"what": "the scheduler", "addresses": [closed_port()], "timeout": 0}
+    assert "Failed to reach the scheduler" in run(reread="addrs: [2]\n", needs=needs)["msg"]
+    assert not run(reread="addrs: [1]\n", needs=needs)["changed"], "so the file is as it was"
 
 
 def test_a_release_that_comes_or_changes_restarts_it(run, host, tmp_path):
@@ -198,6 +207,47 @@ def test_a_unit_that_systemd_has_not_read_is_loaded(run, host):
     host.told()
     run()
     assert host.told() == ["daemon-reload"]
+
+
+def test_it_is_taken_away_once(run, host, tmp_path):
+    run()
+    host.told()
+    (host.units / "peer.service.d/more.conf").write_text("[Service]\n")
+    (host.units / ".modelfleet-killed").write_text("half")
+    gone = {"state": "absent", "files": None, "started_record": None, "started_from": []}
+    predicted = run(check=True, **gone)
+    assert predicted["changed"] and predicted["action"] == "stopped" and host.told() == []
+    done = run(diff=True, **gone)
+    assert done["files"] == predicted["files"] and f"active\n{host.units}/peer.service\n" in done["diff"][0]["before"]
+    assert host.told() == ["stop", "daemon-reload"] and list(host.units.iterdir()) == []
+    assert (tmp_path / "peer.yaml").exists(), "the configuration is not the daemon's to take away"
+    for check in (False, True):
+        again = run(check=check, **gone)
+        assert not again["changed"] and again["action"] == "none" and again["files"] == []
+    assert host.told() == []
+
+
+@pytest.mark.parametrize("left", ["link", "drop-in", "process", "failed"])
+def test_what_an_interrupted_run_left_is_taken_away(run, host, left):
+    gone = {"state": "absent", "files": None, "started_record": None, "started_from": []}
+    if left == "link":
+        (host.units / "multi-user.target.wants").mkdir()
+        (host.units / "multi-user.target.wants/peer.service").symlink_to("/nowhere")
+    elif left == "drop-in":
+        (host.units / "peer.service.d").mkdir()
+    else:
+        host.state["ActiveState"] = {"process": "active", "failed": "failed"}[left]
+    assert run(**gone)["changed"] is (left != "failed")
+    assert host.state["ActiveState"] == "inactive" and list(host.units.iterdir()) == []
+    assert not run(**gone)["changed"]
+
+
+def test_a_stop_that_fails_takes_nothing_away(run, host):
+    run()
+    host.fails = "stop"
+    result = run(state="absent")
+    assert result["failed"] and "Failed to stop peer.service: Job for peer.service failed." in result["msg"]
+    assert (host.units / "peer.service").exists()
 
 
 def closed_port():
@@ -288,6 +338,8 @@ def test_secrets_are_shown_nowhere(run, tmp_path, host):
     ("options", "words"),
     [
         ({"name": "peer"}, "its suffix"),
+        ({"name": "peer", "state": "absent"}, "its suffix"),
+        ({"files": None}, "state is present but all of the following are missing: files"),
         ({"name": "other.service"}, "other.service is not among them"),
         ({"started_from": ["/a b"]}, "/a b"),
         ({"needs": {"what": "it", "addresses": ["nowhere"], "timeout": 0}}, "'nowhere'"),

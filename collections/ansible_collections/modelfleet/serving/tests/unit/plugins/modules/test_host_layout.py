@@ -28,6 +28,13 @@ def host(tmp_path, monkeypatch):
         state.calls.append(os.path.basename(command[0]))
         if command[0] == state.fails:
             return 73, "", "Failed to create: it is a file.\n"
+        if command[0] in ("userdel", "groupdel"):
+            # As Debian does, a user's own group goes with him.
+            state.users.pop(command[1], None)
+            state.groups.pop(command[1], None)
+            for members in state.groups.values():
+                members[:] = [name for name in members if name != command[1]]
+            return 0, "", ""
         for line in Path(command[-1]).read_text().splitlines():
             kind, name, *rest = line.split()
             if kind == "g":
@@ -43,7 +50,9 @@ def host(tmp_path, monkeypatch):
         return 0, "", ""
 
     def user(name):
-        return SimpleNamespace(pw_uid=0) if name in state.users else real_user(name) if name == ME["owner"] else {}[name]
+        if name in state.users:
+            return SimpleNamespace(pw_uid=0, pw_dir=state.users[name][-1])
+        return real_user(name) if name == ME["owner"] else {}[name]
 
     def group(name):
         return (
@@ -57,7 +66,9 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(host_layout.AnsibleModule, "run_command", run_command)
     monkeypatch.setattr(host_layout, "pwd", SimpleNamespace(getpwnam=user))
     monkeypatch.setattr(host_layout, "grp", SimpleNamespace(getgrnam=group))
+    monkeypatch.setattr(host_layout, "mount_points", lambda: {str(path) for path in state.mounts})
     state.top = tmp_path / "top"
+    state.mounts = []
     return state
 
 
@@ -130,9 +141,93 @@ def test_what_cannot_be_made_is_an_error(run, host):
     assert f"directory {host.top}" in run()["msg"]
 
 
+@pytest.fixture
+def used(run, host):
+    """A host on which the daemons worked."""
+    run()
+    (host.top / "pieces/task/1").mkdir(parents=True)
+    (host.top / "pieces/task/1/piece").write_text("piece")
+    (host.top / "elsewhere").symlink_to("/")
+    host.calls.clear()
+
+
+def test_everything_goes_once(run, host, tmp_path, used):
+    (tmp_path / ".modelfleet-killed").write_text("half")
+    predicted = run(check=True, state="absent")
+    assert predicted["changed"] and host.calls == [] and (host.top / "pieces/task/1/piece").exists()
+    assert predicted["removed"] == [
+        f"directory {host.top}/pieces",
+        f"directory {host.top}",
+        "user peer",
+        "group shared",
+        "group peer",
+        f"file {tmp_path}/users.conf",
+        f"file {tmp_path}/directories.conf",
+        f"file {tmp_path}/.modelfleet-killed",
+    ]
+    done = run(state="absent")
+    assert done["removed"] == predicted["removed"] and done["left"] == [] and "user peer\n" in done["diff"][0]["before"]
+    assert host.calls == ["userdel", "groupdel"] and (host.users, host.groups) == ({}, {})
+    assert list(tmp_path.iterdir()) == []
+    for check in (False, True):
+        again = run(check=check, state="absent")
+        assert not again["changed"] and again["removed"] == again["left"] == again["diff"] == []
+
+
+def test_what_is_kept_keeps_its_owners(run, host, tmp_path, used):
+    pieces = {"path": str(host.top / "pieces"), "owner": "peer", "group": "shared"}
+    kept = {"state": "absent", "directories": [{"path": str(host.top), **ME}, pieces], "keep": [str(host.top / "pieces")]}
+    done = run(**kept)
+    assert done["removed"] == [f"file {tmp_path}/users.conf", f"file {tmp_path}/directories.conf"]
+    assert done["left"] == [f"directory {host.top}/pieces", "user peer", "group shared", "group peer"]
+    assert [path.name for path in host.top.iterdir()] == ["pieces"] and (host.top / "pieces/task/1/piece").exists()
+    assert not run(**kept)["changed"]
+    kept["directories"][1] = {**pieces, "owner": ME["owner"], "group": "peer"}
+    assert run(**kept)["left"] == [f"directory {host.top}/pieces", "user peer", "group peer"] and "shared" not in host.groups
+    shutil.rmtree(host.top / "pieces/task")
+    assert run(**kept)["left"] == [] and not host.top.exists(), "nothing is in it"
+
+
+def test_mounts_and_links_are_emptied_and_stay(run, host, tmp_path, used):
+    disk, inner = tmp_path / "disk", host.top / "pieces/task/inner"
+    for path in (disk, inner, host.top / "lost+found"):
+        path.mkdir()
+    (disk / "piece").write_text("piece")
+    (inner / "of others").write_text("stays")
+    linked = {"path": str(host.top / "linked"), **ME}
+    (host.top / "linked").symlink_to(disk)
+    host.mounts = [host.top, inner]
+    done = run(state="absent", directories=[{"path": str(host.top), **ME}, linked])
+    assert done["left"] == [f"directory {host.top}/linked", f"mount {inner}", f"directory {host.top}"]
+    assert list(disk.iterdir()) == [] and (inner / "of others").exists()
+    assert sorted(path.name for path in host.top.iterdir()) == ["linked", "lost+found", "pieces"]
+
+
+def test_a_user_of_somebody_else_stays(run, host, used):
+    host.users["peer"][-1] = "/home/peer"
+    done = run(state="absent")
+    assert done["left"] == ["user peer", "group peer"] and "peer" in host.users and "shared" not in host.groups
+
+
+def test_a_half_installed_host(run, host, tmp_path):
+    """A group is all that there is."""
+    host.groups["peer"] = []
+    assert run(state="absent")["removed"] == ["group peer"]
+    assert not run(state="absent")["changed"]
+
+
+def test_what_cannot_be_removed_is_an_error(run, host, used):
+    host.fails = "userdel"
+    result = run(state="absent")
+    assert result["failed"] and "Failed to remove user peer: Failed to create: it is a file. End what runs as it" in result["msg"]
+    host.fails = ""
+    assert run(state="absent")["removed"] == ["user peer", "group shared", "group peer"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"state": "absent", "keep": ["/elsewhere"]}, "keep /elsewhere"),
         ({"groups": ["two words"]}, "'two words'"),
         ({"users": [{"name": "peer", "comment": 'a "peer"'}]}, "comment of user peer"),
         ({"directories": [{"path": "/a b"}]}, "'/a b'"),

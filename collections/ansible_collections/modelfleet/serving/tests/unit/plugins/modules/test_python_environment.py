@@ -11,6 +11,7 @@ import os
 import pytest
 from ansible_collections.modelfleet.serving.plugins.modules import python_environment
 
+QUIET = ("--disable-pip-version-check", "--no-input", "--no-cache-dir")
 PYTHON = """#!/bin/sh
 printf '%s' "$*" >> {log}
 last=
@@ -50,7 +51,7 @@ def make(tmp_path, run_module):
     # (arguments that matter, packages) of each call of pip
     run.pip = lambda: [
         (
-            [word for word in line.partition(" <")[0].split()[3:-2] if word not in ("--disable-pip-version-check", "--no-input")],
+            [word for word in line.partition(" <")[0].split()[3:-2] if word not in QUIET],
             line.partition(" <")[2].rstrip(">").split("|"),
         )
         for line in run.calls()

@@ -1,0 +1,365 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who joins and leaves a fleet, what is upgraded when, and what is taken off whom: the plays of the collection, with modules that only
+note what they were asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+
+import pytest
+import yaml
+from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
+from test_repository import COLLECTION, documentation
+
+MODEL = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "size": "64MiB", "default": True}
+NEXT = {**MODEL, "version": "2.0", "object": "models/tiny-2.mar", "sha256": "2f" * 32}
+GROUPS = {"dragonfly_schedulers": ["one", "two"], "dragonfly_seed_peers": ["two", "seed"], "gpu_hosts": ["gpu-1", "gpu-2", "gpu-3"]}
+EVERYBODY = ("one", "two", "seed", "gpu-1", "gpu-2", "gpu-3")
+LIFE = (*STUBBED, "daemon", "dragonfly_config", "dragonfly_release", "endpoint_config", "python_environment")
+# As the others, and a delegated task is one of the host that it is delegated to.
+DELEGATED = STUB.replace('task_vars["inventory_hostname"]', 'self._task.delegate_to or task_vars["inventory_hostname"]').replace(
+    'task_vars["answers"]', 'task_vars["hostvars"][said["host"]]["answers"]'
+)
+# What a host without a drain hook would have no use for: it notes who is taken out of the balancing and back.
+HOOK = [
+    {
+        "name": "Note it",
+        "ansible.builtin.shell": """echo '{"module": "hook", "host": "{{ inventory_hostname }}", "args": """
+        """{"state": "{{ __rollout_hook_state }}", "how": "{{ __rollout_hook }}"}}' >> {{ log }}""",
+        "changed_when": False,
+    }
+]
+
+
+def serves(*models):
+    rows = [{"name": one["name"], "version": one["version"], "default": True, "workers": 1, "workers_ready": 1, "gpu": 0} for one in models]
+    return {"reachable": True, "version": "0.12.0", "models": [{**row, "file": file_of(one)} for row, one in zip(rows, models)]}
+
+
+def file_of(model):
+    return f"{model['name']}-{model['version']}-{model['sha256'][:12]}.mar"
+
+
+RUNS = {"action": "none", "restart_owed": False}
+GOOD = {
+    "preflight_info": READY,
+    "dfdaemon_info": HEALTHY,
+    "daemon": RUNS,
+    "host_layout": {"removed": [], "left": []},
+    "model_artifact": {"artifacts": [], "bytes": {}},
+    "dragonfly_release": {"reason": "", "removed": []},
+    "python_environment": {"complete": True, "path": "", "others": []},
+    "endpoint_config": {"jar_differs": False},
+    "torchserve_model": {"models": []},
+    "torchserve_info": serves(MODEL),
+    "inference_check": {"checks": []},
+}
+
+
+@pytest.fixture
+def fleet(run, tmp_path):
+    collection = tmp_path / "ansible_collections/modelfleet/serving"
+    for part in ("playbooks", "roles", "plugins", "meta"):
+        shutil.copytree(COLLECTION / part, collection / part)
+    for name in LIFE:
+        (collection / f"plugins/action/{name}.py").write_text(DELEGATED)
+        (collection / f"plugins/modules/{name}.py").touch()
+    # The real ones wait for sockets.
+    for path in ("dfdaemon/tasks/seed_ready", "dragonfly_scheduler/tasks/drained"):
+        (collection / f"roles/{path}.yml").write_text("[]")
+    answers = [{"name": "Answer", "ansible.builtin.set_fact": {"__smoke_scheduler": {"problem": ""}}}]
+    (collection / "roles/smoke/tasks/scheduler.yml").write_text(yaml.safe_dump(answers))
+    # Every host is this machine.
+    restart = collection / "playbooks/_restart.yml"
+    drained = restart.read_text().replace("/var/lib/modelfleet/state/drained", f"{tmp_path}/drained-{{{{ inventory_hostname }}}}")
+    restart.write_text(drained)
+    hook = collection / "roles/rollout/tasks/hook.yml"
+    hook.parent.mkdir(parents=True, exist_ok=True)
+    hook.write_text(yaml.safe_dump(HOOK))
+    jar = tmp_path / "plugin.jar"
+    jar.touch()
+
+    def play(playbook, *options, groups=GROUPS, answers=None, models=(MODEL,), code=0, **variables):
+        """Run ``playbook``; ``answers`` is what the modules answer that differs, {host: {module: result}}; return (process, calls)."""
+        log = tmp_path / "log"
+        log.write_text("")
+        common = {
+            "ansible_connection": "local",
+            "ansible_become": False,
+            "ansible_python_interpreter": sys.executable,
+            "modelfleet_storage": STORE,
+            "modelfleet_models": list(models),
+            "dragonfly_scheduler_release_sha256": "9f" * 32,
+            "dfdaemon_release_sha256": "9f" * 32,
+            "endpoint_plugin_jar": str(jar),
+            "log": str(log),
+            **variables,
+        }
+        hosts = {
+            name: {
+                "modelfleet_address": f"10.1.0.{number + 1}",
+                "answers": {**GOOD, **(answers or {}).get(name, {})},
+            }
+            for number, name in enumerate(dict.fromkeys(name for names in groups.values() for name in names))
+        }
+        children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "children": children}}, sort_keys=False))
+        done = run(
+            "ansible-playbook",
+            "-i",
+            tmp_path / "hosts.yml",
+            f"modelfleet.serving.{playbook}",
+            *options,
+            ANSIBLE_COLLECTIONS_PATH=tmp_path,
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+        )
+        assert done.returncode == code, done.stdout
+        return done, [json.loads(line) for line in log.read_text().splitlines()]
+
+    return play
+
+
+def hosts_of(calls, module, **args):
+    """Whom a module was asked of, in this order; of its arguments only these count."""
+    return [call["host"] for call in calls if call["module"] == module and args.items() <= call["args"].items()]
+
+
+def gone(calls):
+    """[(host, unit)] of the daemons that were taken away."""
+    return [(call["host"], call["args"]["name"]) for call in calls if call["module"] == "daemon" and call["args"].get("state") == "absent"]
+
+
+def documented(module, args):
+    assert set(args) <= set(documentation(COLLECTION / f"plugins/modules/{module}.py")["options"])
+
+
+class TestUninstall:
+    def test_whoever_is_served_goes_first(self, fleet):
+        done, calls = fleet("uninstall", modelfleet_uninstall_confirm=True)
+        assert "WARN" not in done.stdout, done.stdout
+        order = list(dict.fromkeys(gone(calls)))
+        daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
+        units = ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
+        last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
+        seeds = [order.index((host, "dfdaemon.service")) for host in GROUPS["dragonfly_seed_peers"]]
+        schedulers = [order.index((host, "dragonfly-scheduler.service")) for host in EVERYBODY]
+        assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
+        for host in GROUPS["gpu_hosts"]:
+            assert daemons[host][:3] == units[:3]
+        # Nothing is asked of a host after its users are gone.
+        for host in EVERYBODY:
+            assert [call["module"] for call in calls if call["host"] == host][-1] == "host_layout"
+        for call in calls:
+            documented(call["module"], call["args"])
+
+    @pytest.mark.parametrize("purge", [False, True])
+    def test_models_and_cache_go_only_where_it_is_said(self, fleet, purge):
+        left = {"gpu-2": {"host_layout": {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}}}
+        done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
+        (args,) = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
+        models = [f"/var/lib/modelfleet/{name}" for name in ("pieces", "models", "blobs", "manifests", "state")]
+        assert args["state"] == "absent" and args["keep"] == ([] if purge else models)
+        described = [entry["path"] for entry in args["directories"]]
+        assert {*models, "/etc/dragonfly", "/opt/torchserve", "/var/lib/torchserve", "/var/log/dfdaemon"} < set(described)
+        assert [user["name"] for user in args["users"]] == ["dragonfly-scheduler", "dfdaemon", "torchserve"]
+        assert "Left on this host: directory /var/lib/modelfleet/pieces, user dfdaemon." in done.stdout
+        assert done.stdout.count("Nothing of it is left.") == 5
+
+    def test_it_must_be_meant(self, fleet):
+        done, calls = fleet("uninstall", code=2)
+        assert calls == []
+        refused = " ".join(done.stdout.split())
+        assert f"Refused to uninstall {', '.join(EVERYBODY)}" in refused and "-e modelfleet_uninstall_confirm=true" in refused
+        # To look needs no such word.
+        _done, calls = fleet("uninstall", "--check")
+        assert len(gone(calls)) > 0
+
+    def test_a_host_on_which_it_fails_keeps_no_other_from_going_on(self, fleet):
+        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop torchserve.service."}}}
+        done, calls = fleet("uninstall", answers=answers, code=2, modelfleet_uninstall_confirm=True, modelfleet_all_or_nothing=True)
+        assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
+        assert "Stop TorchServe and remove its units: Failed to stop torchserve.service." in done.stdout
+        assert sorted(hosts_of(calls, "host_layout")) == sorted(host for host in EVERYBODY if host != "gpu-2")
+
+
+class TestAdd:
+    def test_a_new_host_touches_only_itself(self, fleet):
+        done, calls = fleet("add", "--limit", "gpu-3", modelfleet_return="haproxy")
+        touched = {call["host"] for call in calls if call["module"] != "torchserve_info"}
+        assert touched == {"gpu-3"} and set(recap(done)) == {"gpu-3"}
+        # The others are asked what they serve, and it is asked at the end.
+        assert hosts_of(calls, "torchserve_info") == ["gpu-1", "gpu-2", "gpu-3"]
+        modules = [call["module"] for call in calls if call["host"] == "gpu-3"]
+        order = ["preflight_info", "daemon", "model_artifact", "torchserve_model", "inference_check", "hook"]
+        positions = [modules.index(module) for module in order]
+        assert positions == sorted(positions), modules
+        (hook,) = [call["args"] for call in calls if call["module"] == "hook"]
+        assert hook == {"state": "ready", "how": "haproxy"}
+
+    def test_it_serves_what_the_others_serve(self, fleet):
+        """Not what is listed for the next rollout."""
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, {**NEXT, "default": False}])
+        for module, option in (("model_artifact", "artifacts"), ("torchserve_model", "models")):
+            (args,) = [call["args"] for call in calls if call["module"] == module]
+            assert [one["version"] for one in args[option]] == ["1.0"], module
+        assert "The others do not serve tiny 2.0, so this host does not either" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("answers", "models", "words"),
+        [
+            ({}, [NEXT], "gpu-1 serves tiny 1.0, which modelfleet_models does not list"),
+            ({"gpu-2": {"torchserve_info": serves(NEXT)}}, [MODEL, NEXT], "The default version of tiny is 1.0 on gpu-1 and 2.0 on gpu-2"),
+            ({host: {"torchserve_info": {"reachable": False}} for host in GROUPS["gpu_hosts"]}, [MODEL], "None of gpu-1, gpu-2 says"),
+        ],
+    )
+    def test_a_fleet_that_does_not_say_what_it_serves(self, fleet, answers, models, words):
+        done, calls = fleet("add", "--limit", "gpu-3", models=models, code=2, answers=answers)
+        assert words in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"torchserve_info"}
+
+    def test_all_hosts_at_once_are_refused(self, fleet):
+        done, calls = fleet("add", code=2)
+        assert calls == [] and "Refused to add every host of the inventory: name the new ones, as in --limit" in done.stdout
+
+    def test_the_others_learn_of_a_new_scheduler(self, fleet):
+        done, calls = fleet("add", "--limit", "one")
+        written = [call for call in calls if call["module"] == "dragonfly_config"]
+        assert [call["host"] for call in written] == ["two", "seed", "gpu-1", "gpu-2", "gpu-3"], done.stdout
+        for call in written:
+            (file,) = call["args"]["files"]
+            assert file["path"] == "/etc/dragonfly/dfdaemon-dynconfig.yaml"
+            assert file["config"] == {"scheduler": {"addrs": ["10.1.0.1:8002", "10.1.0.2:8002"]}}
+            documented("dragonfly_config", call["args"])
+        # Nothing restarts there: nobody else's daemon is asked for.
+        assert set(hosts_of(calls, "daemon")) == {"one"}
+
+
+class TestRemoveHost:
+    def test_it_leaves_and_the_others_stay(self, fleet):
+        done, calls = fleet("remove_host", modelfleet_remove_hosts="gpu-2", modelfleet_drain="haproxy")
+        assert "WARN" not in done.stdout, done.stdout
+        assert {host for host, _unit in gone(calls)} == {"gpu-2"} and hosts_of(calls, "host_layout") == ["gpu-2"]
+        modules = [call["module"] for call in calls]
+        assert hosts_of(calls, "hook", state="drain") == ["gpu-2"] and modules.index("hook") < modules.index("daemon")
+        # The others are asked whether they go on, after that.
+        assert sorted({call["host"] for call in calls[modules.index("host_layout") + 1 :]}) == ["gpu-1", "gpu-3", "seed", "two"]
+        assert hosts_of(calls, "dragonfly_config") == []
+        assert "Delete gpu-2 from the inventory after this run" in done.stdout
+        assert not any(line.startswith("gpu-2") for line in table_of(done))
+
+    def test_the_others_no_longer_count_on_a_scheduler(self, fleet):
+        done, calls = fleet("remove_host", modelfleet_remove_hosts="one")
+        assert sorted(hosts_of(calls, "dragonfly_config")) == ["gpu-1", "gpu-2", "gpu-3", "seed", "two"]
+        for call in calls:
+            if call["module"] == "dragonfly_config":
+                assert call["args"]["files"][0]["config"] == {"scheduler": {"addrs": ["10.1.0.2:8002"]}}
+        modules = [call["module"] for call in calls]
+        assert max(index for index, module in enumerate(modules) if module == "dragonfly_config") < modules.index("daemon")
+        assert {host for host, _unit in gone(calls)} == {"one"}
+        assert done.stdout.index("PLAY [Let the others go") < done.stdout.index("PLAY [Remove the rest]")
+
+    @pytest.mark.parametrize(
+        ("hosts", "options", "words"),
+        [
+            ("", (), "nobody said which"),
+            ("gpu-9", (), "'gpu-9': no host of the inventory is called so"),
+            ("two:seed", (), "Refused to remove two, seed: it is the last seed peer"),
+            ("dragonfly_schedulers", (), "Refused to remove one, two: it is the last scheduler"),
+            ("gpu-3", ("--limit", "gpu-3"), "with --limit"),
+        ],
+    )
+    def test_what_the_rest_needs_stays(self, fleet, hosts, options, words):
+        done, calls = fleet("remove_host", *options, code=2, modelfleet_remove_hosts=hosts)
+        assert calls == [] and words in " ".join(done.stdout.split())
+
+    def test_a_host_on_which_it_fails_is_named_and_the_others_are_asked(self, fleet):
+        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop torchserve.service."}}}
+        done, calls = fleet("remove_host", code=2, modelfleet_remove_hosts="gpu-2", answers=answers)
+        assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
+        assert sorted(hosts_of(calls, "inference_check")) == ["gpu-1", "gpu-3"]
+
+
+OWED = {"changed": True, "action": "none", "restart_owed": True}
+
+
+class TestUpgrade:
+    @pytest.fixture
+    def upgrade(self, fleet):
+        def play(*options, owed=EVERYBODY, answers=None, **more):
+            """Run the play on hosts of which those in ``owed`` must restart what they run."""
+            of = {host: {"daemon": OWED} for host in owed}
+            for host, one in (answers or {}).items():
+                of[host] = {**of.get(host, {}), **one}
+            hooks = {"modelfleet_drain": "haproxy", "modelfleet_return": "haproxy", "modelfleet_restart_batches": ["1", "100%"]}
+            return fleet("upgrade", *options, answers=of, **{**hooks, **more})
+
+        return play
+
+    def test_one_after_the_other_and_each_has_nothing_new_before_its_turn(self, upgrade):
+        _done, calls = upgrade(dfdaemon_version="1.5.11")
+        released = hosts_of(calls, "dragonfly_release")
+        assert released[:5] == ["one", "two", "two", "seed", "gpu-1"] and sorted(released[5:]) == ["gpu-2", "gpu-3"]
+        assert hosts_of(calls, "dragonfly_release", version="1.5.11") == released[2:]
+
+        def moments(module, host):
+            return [moment for moment, call in enumerate(calls) if (call["module"], call["host"]) == (module, host)]
+
+        for before, after in (("one", "two"), ("two", "seed"), ("seed", "gpu-1"), ("gpu-1", "gpu-2"), ("gpu-1", "gpu-3")):
+            assert moments("daemon", before)[-1] < moments("dragonfly_release", after)[0]
+
+    def test_a_host_is_out_of_the_balancing_while_what_serves_restarts(self, upgrade):
+        _done, calls = upgrade()
+        mine = [call for call in calls if call["host"] == "gpu-1" and call["module"] in ("hook", "daemon", "inference_check")]
+        steps = [call["args"].get("state") or call["args"].get("restart") or call["module"] for call in mine]
+        # Installed, then dfdaemon, then what serves; the last answers are those of the report.
+        assert steps == ["deferred", "deferred", "now", "drain", "now", "inference_check", "ready", "inference_check"]
+        names = [call["args"].get("name") for call in mine if call["args"].get("restart") == "now"]
+        assert names == ["dfdaemon.service", "torchserve.service"]
+
+    def test_run_again_it_restarts_nothing(self, upgrade, tmp_path):
+        done, calls = upgrade(owed=())
+        assert hosts_of(calls, "hook") == [] and hosts_of(calls, "daemon", restart="now") == []
+        assert "changed=0" in done.stdout and not re.search(r"changed=[1-9]", done.stdout)
+        # But a host that an interrupted run has taken out of the balancing comes back, when it answers.
+        (tmp_path / "drained-gpu-2").touch()
+        _done, calls = upgrade(owed=())
+        assert hosts_of(calls, "hook") == ["gpu-2", "gpu-2"] and hosts_of(calls, "hook", state="ready") == ["gpu-2"]
+        assert hosts_of(calls, "daemon", restart="now") == [] and hosts_of(calls, "inference_check").count("gpu-2") == 2
+        assert not (tmp_path / "drained-gpu-2").exists()
+
+    def test_beyond_the_first_host_that_does_not_answer_nothing_is_touched(self, upgrade):
+        wrong = {"inference_check": {"failed": True, "msg": "tiny 1.0 does not give its known answer."}}
+        done, calls = upgrade(code=2, answers={"gpu-1": wrong})
+        assert "gpu-2" not in hosts_of(calls, "dragonfly_release") and "gpu-3" not in hosts_of(calls, "dragonfly_release")
+        assert [(call["host"], call["args"]["state"]) for call in calls if call["module"] == "hook"] == [("gpu-1", "drain")]
+        lines = " ".join(table_of(done))
+        assert "gpu-1: Ask for the known answers: tiny 1.0 does not give its known answer." in lines
+        assert "gpu-2: Leave this host as it is when one before it did not come back: Nothing was restarted here, because gpu-1" in lines
+
+    def test_without_hooks_it_says_that_requests_may_fail(self, upgrade):
+        done, calls = upgrade(modelfleet_drain="", modelfleet_return="")
+        assert "Nothing takes a host out of the balancing" in done.stdout and hosts_of(calls, "hook") == []
+        assert sorted(hosts_of(calls, "daemon", restart="now", name="torchserve.service")) == GROUPS["gpu_hosts"]
+
+    @pytest.mark.parametrize(
+        ("variables", "words"),
+        [
+            ({"dragonfly_scheduler_version": "2.5.0"}, "Refused the scheduler 2.5.0 of one, which does not work here"),
+            ({"dfdaemon_version": "1.4.2"}, "Refused dfdaemon 1.4.2 of two, which does not work here"),
+        ],
+    )
+    def test_what_is_known_not_to_work_is_refused_first(self, upgrade, variables, words):
+        done, calls = upgrade(code=2, **variables)
+        assert calls == [] and words in " ".join(done.stdout.split())
+
+    def test_a_host_that_cannot_be_used_is_left_out(self, upgrade):
+        done, calls = upgrade(code=2, answers={"gpu-3": {"preflight_info": NOT_READY}})
+        assert hosts_of(calls, "dragonfly_release").count("gpu-2") == 1 and "gpu-3" not in hosts_of(calls, "dragonfly_release")
+        assert recap(done)["gpu-3"] == 1 and recap(done)["gpu-2"] == 0
+        assert re.search(r"gpu-3: .*It has no room", " ".join(table_of(done)))
