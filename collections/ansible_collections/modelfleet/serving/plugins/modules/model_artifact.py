@@ -183,6 +183,21 @@ bytes:
   returned: always
   type: dict
   sample: {origin: 0, remote_peer: 102760448, local_peer: 0}
+samples:
+  description:
+    - RV(bytes) over time, each with the seconds since the module began to fetch. At most 60, as evenly spread as it took.
+    - Empty when nothing was fetched, or the metrics could not be read.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - {seconds: 1.0, origin: 0, remote_peer: 25165824, local_peer: 0}
+    - {seconds: 4.2, origin: 0, remote_peer: 102760448, local_peer: 0}
+began:
+  description: When the module was started, in seconds since the epoch by the clock of the controller, which is one for all hosts.
+  returned: when it was run by a task
+  type: float
+  sample: 1767225600.5
 """
 
 import json
@@ -208,6 +223,7 @@ KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
 # Threads that only wait for downloads.
 MOST_AT_ONCE = 32
 PROGRESS_S = 1
+MOST_SAMPLES = 60
 
 
 def check(params):
@@ -265,6 +281,7 @@ class ModelArtifacts:
         # {(name, version): result}
         self.results = {}
         self.bytes = {}
+        self.samples = []
         # Whether something was removed, or would be, that no model of the list has.
         self.swept = False
 
@@ -325,6 +342,7 @@ class ModelArtifacts:
             "changed": self.swept or any(result["action"] in ("fetched", "removed") for result in results),
             "artifacts": results,
             "bytes": self.bytes,
+            "samples": self.samples,
         }
         if self.module._diff:
             result["diff"] = {
@@ -401,6 +419,7 @@ class ModelArtifacts:
                 list(pool.map(bring, lacking))
             fetcher.close()
             self.bytes = difference(traffic, self._traffic())
+        self.samples = progress.samples
         for artifact, fetched in zip(lacking, fetcher.fetched(lacking)):
             self._result(artifact)["fetched"] = fetched
         if len(lacking) == 1:
@@ -416,7 +435,7 @@ class ModelArtifacts:
 
 
 class Progress:
-    """Keeps a file with how far the artifacts are, for whoever wants to watch."""
+    """Reads every second how far the artifacts are, and keeps a file with it for whoever wants to watch."""
 
     def __init__(self, params, fetcher, artifacts, results, traffic):
         self.params = params
@@ -426,38 +445,55 @@ class Progress:
         self.results = results
         # The artifacts that are done or have failed.
         self.ended = set()
+        # The bytes by source over time, every so many readings.
+        self.samples = []
+        self._every = 1
+        self._readings = 0
         self.started = time.monotonic()
         self._stop = threading.Event()
 
     @contextmanager
     def shown(self):
-        if not self.params["progress_path"]:
-            yield
-            return
-        self._write()
-        thread = threading.Thread(target=self._keep_writing, daemon=True)
+        self._look()
+        thread = threading.Thread(target=self._keep_looking, daemon=True)
         thread.start()
         try:
             yield
         finally:
             self._stop.set()
             thread.join()
-            self._write()
+            self._look(last=True)
 
-    def _keep_writing(self):
+    def _keep_looking(self):
         while not self._stop.wait(PROGRESS_S):
-            self._write()
+            self._look()
 
     def _state(self, artifact, result):
         if artifact in self.ended:
             return result["action"]
         return "fetching"
 
-    def _write(self):
-        try:
-            traffic = difference(self.traffic, read_traffic(self.params["dfdaemon_metrics_url"]))
-        except ModelFleetError:
-            traffic = {}
+    def _look(self, last=False):
+        seconds = round(time.monotonic() - self.started, 1)
+        traffic = {}
+        if self.traffic:
+            with suppress(ModelFleetError):
+                traffic = difference(self.traffic, read_traffic(self.params["dfdaemon_metrics_url"]))
+        if traffic:
+            self._keep({"seconds": seconds, **traffic}, last)
+        if self.params["progress_path"]:
+            self._write(traffic, seconds)
+
+    def _keep(self, sample, last):
+        """However long it takes, no more than MOST_SAMPLES: then every second one goes, and as many are left out from there on."""
+        if last or self._readings % self._every == 0:
+            self.samples.append(sample)
+        self._readings += 1
+        if len(self.samples) > MOST_SAMPLES:
+            self.samples = self.samples[:1] + self.samples[2:-1:2] + self.samples[-1:] if last else self.samples[::2]
+            self._every *= 2
+
+    def _write(self, traffic, seconds):
         shown = {
             "artifacts": [
                 {
@@ -470,7 +506,7 @@ class Progress:
                 for artifact, result, fetched in zip(self.artifacts, self.results, self.fetcher.fetched(self.artifacts))
             ],
             "bytes": traffic,
-            "seconds": round(time.monotonic() - self.started, 1),
+            "seconds": seconds,
         }
         path = self.params["progress_path"]
         try:

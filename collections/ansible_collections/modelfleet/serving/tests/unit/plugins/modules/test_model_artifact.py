@@ -928,6 +928,25 @@ def test_progress_can_be_read(host, apply, tmp_path):
     assert mode(progress) == 0o644
 
 
+def test_bytes_by_source_over_time(host, apply):
+    result = apply(DEMO)
+    assert result["samples"][-1].pop("seconds") >= result["samples"][0].pop("seconds") >= 0
+    assert result["samples"][0] == dict.fromkeys(result["bytes"], 0) and result["samples"][-1] == result["bytes"]
+    assert sum(result["bytes"].values()) > 0
+    assert apply(DEMO)["samples"] == []
+
+
+def test_as_many_samples_however_long_it_takes():
+    progress = model_artifact.Progress({}, None, [], [], {})
+    for second in range(4000):
+        progress._keep({"seconds": second}, last=False)
+    progress._keep({"seconds": 4000.5}, last=True)
+    seconds = [one["seconds"] for one in progress.samples]
+    assert seconds[0] == 0 and seconds[-1] == 4000.5
+    assert 30 <= len(seconds) <= model_artifact.MOST_SAMPLES
+    assert len({after - before for before, after in zip(seconds[:-2], seconds[1:-1])}) == 1, "evenly spread"
+
+
 def test_progress_while_it_runs(host, apply, tmp_path, monkeypatch):
     progress = tmp_path / "progress.json"
     seen = []
