@@ -61,7 +61,9 @@ class Shaped:
     def play(self, playbook: str, *arguments: str) -> None:
         inventories = [word for one in INVENTORIES for word in ("-i", one)]
         programs = Path(sys.executable).parent
-        environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+        # What shows downloads reads files on the hosts meanwhile.
+        quiet = {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
+        environment = {**os.environ, **quiet, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
         subprocess.run(["ansible-playbook", *inventories, playbook, *arguments], cwd=REPOSITORY, env=environment, check=True)
 
     def boot(self, hosts: int, torchserve: bool) -> None:

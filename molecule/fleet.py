@@ -76,6 +76,8 @@ class Scenario:
 
     def _process(self, program, playbook, args, json_results):
         environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_FORCE_COLOR"}
+        # Tests read the lines of every task.
+        environment["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
         if json_results:
             environment["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
         return {

@@ -21,7 +21,14 @@ def run():
     programs = Path(sys.executable).parent
 
     def run_program(program, *arguments, cwd=REPOSITORY, **environment):
-        env = {**os.environ, "ANSIBLE_NOCOLOR": "1", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **environment}
+        env = {
+            **os.environ,
+            "ANSIBLE_NOCOLOR": "1",
+            # Tests read the lines of every task.
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            **environment,
+        }
         command = [program, *map(str, arguments)]
         return subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 

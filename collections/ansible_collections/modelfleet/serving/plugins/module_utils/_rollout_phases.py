@@ -4,8 +4,9 @@
 """What a rollout calls the phases of a host and what became of it, for whatever shows a run. PRIVATE to the collection: it can have
 breaking changes at any time.
 
-The role rollout says them in facts of the host, by set_fact: __rollout_plan (the models that change), __rollout_doing (the phase that
-begins), __rollout_seen (what each gate saw so far) and __rollout_outcome; at the end of the run __rollout_facts has all of it.
+The role rollout says them in facts of the host, by set_fact: __rollout_plan (the models that change), __rollout_timeline (when each phase
+began, the last one is that of now; also check and plan before the first one, and idle where it waits), __rollout_seen (what each gate saw
+so far) and __rollout_outcome; at the end of the run __rollout_facts has all of it.
 """
 
 from __future__ import annotations
