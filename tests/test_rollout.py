@@ -9,7 +9,9 @@ import json
 import re
 import shutil
 import sys
+import time
 
+import jsonschema
 import pytest
 import yaml
 from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
@@ -98,6 +100,7 @@ GOOD = {
 class Fleet:
     def __init__(self, run, tmp_path):
         self.run, self.tmp_path = run, tmp_path
+        self.environment = {}
         self.state = tmp_path / "state"
         self.state.mkdir()
         collection = tmp_path / "ansible_collections/modelfleet/serving"
@@ -159,8 +162,9 @@ class Fleet:
             self.tmp_path / "hosts.yml",
             f"modelfleet.serving.{playbook}",
             *options,
-            ANSIBLE_COLLECTIONS_PATH=self.tmp_path,
+            ANSIBLE_COLLECTIONS_PATH=str(self.tmp_path),
             ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+            **self.environment,
         )
         assert "WARN" not in done.stdout, done.stdout
         return done, [json.loads(line) for line in log.read_text().splitlines()]
@@ -489,10 +493,79 @@ def test_phases_and_outcomes_have_one_list():
         assert re.findall(r"'(\w+)'", variables[name])[:-1] == list(known)
     fleet = load(COLLECTION / "roles/modelfleet/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     assert set(fleet["modelfleet_rollout_gates"]["choices"]) == gates == {*phases.GATES_BEFORE, *phases.GATES_AFTER}
-    said = {"__rollout_doing": set(), "__rollout_outcome": set()}
+    said = {"__rollout_mark": set(), "__rollout_outcome": set()}
     for path in (role / "tasks").glob("*.yml"):
-        for fact, value in re.findall(r"(__rollout_doing|__rollout_outcome): (.*)", path.read_text(encoding="utf-8")):
+        for fact, value in re.findall(r"(__rollout_mark|__rollout_outcome): (.*)", path.read_text(encoding="utf-8")):
             said[fact] |= set(re.findall(r"'([a-z ]+)'", value)) if "{{" in value else {value}
-    assert said["__rollout_doing"] | gates | {"reach"} == set(phases.PHASES)
+    assert said["__rollout_mark"] - {"plan", "idle"} | gates | {"reach"} == set(phases.PHASES)
     shown = set(re.findall(r"'(planned|untouched)'", (role / "tasks/report.yml").read_text(encoding="utf-8")))
     assert said["__rollout_outcome"] | shown == set(phases.OUTCOMES)
+
+
+# The report.
+
+
+PHASES = ("drain", "ready", "answers", "gpu", "command", "switch", "return", "traffic")
+BROUGHT = {"remote_peer": 60 << 20, "origin": 4 << 20, "local_peer": 0}
+ARTIFACTS = {
+    "changed": True,
+    "artifacts": [
+        {"name": "demo", "version": "2.0", "action": "fetched", "size": 64 << 20, "fetched": 64 << 20, "seconds": 2.5, "links": 2}
+    ],
+    "bytes": BROUGHT,
+    "samples": [{"seconds": 0.0, **dict.fromkeys(BROUGHT, 0)}, {"seconds": 2.5, **BROUGHT}],
+    "began": time.time() + 1,
+}
+MEASURED = {"old": {"requests": 500, "errors": 0, "p95_ms": 20.5}, "new": {"requests": 500, "errors": 0, "p95_ms": 90}}
+
+
+def reports(fleet):
+    """{name of the play: report}, each as its JSON Schema says, with its page beside it."""
+    schema = json.loads((COLLECTION / "docs/rollout_report.schema.json").read_text())
+    found = {}
+    for path in sorted((fleet.tmp_path / "reports").glob("*.json")):
+        report = json.loads(path.read_text())
+        jsonschema.validate(report, schema)
+        page = path.with_suffix(".html").read_text()
+        assert all(f">{host}</li>" in page for host in HOSTS)
+        found[path.name.partition("-")[0]] = report
+    return found
+
+
+def test_a_report_of_each_run(fleet):
+    answers = {host: {"model_artifact": ARTIFACTS} for host in HOSTS}
+    answers["gpu-3"]["traffic_check"] = {**SLOW["traffic_check"], **MEASURED}
+    answers["base-1"] = {"dfdaemon_info": {**HEALTHY, "traffic": {"origin": 5 << 20}}}
+    wanted = {"modelfleet_report_dir": str(fleet.tmp_path / "reports")}
+    fleet.play("rollout", "--check", answers=answers, **wanted)
+    assert reports(fleet) == {}, "nothing is written in check mode"
+    done, _calls = fleet.play("rollout", answers=answers, **wanted)
+    report = reports(fleet)["rollout"]
+    assert not report["ok"] and report["batches"] == [["gpu-1"], ["gpu-2", "gpu-3"], ["gpu-4"]]
+    assert {host: one["outcome"] for host, one in report["hosts"].items()} == {
+        "gpu-1": "activated", "gpu-2": "went back", "gpu-3": "went back", "gpu-4": "untouched",
+    }  # fmt: skip
+    assert {host: [one["phase"] for one in report["hosts"][host]["phases"]] for host in ("gpu-1", "gpu-3", "gpu-4")} == {
+        "gpu-1": ["check", "plan", "bring", *PHASES, "finish"],
+        "gpu-3": ["check", "plan", "bring", *PHASES, "undo"],
+        "gpu-4": ["check", "plan", "bring"],
+    }
+    assert [one["phase"] for one in report["hosts"]["gpu-3"]["phases"] if one["failed"]] == ["traffic"]
+    assert all(one["ended"] >= one["began"] for host in report["hosts"].values() for one in host["phases"])
+    gates = {one["gate"]: one for one in report["hosts"]["gpu-3"]["gates"]}
+    assert gates["traffic"]["new"] == MEASURED["new"] and gates["traffic"]["old"] == MEASURED["old"] and not gates["traffic"]["ok"]
+    assert report["hosts"]["gpu-3"]["models"] == [{"name": "demo", "from": "1.0", "to": "2.0"}]
+    assert report["hosts"]["gpu-4"]["brought"]["samples"] == ARTIFACTS["samples"]
+    # The stub's seed peer took nothing between two readings.
+    assert report["origin"] == {"bytes": 16 << 20, "model_bytes": 64 << 20, "ratio": 0.25}
+    assert [one["host"] for one in report["problems"]] == ["gpu-3"]
+    assert "The report of this run: " in done.stdout and "changed=0" in done.stdout.split("gpu-4 ")[-1]
+
+    answers = {"gpu-1": found("2.0", "1.0"), **{host: found("1.0") for host in HOSTS[1:]}}
+    done, _calls = fleet.play("rollback", answers=answers, **wanted)
+    assert done.returncode == 0, done.stdout
+    report = reports(fleet)["rollback"]
+    assert report["ok"] and {host: one["outcome"] for host, one in report["hosts"].items()} == {
+        "gpu-1": "rolled back", "gpu-2": "unchanged", "gpu-3": "unchanged", "gpu-4": "unchanged",
+    }  # fmt: skip
+    assert [one["phase"] for one in report["hosts"]["gpu-1"]["phases"]] == ["check", "plan", "rollback"]

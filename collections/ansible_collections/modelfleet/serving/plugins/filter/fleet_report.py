@@ -147,6 +147,7 @@ _value:
 """
 
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import origin_between
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of
 
 SOURCES = ("origin", "remote_peer", "local_peer")
@@ -320,19 +321,11 @@ def _origin(reports):
             key = (row["model"], row["version"])
             sizes[key] = max(sizes.get(key, 0), sum((row["bytes"] or {}).values()) or row["fetched"] or 0)
     seeds = {host: one["traffic"] for host, one in reports.items() if "traffic" in one}
-    from_seeds = [_taken(seed) for seed in seeds.values()]
+    from_seeds = [origin_between(seed.get("before"), seed.get("after")) for seed in seeds.values()]
     total = sum(sizes.values())
     # The counters of a seed peer that also serves have its models in them.
     sent = None if None in from_seeds else sum(one["bytes"]["origin"] for host, one in moved.items() if host not in seeds) + sum(from_seeds)
     return {"bytes": sent, "model_bytes": total, "ratio": round(sent / total, 4) if total and sent is not None else None}
-
-
-def _taken(seed):
-    """What a seed peer took from the origin; its counters begin again at 0 when it restarts."""
-    before, after = seed.get("before"), seed.get("after")
-    if not before or not after:
-        return None
-    return after["origin"] - before["origin"] if after["origin"] >= before["origin"] else after["origin"]
 
 
 class FilterModule:

@@ -81,5 +81,12 @@ def parse_traffic(text):
     return traffic
 
 
+def origin_between(before, after):
+    """What a dfdaemon took from the origin between two readings of its counters, which begin again when it restarts; None without one."""
+    if not before or not after:
+        return None
+    return after["origin"] - before["origin"] if after["origin"] >= before["origin"] else after["origin"]
+
+
 def read_traffic(metrics_url, timeout=5):
     return parse_traffic(get(metrics_url, timeout))
