@@ -23,7 +23,7 @@ options:
         that of M(modelfleet.serving.torchserve_info).
       - C(drift) has, by unit or by the name of another part, the C(files) that are not what the inventory says, or the C(msg) why that is
         not known.
-      - C(wanted) has the C(versions) by unit and the C(schedulers) that the inventory says.
+      - C(wanted) has the C(versions) by unit, the C(schedulers), and the C(budget) of the piece store in bytes that the inventory says.
     type: dict
     required: true
   jobs:
@@ -123,6 +123,9 @@ _value:
         traffic:
           description: Bytes by source since the start of its dfdaemon; nothing where that is not known.
           type: dict
+        cache:
+          description: C(tasks) and C(bytes) of its piece store; nothing where that is not known.
+          type: dict
     traffic:
       description: The same of the GPU hosts together. With P2P, most of it is C(remote_peer).
       type: dict
@@ -185,6 +188,7 @@ def _host(name, jobs, facts, findings):
         "severity": max(own, key=CODES.__getitem__, default=OK),
         "versions": versions,
         "traffic": (facts.get("dfdaemon") or {}).get("traffic"),
+        "cache": (facts.get("dfdaemon") or {}).get("cache"),
     }
 
 

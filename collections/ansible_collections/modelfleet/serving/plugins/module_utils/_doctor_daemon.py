@@ -25,6 +25,7 @@ _TROUBLE = re.compile(
 )
 # Presigned URLs open an object to whoever reads them, and nobody knows what else a daemon says.
 _QUERY = re.compile(r"\?[^\s\"']*")
+_USER = re.compile(r"://[^/\s@]*@")
 _SECRET = re.compile(
     r"(?i)((?:authorization|cookie)[\"']?\s*[:=]\s*).+|((?:password|passwd|secret|token|credential|signature|sig|key)[\"']?\s*[:=]\s*)\S+"
 )
@@ -123,5 +124,5 @@ def last_trouble(run_command, unit, since=None):
 
 def masked(line):
     """A line of a journal as a report may show it."""
-    line = _SECRET.sub(lambda found: f"{found.group(1) or found.group(2)}…", _QUERY.sub("?…", line))
+    line = _SECRET.sub(lambda found: f"{found.group(1) or found.group(2)}…", _USER.sub("://…@", _QUERY.sub("?…", line)))
     return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"

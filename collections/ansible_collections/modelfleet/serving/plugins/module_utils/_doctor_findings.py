@@ -75,7 +75,7 @@ def diagnose(facts, jobs, models, asked, limits):
     for patient in patients.values():
         if not _is_examined(patient):
             continue
-        for rule in (_clock, _disk, _daemons, _answers, _configuration, _models, _expiry, _p2p, _other_preflight):
+        for rule in (_clock, _disk, _cache, _daemons, _answers, _configuration, _models, _expiry, _p2p, _other_preflight):
             rule(patient, models.get(patient.name, [])) if rule is _models else rule(patient)
         _network(patient, patients)
     findings = [finding for patient in patients.values() for finding in patient.findings]
@@ -163,6 +163,18 @@ def _disk(patient):
             what, remedy = parted(finding["message"])
             severity = PROBLEM if finding["severity"] == "error" else WARNING
             patient.add(severity, "disk", "the disk is not what the models need", what, remedy)
+
+
+def _cache(patient):
+    """dfdaemon clears its store at 80 % of what it may have."""
+    cache, budget = (patient.facts.get("dfdaemon") or {}).get("cache"), patient.wanted.get("budget")
+    if not cache or not budget:
+        return
+    patient.looked_at("cache", "the piece store has room")
+    if cache["bytes"] > 0.95 * budget:
+        cause = f"{cache['tasks']} tasks hold {human_bytes(cache['bytes'])}, dfdaemon_disk_budget is {human_bytes(budget)}"
+        remedy = "raise dfdaemon_disk_budget, which must hold the models of one rollout at least, and run modelfleet.serving.site"
+        patient.add(WARNING, "cache", "the piece store is full, and refuses what is new until it has cleared something", cause, remedy)
 
 
 def _held(patient, filesystem):
@@ -436,7 +448,10 @@ def _p2p(patient):
     traffic = dfdaemon["traffic"]
     origin, peers = traffic["origin"], traffic["remote_peer"]
     took = f"since its start {_span(dfdaemon['uptime_s'])} ago {human_bytes(origin)} from the origin and {human_bytes(peers)} from peers"
-    patient.looked_at("p2p", "pieces come from peers" if peers > origin else "nothing much was downloaded, or as a seed peer")
+    if "seed" in patient.jobs:
+        patient.looked_at("p2p", "a seed peer, which takes from the origin")
+    else:
+        patient.looked_at("p2p", "pieces come from peers" if peers > origin else "nothing much was downloaded since its start")
     schedulers = [entry for entry in patient.info.get("reach") or [] if entry["what"] == "scheduler"]
     silent = schedulers and not any(entry["problem"] or entry["connections"] for entry in schedulers)
     if silent and dfdaemon["uptime_s"] > STARTING_S:

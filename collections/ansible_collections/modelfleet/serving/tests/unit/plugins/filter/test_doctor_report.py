@@ -68,7 +68,8 @@ def info(daemons, reach):
 
 def dfdaemon(origin, peers):
     traffic = {"origin": origin, "remote_peer": peers, "local_peer": 0}
-    return {"healthy": True, "problem": "", "version": "1.5.10", "uptime_s": HOUR, "traffic": traffic}
+    cache = {"tasks": 9, "bytes": 80 << 30}
+    return {"healthy": True, "problem": "", "version": "1.5.10", "uptime_s": HOUR, "traffic": traffic, "cache": cache}
 
 
 class Fleet:
@@ -84,7 +85,7 @@ class Fleet:
         origin = entry("origin", "models.example.com", "models.example.com:443", certificate_expires=NOW + 100 * DAY)
         to_scheduler = entry("scheduler", "scheduler-1", SCHEDULER_AT)
         to_seed = [entry("seed peer", "seed-1", f"10.0.0.2:{port}") for port in (4000, 4005)]
-        of_dfdaemon = {"schedulers": [SCHEDULER_AT]}
+        of_dfdaemon = {"schedulers": [SCHEDULER_AT], "budget": 100 << 30}
         gpu = {
             **common,
             "info": info(["dfdaemon", "torchserve", "torchserve-models"], [to_scheduler, *to_seed, origin]),
@@ -145,7 +146,9 @@ def test_a_fleet_that_is_well(fleet):
     report = fleet.report()
     assert (report["code"], report["ok"], report["counts"]["problem"], report["counts"]["warning"]) == (0, True, 0, 0)
     subjects = {(one["host"], one["subject"]) for one in report["findings"]}
-    assert {("gpu-1", subject) for subject in ("clock", "disk", "dfdaemon", "torchserve", "models", "p2p", "network", "expiry")} <= subjects
+    assert {
+        ("gpu-1", subject) for subject in ("clock", "disk", "cache", "dfdaemon", "torchserve", "models", "p2p", "network", "expiry")
+    } <= subjects
     versions = {"running": "1.5.10", "installed": "1.5.10", "inventory": "1.5.10", "since": NOW - HOUR}
     assert report["hosts"]["gpu-1"]["versions"]["dfdaemon.service"] == versions
     assert report["traffic"] == {"origin": 2 << 20, "remote_peer": 2 << 30, "local_peer": 0}
@@ -501,6 +504,13 @@ def test_a_unit_that_is_not_as_it_should_be(fleet, changed, what):
     if "load" in changed:
         fleet.facts["gpu-1"]["dfdaemon"] = {}
     assert fleet.only()["what"] == what
+
+
+def test_a_piece_store_that_is_full(fleet):
+    fleet.facts["gpu-1"]["dfdaemon"]["cache"] = {"tasks": 9, "bytes": 96 << 30}
+    found = fleet.only()
+    assert found["subject"] == "cache" and "9 tasks hold 96.0 GiB" in found["cause"] and "dfdaemon_disk_budget" in found["remedy"]
+    assert fleet.report()["hosts"]["gpu-1"]["cache"] == {"tasks": 9, "bytes": 96 << 30}
 
 
 def test_p2p_that_does_not_happen(fleet):
