@@ -31,12 +31,17 @@ SMALL = 32 << 20
 
 
 class Patient:
-    """A host of which something is known, or of which not even that is."""
+    """A host, with what is known of it (``facts``), the ``sentences`` about its models, and all ``others`` by name.
 
-    def __init__(self, name, jobs, facts, fleet):
+    ``fleet``: what counts as wrong, and the seed peers.
+    """
+
+    def __init__(self, name, jobs, facts, sentences, others, fleet):
         self.name = name
         self.jobs = jobs
         self.facts = facts
+        self.sentences = sentences
+        self.others = others
         self.fleet = fleet
         self.info = facts.get("info") or {}
         self.wanted = facts.get("wanted") or {}
@@ -47,7 +52,8 @@ class Patient:
         self.checked = {}
 
     def add(self, severity, subject, what, cause, remedy):
-        self.findings.append({"host": self.name, "subject": subject, "severity": severity, "what": what, "cause": cause, "remedy": remedy})
+        self.findings.append({"host": self.name, "subject": subject, "severity": severity, "what": what, "cause": cause})
+        self.findings[-1]["remedy"] = remedy or "correct that, and run doctor again"
 
     def looked_at(self, subject, what):
         """Is said where nothing is wrong with the subject."""
@@ -67,17 +73,14 @@ class Patient:
 
 def diagnose(facts, jobs, models, asked, limits):
     """Every finding of the hosts ``asked``, the worst first; ``models`` are the sentences about the models of each host."""
-    patients = {
-        host: Patient(host, [job for job, names in jobs.items() if host in names], facts.get(host) or {}, limits)
-        for host in dict.fromkeys(host for names in jobs.values() for host in names)
-        if host in asked
-    }
+    patients = {}
+    for host in dict.fromkeys(host for names in jobs.values() for host in names if host in asked):
+        own = [job for job, names in jobs.items() if host in names]
+        patients[host] = Patient(host, own, facts.get(host) or {}, models.get(host, []), patients, limits)
     for patient in patients.values():
-        if not _is_examined(patient):
-            continue
-        for rule in (_clock, _disk, _cache, _daemons, _answers, _configuration, _models, _expiry, _p2p, _other_preflight):
-            rule(patient, models.get(patient.name, [])) if rule is _models else rule(patient)
-        _network(patient, patients)
+        if _is_examined(patient):
+            for rule in RULES:
+                rule(patient)
     findings = [finding for patient in patients.values() for finding in patient.findings]
     for patient in patients.values():
         wrong = {finding["subject"] for finding in patient.findings}
@@ -320,7 +323,7 @@ def _configuration(patient):
         patient.add(WARNING, "configuration", "files are not what the inventory says", "; ".join(differ), remedy)
 
 
-def _network(patient, patients):
+def _network(patient):
     """What it does not reach, unless that is down, which is said where it is."""
     patient.looked_at("network", "it reaches schedulers, seed peers and the origin")
     unknown = " ".join(finding["message"] for finding in _taken(patient, "name"))
@@ -339,7 +342,7 @@ def _network(patient, patients):
                 )
                 patient.add(PROBLEM, "origin", "the origin cannot be reached", at, remedy)
             continue
-        other, port = patients.get(entry["name"]), entry["address"].rpartition(":")[2]
+        other, port = patient.others.get(entry["name"]), entry["address"].rpartition(":")[2]
         firewall = f"open port {port}/tcp on {entry['name']} and between them, or correct its modelfleet_address"
         if other is None:
             what = f"a {entry['what']} cannot be reached"
@@ -348,7 +351,8 @@ def _network(patient, patients):
             patient.add(PROBLEM, "network", f"a {entry['what']} that runs cannot be reached", at, firewall)
 
 
-def _models(patient, sentences):
+def _models(patient):
+    sentences = patient.sentences
     torchserve, restore = patient.facts.get("torchserve") or {}, patient.daemons.get(RESTORE) or {}
     if "gpu" not in patient.jobs:
         return
@@ -488,3 +492,7 @@ def _taken(patient, check, text=""):
 
 def _listed(entries):
     return ", ".join(f"{entry['name']} at {entry['address']} ({entry['problem']})" for entry in entries)
+
+
+# What each host says of itself, before what follows from others.
+RULES = (_clock, _disk, _cache, _daemons, _answers, _configuration, _models, _expiry, _p2p, _other_preflight, _network)
