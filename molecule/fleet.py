@@ -288,22 +288,6 @@ def wait_until(condition, what, seconds=180):
     pytest.fail(f"{what} did not happen in {seconds} s")
 
 
-@contextmanager
-def small_disk(host):
-    """The host with a filesystem of 48 MiB in place of /var/lib/modelfleet."""
-    host.check_output("systemctl stop torchserve dfdaemon")
-    host.check_output("mount -t tmpfs -o size=48m tmpfs /var/lib/modelfleet")
-    try:
-        host.check_output("systemd-tmpfiles --create /etc/tmpfiles.d/modelfleet.conf")
-        host.check_output("systemctl start dfdaemon torchserve")
-        wait_until(lambda: host.request("GET", "http://127.0.0.1:8081/models")[0] == 200, "TorchServe answering")
-        yield
-    finally:
-        host.check_output("systemctl stop torchserve dfdaemon")
-        host.check_output("umount /var/lib/modelfleet")
-        host.check_output("systemctl start dfdaemon torchserve")
-
-
 def make_model(directory, name, version="1.0", size_mib=8, config=None):
     """Build a small model with known answers, big enough for dfdaemon to share it (more than 4 MiB); return the path of its .mar.
 
