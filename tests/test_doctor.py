@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -50,6 +51,7 @@ class Fleet:
         self.run = run
         self.directory = directory
         self.variables = {}
+        self.hosts = {"scheduler-1": HERE, "seed-1": HERE, "gpu-1": HERE, "gpu-2": AWAY}
         for name, text in {"bin/systemctl": SYSTEMCTL, "bin/journalctl": JOURNALCTL}.items():
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_text(text)
@@ -65,11 +67,7 @@ class Fleet:
     def doctor(self, *arguments, **environment):
         """Returns the finished process and the report, None without one."""
         number = iter(range(1, 100))
-        groups = {
-            "dragonfly_schedulers": {"scheduler-1": HERE},
-            "dragonfly_seed_peers": {"seed-1": HERE},
-            "gpu_hosts": {"gpu-1": HERE, "gpu-2": AWAY},
-        }
+        groups = {"dragonfly_schedulers": ["scheduler-1"], "dragonfly_seed_peers": ["seed-1"], "gpu_hosts": ["gpu-1", "gpu-2"]}
         common = {
             "ansible_python_interpreter": sys.executable,
             "ansible_become": False,
@@ -84,7 +82,7 @@ class Fleet:
             "torchserve_inference_port": 2,
         }
         children = {
-            group: {"hosts": {name: {"modelfleet_address": f"127.0.1.{next(number)}", **one} for name, one in members.items()}}
+            group: {"hosts": {name: {"modelfleet_address": f"127.0.1.{next(number)}", **self.hosts[name]} for name in members}}
             for group, members in groups.items()
         }
         inventory = self.directory / "hosts.yml"
@@ -108,6 +106,16 @@ class Fleet:
         return found
 
 
+def files_of_the_product():
+    """{path: when it was changed} of whatever a role would write on this machine, and of what Ansible left in memory."""
+    found = {str(path): None for path in Path("/dev/shm").glob("ansible-tmp-*")}
+    for top in ("/etc/dragonfly", "/etc/dragonfly-endpoint", "/etc/torchserve", "/etc/systemd/system", "/opt", "/var/lib/modelfleet"):
+        found.update(
+            {str(path): path.lstat().st_mtime_ns for path in (Path(top), *Path(top).glob("*"), *Path(top).glob("*/*")) if path.exists()}
+        )
+    return found
+
+
 @pytest.fixture
 def fleet(run, tmp_path):
     return Fleet(run, tmp_path)
@@ -118,7 +126,9 @@ def test_every_host_is_examined(fleet):
     said = f"GET http://store/x?X-Amz-Signature={SECRET} error secret_key={SECRET}\n"
     fleet.unit("dragonfly-scheduler", said, **FAILED)
     fleet.unit("dfdaemon", **FAILED)
+    before = files_of_the_product()
     done, report = fleet.doctor("-vvv", "--diff")
+    assert files_of_the_product() == before
     assert done.returncode == 2, done.stdout
     assert (report["code"], report["ok"]) == (2, False)
     assert set(report["hosts"]) == {"scheduler-1", "seed-1", "gpu-1", "gpu-2"}
@@ -152,7 +162,9 @@ def test_nothing_is_installed(fleet):
     for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models"):
         fleet.unit(name, LoadState="not-found", ActiveState="inactive", SubState="dead", MainPID="0")
     fleet.variables.update(doctor_fail_on="never", modelfleet_models=[MODEL, MODEL])
+    before = files_of_the_product()
     done, report = fleet.doctor("--limit", "!gpu-2", "-vvv", ANSIBLE_PIPELINING="0")
+    assert files_of_the_product() == before
     assert report and done.returncode == 0, done.stdout
     assert report["code"] == 2 and report["not_checked"] == ["gpu-2"]
     found = {(one["host"], one["subject"]): one for one in report["findings"] if one["severity"] != "ok"}
@@ -178,11 +190,16 @@ def test_a_port_is_taken_and_torchserve_hangs(fleet):
 
 
 def test_a_host_on_which_a_question_hangs(fleet):
-    """The other parts are examined all the same."""
+    """The other parts are examined all the same; of a host that says nothing at all, one question is enough."""
     fleet.variables["doctor_timeout"] = 6
+    (fleet.directory / "bin/frozen").write_text("#!/bin/sh\nexec sleep 30\n")
+    (fleet.directory / "bin/frozen").chmod(0o755)
+    fleet.hosts["seed-1"] = {**HERE, "ansible_python_interpreter": str(fleet.directory / "bin/frozen")}
     (fleet.directory / "bin/journalctl").write_text("#!/bin/sh\nexec sleep 30\n")
     fleet.unit("dfdaemon", **FAILED)
-    found = fleet.findings("--limit", "gpu-1")
+    found = fleet.findings("--limit", "gpu-1,seed-1")
+    assert "the answer to the first question did not come: Timed out" in found["seed-1", "host"][0]["cause"]
+    assert ("seed-1", "doctor") not in found
     assert ["Look for causes" in one["cause"] for one in found["gpu-1", "doctor"]] == [True], found
     assert ("gpu-1", "torchserve") in found, "it was asked"
 
@@ -202,3 +219,35 @@ def test_check_mode_leaves_a_report_alone(fleet):
     (fleet.directory / "reports/doctor.json").write_text('{"ok": "of old"}')
     done, report = fleet.doctor("--check", "--limit", "gpu-2")
     assert done.returncode == 2 and report == {"ok": "of old"}
+
+
+@pytest.mark.parametrize(
+    ("severity", "fail_on", "code"),
+    [
+        ("", "warning", 0),
+        ("warning", "warning", 1),
+        ("warning", "problem", 0),
+        ("error", "warning", 2),
+        ("error", "problem", 2),
+        ("error", "never", 0),
+    ],
+)
+def test_the_exit_code(run, tmp_path, severity, fail_on, code):
+    """Of the part that judges, with what is known of a host."""
+    message = "The host has 1 GiB of memory, and 8 GiB are advised; add memory."
+    found = [{"check": "memory", "severity": severity, "message": message}] if severity else []
+    known = {"preflight": {"findings": found, "ahead_s": 0, "disk": {}}}
+    told = {"__doctor_facts": known, "__doctor_models": {}, "__modelfleet_asked": ["gpu-1"]}
+    report = {"ansible.builtin.include_role": {"name": "modelfleet.serving.doctor", "tasks_from": "report"}}
+    tasks = [{"name": "Know", "ansible.builtin.set_fact": told}, {"name": "Judge", **report}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"name": "Judge", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    variables = {
+        "doctor_fail_on": fail_on,
+        "modelfleet_address": "10.0.0.3",
+        "modelfleet_storage": {"http": {"url": "http://none.invalid"}},
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"gpu_hosts": {"hosts": {"gpu-1": {**HERE, **variables}}}}))
+    done = run("ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml")
+    assert done.returncode == code, done.stdout
+    words = {1: "0 problems and 1 warnings", 2: "1 problems and 0 warnings"}
+    assert code == 0 or f"{words[code]}; what, why and what to do stands above" in done.stdout

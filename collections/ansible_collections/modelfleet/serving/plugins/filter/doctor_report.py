@@ -36,7 +36,7 @@ options:
     elements: str
     required: true
   models:
-    description: The C(hosts) of a report of P(modelfleet.serving.fleet_report#filter), whose C(problems) are about models.
+    description: The C(hosts) of a report of P(modelfleet.serving.fleet_report#filter), whose C(problems) are about their C(models).
     type: dict
     default: {}
   inventory:
@@ -126,6 +126,17 @@ _value:
         cache:
           description: C(tasks) and C(bytes) of its piece store; nothing where that is not known.
           type: dict
+        models:
+          description:
+            - The models that its list says are present, each with C(model), C(version), the number C(workers_ready) of its workers that are
+              READY on its device, and C(answer_ok), whether it gave its known answer. What is not known is null.
+          type: list
+          elements: dict
+    models:
+      description:
+        - How many models the hosts of this run should serve (C(expected)), have with a worker that is READY (C(loaded)), were asked for their
+          known answer (C(asked)), and gave it (C(answering)). A model counts on each host.
+      type: dict
     traffic:
       description: The same of the GPU hosts together. With P2P, most of it is C(remote_peer).
       type: dict
@@ -139,8 +150,9 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._doctor_finding
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, table
 
 SOURCES = ("origin", "remote_peer", "local_peer")
-# So many hosts are named in a line of the table.
+# So many hosts are named in a line of the table, and so many causes of what several hosts have in common.
 NAMED = 4
+CAUSES = 3
 
 
 def doctor_report(facts, jobs, asked, models=None, inventory=(), free_percent=10, expiry_days=14, clock_tolerance_s=60):
@@ -150,14 +162,14 @@ def doctor_report(facts, jobs, asked, models=None, inventory=(), free_percent=10
         "clock_tolerance_s": clock_tolerance_s,
         "seeds": jobs.get("seed") or [],
     }
-    sentences = {host: one["problems"] for host, one in (models or {}).items()}
-    findings = diagnose(facts, jobs, sentences, asked, limits)
+    models = models or {}
+    findings = diagnose(facts, jobs, {host: one["problems"] for host, one in models.items()}, asked, limits)
     for sentence in reversed(inventory):
         what, remedy = parted(sentence)
         finding = {"host": "inventory", "subject": "inventory", "severity": PROBLEM, "what": what}
         findings.insert(0, {**finding, "cause": "a mistake in the inventory, with which no other play begins", "remedy": remedy})
     fleet = list(dict.fromkeys(host for names in jobs.values() for host in names))
-    hosts = {host: _host(host, jobs, facts.get(host) or {}, findings) for host in fleet if host in asked}
+    hosts = {host: _host(host, jobs, facts.get(host) or {}, models.get(host) or {}, findings) for host in fleet if host in asked}
     code = max((CODES[finding["severity"]] for finding in findings), default=0)
     return {
         "code": code,
@@ -165,12 +177,13 @@ def doctor_report(facts, jobs, asked, models=None, inventory=(), free_percent=10
         "counts": {severity: sum(finding["severity"] == severity for finding in findings) for severity in CODES},
         "findings": findings,
         "hosts": hosts,
+        "models": _counted([model for one in hosts.values() for model in one["models"]]),
         "traffic": _sum([one["traffic"] for one in hosts.values() if "gpu" in one["jobs"]]),
         "not_checked": [host for host in fleet if host not in asked],
     }
 
 
-def _host(name, jobs, facts, findings):
+def _host(name, jobs, facts, models, findings):
     wanted = (facts.get("wanted") or {}).get("versions") or {}
     versions = {}
     for one in (facts.get("info") or {}).get("daemons") or []:
@@ -189,6 +202,16 @@ def _host(name, jobs, facts, findings):
         "versions": versions,
         "traffic": (facts.get("dfdaemon") or {}).get("traffic"),
         "cache": (facts.get("dfdaemon") or {}).get("cache"),
+        "models": [{key: row[key] for key in ("model", "version", "workers_ready", "answer_ok")} for row in models.get("models") or []],
+    }
+
+
+def _counted(models):
+    return {
+        "expected": len(models),
+        "loaded": sum(bool(one["workers_ready"]) for one in models),
+        "asked": sum(one["answer_ok"] is not None for one in models),
+        "answering": sum(one["answer_ok"] is True for one in models),
     }
 
 
@@ -209,9 +232,20 @@ def doctor_table(report):
     lines = table([("severity", "subject", "hosts", "what"), *rows])
     whole = lines[:2] if rows else []
     for line, ((_severity, _subject, _what, remedy), found) in zip(lines[2:], ordered):
-        others = "" if len({finding["cause"] for finding in found}) == 1 else f" (on {found[0]['host']}; the others in the same way)"
-        whole += [line, f"    cause: {found[0]['cause']}{others}", f"    remedy: {remedy}"]
+        whole += [line, *_causes(found), f"    remedy: {remedy}"]
     return [*whole, *([""] if rows else []), *_summary(report)]
+
+
+def _causes(found):
+    """A line for each cause, with its hosts where they do not all have it."""
+    by_cause = {}
+    for finding in found:
+        by_cause.setdefault(finding["cause"], []).append(finding)
+    if len(by_cause) == 1:
+        return [f"    cause: {found[0]['cause']}"]
+    shown = [f"    cause: {cause} ({_hosts(same)})" for cause, same in list(by_cause.items())[:CAUSES]]
+    others = sum(len(same) for same in list(by_cause.values())[CAUSES:])
+    return shown + ([f"    cause: others like these on {_count(others, 'host')}, in the report in JSON"] if others else [])
 
 
 def _hosts(found):
@@ -224,6 +258,10 @@ def _summary(report):
     well = sum(one["severity"] == OK for one in hosts)
     wrong = f"{_count(counts['problem'], 'problem')}, {_count(counts['warning'], 'warning')}"
     lines = [f"{wrong}; {well} of {_count(len(hosts), 'host')} well."]
+    models = report["models"]
+    if models["expected"]:
+        answers = f"; {models['answering']} of {_count(models['asked'], 'known answer')} came" if models["asked"] else ""
+        lines.append(f"Of {_count(models['expected'], 'model')} that the hosts should serve {models['loaded']} are loaded{answers}.")
     if report["traffic"]:
         origin, peers = (human_bytes(report["traffic"][source]) for source in ("origin", "remote_peer"))
         lines.append(f"Since their start the GPU hosts took {peers} from peers and {origin} from the origin.")

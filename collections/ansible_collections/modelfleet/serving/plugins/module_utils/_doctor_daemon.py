@@ -27,7 +27,8 @@ _TROUBLE = re.compile(
 _QUERY = re.compile(r"\?[^\s\"']*")
 _USER = re.compile(r"://[^/\s@]*@")
 _SECRET = re.compile(
-    r"(?i)((?:authorization|cookie)[\"']?\s*[:=]\s*).+|((?:password|passwd|secret|token|credential|signature|sig|key)[\"']?\s*[:=]\s*)\S+"
+    r"(?i)((?:authorization|cookie)[\"']?\s*[:=]\s*|bearer\s+).+|"
+    r"((?:password|passwd|secret|token|credential|signature|sig|key)[\"']?\s*[:=]\s*)\S+"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -62,6 +62,10 @@ class Patient:
     def runs(self, unit):
         return (self.daemons.get(unit) or {}).get("active") == "active"
 
+    def may_run(self, unit):
+        """Also where systemd could not be asked."""
+        return unit not in self.daemons or self.runs(unit)
+
     def age(self, unit):
         """Seconds since its start; 0 where that is not known."""
         since = (self.daemons.get(unit) or {}).get("since")
@@ -115,7 +119,9 @@ def _is_examined(patient):
         )
         return False
     patient.looked_at("host", "the host answers")
-    for message in patient.facts.get("failed") or []:
+    # Whatever keeps one part from being examined, such as sudo, may keep others: said once.
+    failed = {message.partition(": ")[2]: message for message in reversed(patient.facts.get("failed") or [])}
+    for message in reversed(failed.values()):
         if re.search(r"No space left|usable temporary directory|Disk quota", message):
             remedy = "free space on / and /tmp of the host, and run doctor again"
         else:
@@ -149,8 +155,8 @@ def _disk(patient):
         inodes = 100 * one["free_inodes"]
         where = f"{one['point']}, on which {', '.join(one['paths'])} {'lies' if len(one['paths']) == 1 else 'lie'}"
         remedy = (
-            "find what fills it (du -xh --max-depth=2), free some or mount a larger disk; dfdaemon_disk_budget is what dfdaemon may take. "
-            "After a full disk: systemctl restart dfdaemon"
+            "find what fills it (du -xh --max-depth=2), free some or mount a larger disk; modelfleet.serving.prune removes old versions of "
+            "models, dfdaemon_disk_budget is what dfdaemon may take. After a full disk: systemctl restart dfdaemon"
         )
         if one["read_only"]:
             cause = f"{where}, is mounted read-only, which the kernel does after an error"
@@ -274,12 +280,12 @@ def _foreign_ports(patient):
 
 def _answers(patient):
     dfdaemon, torchserve = patient.facts.get("dfdaemon") or {}, patient.facts.get("torchserve") or {}
-    if patient.runs(DFDAEMON) and dfdaemon and not dfdaemon.get("healthy"):
+    if patient.may_run(DFDAEMON) and dfdaemon and not dfdaemon.get("healthy"):
         _add_silent(patient, DFDAEMON, parted(dfdaemon.get("problem", ""))[0])
-    if patient.runs(TORCHSERVE) and torchserve and not torchserve.get("reachable"):
-        running = _span(patient.age(TORCHSERVE))
-        silence = f"nothing came from its management API, though it has been running for {running}"
-        _add_silent(patient, TORCHSERVE, torchserve.get("msg") or silence)
+    if patient.may_run(TORCHSERVE) and torchserve and not torchserve.get("reachable"):
+        running = f", though it has been running for {_span(patient.age(TORCHSERVE))}" if patient.runs(TORCHSERVE) else ""
+        silence = f"nothing came from its management API{running}"
+        _add_silent(patient, TORCHSERVE, f"{silence} ({torchserve['msg'].rstrip('.')})" if torchserve.get("msg") else silence)
     own = [entry for entry in patient.info.get("reach") or [] if entry["what"] == "own scheduler" and entry["problem"]]
     if own and patient.runs(SCHEDULER):
         _add_silent(patient, SCHEDULER, _listed(own))
@@ -289,13 +295,13 @@ def _add_silent(patient, unit, cause):
     name = unit.partition(".")[0]
     said = patient.trouble(unit)
     cause = f"{cause}; it said: {said}" if said else cause
-    if patient.age(unit) < STARTING_S:
+    if patient.runs(unit) and patient.age(unit) < STARTING_S:
         remedy = f"wait, and run doctor again; see journalctl -u {name} if it stays so"
         patient.add(WARNING, SUBJECTS[unit], f"{name} is starting, and does not answer yet", cause, remedy)
     else:
         kept = ", which restores its models from local disk" if unit == TORCHSERVE else ""
         remedy = f"see journalctl -u {name} on the host, then systemctl restart {name}{kept}"
-        patient.add(PROBLEM, SUBJECTS[unit], f"{name} runs, but does not answer", cause, remedy)
+        patient.add(PROBLEM, SUBJECTS[unit], f"{name}{' runs, but' if patient.runs(unit) else ''} does not answer", cause, remedy)
 
 
 def _configuration(patient):

@@ -154,6 +154,7 @@ def test_a_fleet_that_is_well(fleet):
     assert report["traffic"] == {"origin": 2 << 20, "remote_peer": 2 << 30, "local_peer": 0}
     assert doctor_table(report) == [
         "0 problems, 0 warnings; 4 of 4 hosts well.",
+        "Of 2 models that the hosts should serve 2 are loaded.",
         "Since their start the GPU hosts took 2.0 GiB from peers and 2.0 MiB from the origin.",
     ]
 
@@ -393,7 +394,7 @@ def test_origin_unreachable(fleet):
     assert {one["what"] for one in findings} == {"the origin cannot be reached"}
     assert "models.example.com:443: Connection timed out" in findings[0]["cause"] and "modelfleet_storage" in findings[0]["remedy"]
     table = doctor_table(fleet.report())
-    assert table[2].split()[:2] == ["problem", "origin"] and "seed-1, gpu-1, gpu-2" in table[2] and len(table) == 8
+    assert table[2].split()[:2] == ["problem", "origin"] and "seed-1, gpu-1, gpu-2" in table[2] and len(table) == 9
 
 
 def test_a_name_that_does_not_resolve(fleet):
@@ -444,6 +445,14 @@ def test_hangs(fleet):
     assert found["what"] == "torchserve runs, but does not answer" and "systemctl restart torchserve" in found["remedy"]
     fleet.unit("gpu-1", "torchserve")["since"] = NOW - 10
     assert fleet.only()["severity"] == "warning"
+
+
+def test_a_daemon_that_is_silent_where_systemd_could_not_be_asked(fleet):
+    facts = fleet.facts["gpu-1"]
+    facts.update(info={}, failed=["Look for causes: Timed out after 60 second(s)."], torchserve={"reachable": False})
+    findings = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    assert [one["what"] for one in findings] == ["a part of the host could not be examined", "torchserve does not answer"]
+    assert "journalctl -u torchserve" in findings[1]["remedy"]
 
 
 def test_dfdaemon_hangs(fleet):
@@ -578,8 +587,39 @@ def test_a_large_fleet_is_read_in_a_few_lines(fleet):
     table = doctor_table(report)
     assert report["counts"]["problem"] == 500 and len(table) < 20
     assert "gpu-1, gpu-2, gpu-3, gpu-4 and 496 others" in table[2]
-    assert "(on gpu-1; the others in the same way)" in table[3]
+    assert table[3].endswith("has 0 B of 100.0 GiB free; 8.0 GiB of it are models and their pieces (gpu-1)")
+    assert table[6] == "    cause: others like these on 497 hosts, in the report in JSON"
     assert "500 problems, 0 warnings; 2 of 502 hosts well." in table
+
+
+def test_every_cause_of_what_some_hosts_have_in_common_is_shown(fleet):
+    fleet.facts["gpu-2"]["drift"] = {"dfdaemon.service": {"files": ["/etc/dragonfly/dfdaemon.yaml"]}}
+    for host in ("seed-1", "gpu-1"):
+        fleet.facts[host]["drift"] = {"users and directories": {"files": ["user dfdaemon"], "msg": ""}}
+    why = "changed by hand, or the inventory since the last site"
+    assert doctor_table(fleet.report())[2:5] == [
+        "warning   configuration  seed-1, gpu-1, gpu-2  files are not what the inventory says",
+        f"    cause: user dfdaemon ({why}) (seed-1, gpu-1)",
+        f"    cause: /etc/dragonfly/dfdaemon.yaml ({why}) (gpu-2)",
+    ]
+
+
+def test_models_expected_loaded_and_answering(fleet):
+    fleet.models["gpu-1"]["gpu"]["checks"] = [{"model": "tiny", "version": "2.0", "ok": True, "seconds": 0.1, "detail": ""}]
+    fleet.models["gpu-2"]["gpu"].update(
+        served=[], checks=[{"model": "tiny", "version": "2.0", "ok": False, "seconds": 0.1, "detail": "404"}]
+    )
+    report = fleet.report()
+    row = {"model": "tiny", "version": "2.0"}
+    assert report["hosts"]["gpu-1"]["models"] == [{**row, "workers_ready": 2, "answer_ok": True}]
+    assert report["hosts"]["gpu-2"]["models"] == [{**row, "workers_ready": None, "answer_ok": False}]
+    assert report["models"] == {"expected": 2, "loaded": 1, "asked": 2, "answering": 1}
+    assert "Of 2 models that the hosts should serve 1 are loaded; 1 of 2 known answers came." in doctor_table(report)
+
+
+def test_what_keeps_every_part_from_being_examined_is_said_once(fleet):
+    fleet.facts["gpu-1"] = {"failed": [f"{part}: Missing sudo password" for part in ("Look at this host", "Look for causes")]}
+    assert fleet.only()["cause"] == "Look at this host: Missing sudo password"
 
 
 @pytest.mark.parametrize(

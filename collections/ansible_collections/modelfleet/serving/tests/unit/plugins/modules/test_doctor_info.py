@@ -141,6 +141,7 @@ def test_a_daemon_that_runs_is_not_asked_about_older_troubles(ask, systemd):
         "failed with Authorization: AWS4-HMAC-SHA256 Credential=SECRET/x, Signature=SECRET",
         'error in {"access_key_secret": "SECRET", "n": 1}',
         "error: api_key=SECRET, token: SECRET",
+        "error: refused 'Bearer SECRET'",
         "failed to connect to http://user:SECRET@proxy.example.com:3128",
     ],
 )
