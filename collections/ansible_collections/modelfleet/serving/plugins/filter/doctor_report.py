@@ -134,14 +134,18 @@ _value:
           elements: dict
     models:
       description:
-        - How many models the hosts of this run should serve (C(expected)), have with a worker that is READY (C(loaded)), were asked for their
-          known answer (C(asked)), and gave it (C(answering)). A model counts on each host.
+        - How many models the hosts of this run should serve (C(expected)), how many have a worker that is READY (C(loaded)), were asked
+          for their known answer (C(asked)), and gave it (C(answering)). A model counts on each host.
       type: dict
     traffic:
       description: The same of the GPU hosts together. With P2P, most of it is C(remote_peer).
       type: dict
     not_checked:
       description: Hosts that are not part of this run.
+      type: list
+      elements: str
+    summary:
+      description: The same in a few sentences, as they stand below the table.
       type: list
       elements: str
 """
@@ -171,7 +175,7 @@ def doctor_report(facts, jobs, asked, models=None, inventory=(), free_percent=10
     fleet = list(dict.fromkeys(host for names in jobs.values() for host in names))
     hosts = {host: _host(host, jobs, facts.get(host) or {}, models.get(host) or {}, findings) for host in fleet if host in asked}
     code = max((CODES[finding["severity"]] for finding in findings), default=0)
-    return {
+    report = {
         "code": code,
         "ok": code == 0,
         "counts": {severity: sum(finding["severity"] == severity for finding in findings) for severity in CODES},
@@ -181,6 +185,7 @@ def doctor_report(facts, jobs, asked, models=None, inventory=(), free_percent=10
         "traffic": _sum([one["traffic"] for one in hosts.values() if "gpu" in one["jobs"]]),
         "not_checked": [host for host in fleet if host not in asked],
     }
+    return {**report, "summary": _summary(report)}
 
 
 def _host(name, jobs, facts, models, findings):
@@ -233,7 +238,7 @@ def doctor_table(report):
     whole = lines[:2] if rows else []
     for line, ((_severity, _subject, _what, remedy), found) in zip(lines[2:], ordered):
         whole += [line, *_causes(found), f"    remedy: {remedy}"]
-    return [*whole, *([""] if rows else []), *_summary(report)]
+    return [*whole, *([""] if rows else []), *report["summary"]]
 
 
 def _causes(found):
