@@ -124,6 +124,6 @@ def last_trouble(run_command, unit, since=None):
 
 
 def masked(line):
-    """A line of a journal as a report may show it."""
+    """A line of a journal, or of a module that died, as a report may show it."""
     line = _SECRET.sub(lambda found: f"{found.group(1) or found.group(2)}…", _USER.sub("://…@", _QUERY.sub("?…", line)))
     return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"

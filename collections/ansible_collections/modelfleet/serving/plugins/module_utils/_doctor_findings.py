@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._doctor_daemon import masked
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes
 
 PROBLEM, WARNING, OK = "problem", "warning", "ok"
@@ -126,7 +127,7 @@ def _is_examined(patient):
             remedy = "free space on / and /tmp of the host, and run doctor again"
         else:
             remedy = "correct that, and run doctor again"
-        patient.add(PROBLEM, "doctor", "a part of the host could not be examined", message, remedy)
+        patient.add(PROBLEM, "doctor", "a part of the host could not be examined", masked(message), remedy)
     return True
 
 
@@ -208,6 +209,9 @@ def _daemons(patient):
             patient.add(PROBLEM, subject, f"{name} is not installed", f"systemd knows no unit {unit}", SITE)
         elif one["load"] == "masked":
             patient.add(PROBLEM, subject, f"{name} cannot start", "its unit is masked", f"systemctl unmask {unit}, then {SITE}")
+        elif one["active"] == "activating" and one["sub"] != "auto-restart" and not one["restarts"]:
+            remedy = f"wait, and run doctor again; see journalctl -u {name} if it stays so"
+            patient.add(WARNING, subject, f"{name} is starting", f"systemd says {one['sub']}", remedy)
         elif one["active"] != "active":
             cause, remedy = _why_down(patient, unit, one)
             patient.add(PROBLEM, subject, f"{name} does not run", cause, remedy)

@@ -319,9 +319,10 @@ def test_too_small_a_disk_before_it_is_full(fleet):
 
 
 def test_a_host_too_full_to_be_examined(fleet):
-    fleet.facts["gpu-1"] = {"failed": ["Look for causes: MODULE FAILURE OSError: [Errno 28] No space left on device"]}
+    fleet.facts["gpu-1"] = {"failed": ["Look for causes: MODULE FAILURE OSError: [Errno 28] No space left on device: token=SECRET"]}
     found = fleet.only()
     assert found["host"] == "gpu-1" and "No space left" in found["cause"] and "free space" in found["remedy"]
+    assert "SECRET" not in found["cause"]
 
 
 @pytest.mark.parametrize(
@@ -503,6 +504,7 @@ def test_another_version_of_torchserve(fleet):
     [
         ({"enabled": "disabled"}, "dfdaemon would not start at the next boot"),
         ({"load": "masked", "active": "inactive"}, "dfdaemon cannot start"),
+        ({"active": "activating", "sub": "start-pre"}, "dfdaemon is starting"),
         ({"restarts": 9, "since": NOW - 20}, "dfdaemon keeps dying"),
         ({"stale": ["/opt/dragonfly/client/current/.release.json"]}, "dfdaemon runs on older files than there are"),
         ({"load": ""}, "nothing is known of dfdaemon"),
@@ -510,7 +512,7 @@ def test_another_version_of_torchserve(fleet):
 )
 def test_a_unit_that_is_not_as_it_should_be(fleet, changed, what):
     fleet.unit("gpu-1", "dfdaemon").update(changed)
-    if "load" in changed:
+    if "load" in changed or "active" in changed:
         fleet.facts["gpu-1"]["dfdaemon"] = {}
     assert fleet.only()["what"] == what
 
