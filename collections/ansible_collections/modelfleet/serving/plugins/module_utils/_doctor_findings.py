@@ -245,8 +245,8 @@ def _why_down(patient, unit, one):
 
 def _remedy_for(said, name):
     for pattern, remedy in (
-        (r"Address already in use|BindException", "ss -ltnp shows who has the port: stop that, or move the port in the inventory"),
-        (r"No space left", f"free space on its disk, then systemctl restart {name}"),
+        (r"(?i)address already in use|BindException", "ss -ltnp shows who has the port: stop that, or move the port in the inventory"),
+        (r"(?i)no space left", f"free space on its disk, then systemctl restart {name}"),
         (r"OutOfMemory|out of memory|Cannot allocate memory", "free memory, or give it more (torchserve_heap, fewer workers)"),
         (r"No such file|not found|Permission denied|Failed to (execute|locate)", f"a part of it is missing or not its own: {SITE}"),
         (r"(?i)invalid|parse|unknown (field|key)|config", f"its configuration is not what it takes: {SITE}, which writes it anew"),

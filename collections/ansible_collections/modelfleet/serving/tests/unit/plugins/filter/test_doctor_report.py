@@ -373,6 +373,7 @@ def test_a_port_that_is_taken_from_a_daemon_that_runs(fleet):
     ("said", "remedy"),
     [
         ("Address already in use (os error 98)", "ss -ltnp"),
+        ("listen tcp 10.0.0.1:8002: bind: address already in use", "ss -ltnp"),
         ("java.lang.OutOfMemoryError: Java heap space", "torchserve_heap"),
         ("write: No space left on device", "free space"),
         ("Failed to execute /opt/dragonfly/client/current/dfdaemon: No such file or directory", "modelfleet.serving.site"),
