@@ -30,7 +30,7 @@ class Doctor:
 
     def run(self, **variables):
         """Returns (return code, report, all that was printed and written)."""
-        arguments = json.dumps({"doctor_report_path": str(self.path), "doctor_timeout": 30, **variables})
+        arguments = json.dumps({"doctor_report_path": str(self.path), **variables})
         finished = Scenario("default").play("playbooks/doctor.yml", "-e", arguments)
         assert self.path.exists(), finished.stdout[-3000:]
         assert not re.search(r"changed=[1-9]", finished.stdout), "it changes nothing"
