@@ -322,7 +322,8 @@ def _configuration(patient):
     for unit, drift in (patient.facts.get("drift") or {}).items():
         if not (unit in loaded if unit in SUBJECTS else loaded):
             continue
-        if drift.get("msg"):
+        # What hung is among what could not be examined.
+        if drift.get("msg") and "timedout" not in drift:
             patient.add(PROBLEM, "configuration", "files could not be compared with the inventory", *parted(drift["msg"]))
         files = [path for path in drift.get("files") or [] if not (other_list and path == DYNCONFIG)]
         if files:

@@ -576,6 +576,10 @@ def test_what_could_not_be_compared(fleet):
     fleet.facts["gpu-1"]["drift"] = {"dfdaemon.service": {"msg": "Failed to read /etc/dragonfly/dfdaemon.yaml: not text. Check the file."}}
     found = fleet.only()
     assert found["severity"] == "problem" and found["remedy"] == "Check the file"
+    said = "Timed out after 60 second(s)."
+    fleet.facts["gpu-1"]["drift"] = {"dfdaemon.service": {"msg": f"Task failed: {said}", "timedout": {"period": 60}}}
+    fleet.facts["gpu-1"]["failed"] = [f"Compare dfdaemon with the inventory: {said}"]
+    assert fleet.only()["what"] == "a part of the host could not be examined"
 
 
 def test_a_large_fleet_is_read_in_a_few_lines(fleet):
