@@ -207,7 +207,7 @@ def test_nothing_depends_on_the_users_way_of_running(run, tmp_path):
     hosts = json.loads(report.read_text())["hosts"]
     assert sorted(hosts) == ["gpu-1", "gpu-2", "scheduler-1"]
     assert all(one["problems"][0].startswith(("Check this host: ", "Gather facts: ")) for one in hosts.values()), hosts
-    assert done.stdout.count("TASK [modelfleet.serving.smoke : Write the report as JSON]") == 1
+    assert done.stdout.count("TASK [modelfleet.serving.modelfleet : Write the report as JSON]") == 1
 
 
 def test_a_python_without_pip_is_named(run, tmp_path):

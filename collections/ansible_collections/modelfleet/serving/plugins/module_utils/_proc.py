@@ -15,6 +15,7 @@ import re
 import sys
 
 LISTEN = "0A"
+ESTABLISHED = "01"
 # systemd's own test for "the clock is synchronised" (NTPSynchronized of timedatectl): the kernel's error estimate is below 16 s.
 MAX_CLOCK_ERROR_US = 16000000
 
@@ -29,12 +30,22 @@ def read_lines(path):
 
 def listeners(proc="/proc"):
     """Return the listening TCP sockets: ``[{"address": IPv4Address|IPv6Address, "port": int, "inode": str}]``."""
+    return _sockets(proc, LISTEN, 1)
+
+
+def connections(proc="/proc"):
+    """Return the other ends of the TCP connections of this host, as ``listeners`` does."""
+    return _sockets(proc, ESTABLISHED, 2)
+
+
+def _sockets(proc, state, column):
+    """``column``: that of the own end, or of the other."""
     found = []
     for table in ("tcp", "tcp6"):
         for line in read_lines(os.path.join(proc, "net", table))[1:]:
             fields = line.split()
-            if len(fields) > 9 and fields[3] == LISTEN:
-                address, port = fields[1].split(":")
+            if len(fields) > 9 and fields[3] == state:
+                address, port = fields[column].split(":")
                 found.append({"address": _address(address), "port": int(port, 16), "inode": fields[9]})
     return found
 

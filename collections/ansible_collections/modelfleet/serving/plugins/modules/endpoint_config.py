@@ -104,6 +104,12 @@ path:
   returned: success
   type: str
   sample: /etc/dragonfly-endpoint/config.json
+files:
+  description: The files that were written, got other permissions or were removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/dragonfly-endpoint/config.json]
 jar_differs:
   description: Whether O(jar) is missing or another than O(jar_sha256) says, so that it must be copied.
   returned: with O(jar)
@@ -250,23 +256,24 @@ def run(module):
     store = store_from(module.params["storage"])
     config = build_config(module.params, store)
     storage = config["object_storage"]
-    changed, diffs = False, []
+    files, diffs = [], []
     if store.side_file:
         storage[store.side_file["key"]] = side_path
         # First the key, then the file that names it: the plugin may read both at any moment.
-        changed, diff = _put_side_file(module, side_path, store.side_file["content"])
+        written, diff = _put_side_file(module, side_path, store.side_file["content"])
+        files += [side_path] if written else []
         diffs.append(diff)
     content = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     shown = _without_secrets(read_text(path), _storage_section, _SECRETS.__contains__)
     written, diff = put_file(module, path, content, shown=shown)
-    changed = changed or written
+    files += [path] if written else []
     diffs.insert(0, diff)
     if os.path.realpath(storage.get("service_account_path", "")) != os.path.realpath(side_path):
         diff = _remove_side_file(module, side_path)
         if diff:
-            changed = True
+            files.append(side_path)
             diffs.append(diff)
-    result = {"changed": changed, "path": path, "diff": diffs if len(diffs) > 1 else diffs[0]}
+    result = {"changed": bool(files), "path": path, "files": files, "diff": diffs if len(diffs) > 1 else diffs[0]}
     if module.params["jar"]:
         result["jar_differs"] = digest_of_file(module.params["jar"]) != module.params["jar_sha256"]
     return result

@@ -83,6 +83,11 @@ def test_listeners(proc):
     assert seen == [("127.0.0.1", 8080, "111"), ("10.213.0.11", 8002, "222"), ("::", 4000, "444"), ("127.0.0.1", 4001, "555")]
 
 
+def test_connections(proc):
+    """The other end, and neither listeners nor what is closing."""
+    assert [(str(one["address"]), one["port"]) for one in _proc.connections(proc)] == [("10.213.0.12", 40000)]
+
+
 def test_finds_a_real_listener():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

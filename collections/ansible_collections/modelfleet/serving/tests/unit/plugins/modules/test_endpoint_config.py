@@ -57,7 +57,7 @@ def configure(run_module, args):
 
 def test_writes_what_the_plugin_reads(configure, args):
     result = configure()
-    assert result["changed"] and result["path"] == args["path"]
+    assert result["changed"] and result["path"] == args["path"] and result["files"] == [args["path"]]
     with open(args["path"], encoding="utf-8") as handle:
         assert json.load(handle) == {
             "addr": "http://127.0.0.1:4001",
@@ -82,7 +82,7 @@ def test_writes_what_the_plugin_reads(configure, args):
 def test_idempotent(configure):
     configure()
     result = configure()
-    assert not result["changed"]
+    assert not result["changed"] and result["files"] == []
     assert result["diff"]["before"] == result["diff"]["after"]
 
 
@@ -171,12 +171,12 @@ def test_permissions_of_the_key_are_repaired(configure, side):
     assert stat.S_IMODE(side.stat().st_mode) == 0o600
 
 
-def test_check_mode_writes_and_removes_no_key(configure, side):
+def test_check_mode_writes_and_removes_no_key(configure, args, side):
     assert configure(storage=GCS, check=True)["changed"]
     assert not side.exists()
     configure(storage=GCS)
     result = configure(check=True)
-    assert result["changed"] and result["diff"][1]["after"] == ""
+    assert result["changed"] and result["diff"][1]["after"] == "" and result["files"] == [args["path"], str(side)]
     assert side.exists()
 
 

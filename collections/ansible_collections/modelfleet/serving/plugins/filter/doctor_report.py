@@ -1,0 +1,284 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: doctor_report
+short_description: Say what is wrong with a fleet, why, and what to do
+version_added: 0.1.0
+description:
+  - Judges what the role P(modelfleet.serving.doctor#role) has learned of every host. What follows from something else, such as a scheduler
+    that does not run and so is not reached by anybody, is said once, where it is.
+positional: _input
+options:
+  _input:
+    description:
+      - The hosts of the fleet, each with what is known of it. The mapping of a host of which nothing is known is empty, or it has none.
+      - C(unreachable) says why it could not be reached, C(failed) what of it could not be examined, one sentence each.
+      - C(preflight) has the C(findings) of M(modelfleet.serving.preflight_info), its C(disk), and C(ahead_s), the seconds by which the
+        clock is ahead.
+      - C(info) is the result of M(modelfleet.serving.doctor_info), C(dfdaemon) that of M(modelfleet.serving.dfdaemon_info), C(torchserve)
+        that of M(modelfleet.serving.torchserve_info).
+      - C(drift) has, by unit or by the name of another part, the C(files) that are not what the inventory says, or the C(msg) why that is
+        not known.
+      - C(wanted) has the C(versions) by unit, the C(schedulers), and the C(budget) of the piece store in bytes that the inventory says.
+    type: dict
+    required: true
+  jobs:
+    description: The hosts of the fleet by what they are there for, V(scheduler), V(seed) and V(gpu).
+    type: dict
+    required: true
+  asked:
+    description: All hosts of this run.
+    type: list
+    elements: str
+    required: true
+  models:
+    description: The C(hosts) of a report of P(modelfleet.serving.fleet_report#filter), whose C(problems) are about their C(models).
+    type: dict
+    default: {}
+  inventory:
+    description: What is wrong with the inventory itself, one sentence each.
+    type: list
+    elements: str
+    default: []
+  free_percent:
+    description: A disk with a smaller share free is a warning, one with less than 2 % a problem.
+    type: int
+    default: 10
+  expiry_days:
+    description: What expires within so many days is a warning.
+    type: int
+    default: 14
+  clock_tolerance_s:
+    description: How far a clock may be ahead of the controller's, in seconds.
+    type: int
+    default: 60
+author:
+  - ModelFleet developers (@modelfleet)
+seealso:
+  - plugin: modelfleet.serving.doctor_table
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Judge the fleet
+  ansible.builtin.set_fact:
+    report: "{{ facts | modelfleet.serving.doctor_report({'gpu': groups['gpu_hosts']}, ansible_play_hosts) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The report.
+  type: dict
+  contains:
+    code:
+      description: V(0) if all is well, V(1) if the worst is a warning, V(2) if there is a problem.
+      type: int
+    ok:
+      description: Whether the code is 0.
+      type: bool
+    counts:
+      description: How many findings there are by severity.
+      type: dict
+    findings:
+      description: Every finding, the worst first.
+      type: list
+      elements: dict
+      contains:
+        host:
+          description: The host, or V(inventory).
+          type: str
+        subject:
+          description: What it is about, for example V(dfdaemon), V(disk) or V(models).
+          type: str
+        severity:
+          description: V(problem), V(warning) or V(ok).
+          type: str
+        what:
+          description: What was found, in words that are the same on every host.
+          type: str
+        cause:
+          description: Why, with what was seen on this host.
+          type: str
+        remedy:
+          description: What to do.
+          type: str
+    hosts:
+      description: Every host of this run, by name.
+      type: dict
+      contains:
+        jobs:
+          description: What it is there for.
+          type: list
+          elements: str
+        severity:
+          description: The worst of its findings.
+          type: str
+        versions:
+          description: By unit, what runs and since when (seconds since the epoch), what is installed and what the inventory says.
+          type: dict
+        traffic:
+          description: Bytes by source since the start of its dfdaemon; nothing where that is not known.
+          type: dict
+        cache:
+          description: C(tasks) and C(bytes) of its piece store; nothing where that is not known.
+          type: dict
+        models:
+          description:
+            - The models that its list says are present, each with C(model), C(version), the number C(workers_ready) of its workers that are
+              READY on its device, and C(answer_ok), whether it gave its known answer. What is not known is null.
+          type: list
+          elements: dict
+    models:
+      description:
+        - How many models the hosts of this run should serve (C(expected)), how many have a worker that is READY (C(loaded)), were asked
+          for their known answer (C(asked)), and gave it (C(answering)). A model counts on each host.
+      type: dict
+    traffic:
+      description: The same of the GPU hosts together. With P2P, most of it is C(remote_peer).
+      type: dict
+    not_checked:
+      description: Hosts that are not part of this run.
+      type: list
+      elements: str
+    summary:
+      description: The same in a few sentences, as they stand below the table.
+      type: list
+      elements: str
+"""
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._doctor_findings import CODES, OK, PROBLEM, TORCHSERVE, diagnose, parted
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, table
+
+SOURCES = ("origin", "remote_peer", "local_peer")
+# So many hosts are named in a line of the table, and so many causes of what several hosts have in common.
+NAMED = 4
+CAUSES = 3
+
+
+def doctor_report(facts, jobs, asked, models=None, inventory=(), free_percent=10, expiry_days=14, clock_tolerance_s=60):
+    limits = {
+        "free_percent": free_percent,
+        "expiry_days": expiry_days,
+        "clock_tolerance_s": clock_tolerance_s,
+        "seeds": jobs.get("seed") or [],
+    }
+    models = models or {}
+    findings = diagnose(facts, jobs, {host: one["problems"] for host, one in models.items()}, asked, limits)
+    for sentence in reversed(inventory):
+        what, remedy = parted(sentence)
+        finding = {"host": "inventory", "subject": "inventory", "severity": PROBLEM, "what": what}
+        findings.insert(0, {**finding, "cause": "a mistake in the inventory, with which no other play begins", "remedy": remedy})
+    fleet = list(dict.fromkeys(host for names in jobs.values() for host in names))
+    hosts = {host: _host(host, jobs, facts.get(host) or {}, models.get(host) or {}, findings) for host in fleet if host in asked}
+    code = max((CODES[finding["severity"]] for finding in findings), default=0)
+    report = {
+        "code": code,
+        "ok": code == 0,
+        "counts": {severity: sum(finding["severity"] == severity for finding in findings) for severity in CODES},
+        "findings": findings,
+        "hosts": hosts,
+        "models": _counted([model for one in hosts.values() for model in one["models"]]),
+        "traffic": _sum([one["traffic"] for one in hosts.values() if "gpu" in one["jobs"]]),
+        "not_checked": [host for host in fleet if host not in asked],
+    }
+    return {**report, "summary": _summary(report)}
+
+
+def _host(name, jobs, facts, models, findings):
+    wanted = (facts.get("wanted") or {}).get("versions") or {}
+    versions = {}
+    for one in (facts.get("info") or {}).get("daemons") or []:
+        if one["unit"] in wanted:
+            running = (facts.get("torchserve") or {}).get("version", "") if one["unit"] == TORCHSERVE else one["version"]
+            versions[one["unit"]] = {
+                "running": running,
+                "installed": one["installed"],
+                "inventory": wanted[one["unit"]],
+                "since": one["since"],
+            }
+    own = [finding["severity"] for finding in findings if finding["host"] == name]
+    return {
+        "jobs": [job for job, names in jobs.items() if name in names],
+        "severity": max(own, key=CODES.__getitem__, default=OK),
+        "versions": versions,
+        "traffic": (facts.get("dfdaemon") or {}).get("traffic"),
+        "cache": (facts.get("dfdaemon") or {}).get("cache"),
+        "models": [{key: row[key] for key in ("model", "version", "workers_ready", "answer_ok")} for row in models.get("models") or []],
+    }
+
+
+def _counted(models):
+    return {
+        "expected": len(models),
+        "loaded": sum(bool(one["workers_ready"]) for one in models),
+        "asked": sum(one["answer_ok"] is not None for one in models),
+        "answering": sum(one["answer_ok"] is True for one in models),
+    }
+
+
+def _sum(counters):
+    counted = [one for one in counters if one]
+    return {source: sum(one[source] for one in counted) for source in SOURCES} if counted else None
+
+
+def doctor_table(report):
+    groups = {}
+    for finding in report["findings"]:
+        if finding["severity"] != OK:
+            key = tuple(finding[name] for name in ("severity", "subject", "what", "remedy"))
+            groups.setdefault(key, []).append(finding)
+    # The worst first, and of those what most hosts have.
+    ordered = sorted(groups.items(), key=lambda group: (-CODES[group[0][0]], -len(group[1])))
+    rows = [(severity, subject, _hosts(found), what) for (severity, subject, what, _remedy), found in ordered]
+    lines = table([("severity", "subject", "hosts", "what"), *rows])
+    whole = lines[:2] if rows else []
+    for line, ((_severity, _subject, _what, remedy), found) in zip(lines[2:], ordered):
+        whole += [line, *_causes(found), f"    remedy: {remedy}"]
+    return [*whole, *([""] if rows else []), *report["summary"]]
+
+
+def _causes(found):
+    """A line for each cause, with its hosts where they do not all have it."""
+    by_cause = {}
+    for finding in found:
+        by_cause.setdefault(finding["cause"], []).append(finding)
+    if len(by_cause) == 1:
+        return [f"    cause: {found[0]['cause']}"]
+    shown = [f"    cause: {cause} ({_hosts(same)})" for cause, same in list(by_cause.items())[:CAUSES]]
+    others = sum(len(same) for same in list(by_cause.values())[CAUSES:])
+    return shown + ([f"    cause: others like these on {_count(others, 'host')}, in the report in JSON"] if others else [])
+
+
+def _hosts(found):
+    names = list(dict.fromkeys(finding["host"] for finding in found))
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} others" if len(names) > NAMED else "")
+
+
+def _summary(report):
+    counts, hosts = report["counts"], list(report["hosts"].values())
+    well = sum(one["severity"] == OK for one in hosts)
+    wrong = f"{_count(counts['problem'], 'problem')}, {_count(counts['warning'], 'warning')}"
+    lines = [f"{wrong}; {well} of {_count(len(hosts), 'host')} well."]
+    models = report["models"]
+    if models["expected"]:
+        answers = f"; {models['answering']} of {_count(models['asked'], 'known answer')} came" if models["asked"] else ""
+        lines.append(f"Of {_count(models['expected'], 'model')} that the hosts should serve {models['loaded']} are loaded{answers}.")
+    if report["traffic"]:
+        origin, peers = (human_bytes(report["traffic"][source]) for source in ("origin", "remote_peer"))
+        lines.append(f"Since their start the GPU hosts took {peers} from peers and {origin} from the origin.")
+    if report["not_checked"]:
+        lines.append(f"Not asked: {_count(len(report['not_checked']), 'host')}.")
+    return lines
+
+
+def _count(number, noun):
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+class FilterModule:
+    def filters(self):
+        return {"doctor_report": doctor_report, "doctor_table": doctor_table}

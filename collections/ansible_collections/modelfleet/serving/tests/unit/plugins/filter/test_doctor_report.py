@@ -1,0 +1,642 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet that is well, and what is said when one thing of it is broken: the thing itself, its cause and its remedy, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.filter.doctor_report import doctor_report, doctor_table
+from ansible_collections.modelfleet.serving.plugins.filter.fleet_report import fleet_report
+from ansible_collections.modelfleet.serving.plugins.module_utils._doctor_findings import parted
+
+JOBS = {"scheduler": ["scheduler-1"], "seed": ["seed-1"], "gpu": ["gpu-1", "gpu-2"]}
+HOSTS = ["scheduler-1", "seed-1", "gpu-1", "gpu-2"]
+NOW = 1_800_000_000
+HOUR = 3600
+DAY = 24 * HOUR
+SCHEDULER_AT = "10.0.0.1:8002"
+MODEL = {"name": "tiny", "version": "2.0", "object": "tiny.mar", "sha256": "9f" * 32, "workers": 2}
+SERVED = {
+    "name": "tiny",
+    "version": "2.0",
+    "default": True,
+    "file": f"tiny-2.0-{'9f' * 6}.mar",
+    "workers": 2,
+    "workers_ready": 2,
+    "gpu": 2,
+}
+
+
+def unit(name, **changed):
+    return {
+        "unit": f"{name}.service",
+        "load": "loaded",
+        "enabled": "enabled",
+        "active": "active",
+        "sub": "running",
+        "result": "success",
+        "exit_status": 0,
+        "restarts": 0,
+        "pid": 100,
+        "since": NOW - HOUR,
+        "version": {"dragonfly-scheduler": "2.5.1", "dfdaemon": "1.5.10"}.get(name, ""),
+        "installed": {"dragonfly-scheduler": "2.5.1", "dfdaemon": "1.5.10"}.get(name, ""),
+        "stale": [],
+        "trouble": "",
+        **changed,
+    }
+
+
+def entry(what, name, address, **changed):
+    return {"what": what, "name": name, "address": address, "problem": "", "connections": 2, "certificate_expires": None, **changed}
+
+
+def info(daemons, reach):
+    disk = {"point": "/", "paths": ["/", "/var/lib/modelfleet/pieces"], "total": 100 << 30, "free": 50 << 30, "free_inodes": 0.9}
+    return {
+        "daemons": [unit(name) for name in daemons],
+        "reach": reach,
+        "schedulers": [SCHEDULER_AT] if "dfdaemon" in daemons else None,
+        "filesystems": [{**disk, "read_only": False}],
+        "keys_expire": NOW + 3000 * DAY if "torchserve" in daemons else None,
+        "now": NOW,
+    }
+
+
+def dfdaemon(origin, peers):
+    traffic = {"origin": origin, "remote_peer": peers, "local_peer": 0}
+    cache = {"tasks": 9, "bytes": 80 << 30}
+    return {"healthy": True, "problem": "", "version": "1.5.10", "uptime_s": HOUR, "traffic": traffic, "cache": cache}
+
+
+class Fleet:
+    """A fleet that is well, until a test breaks it."""
+
+    def __init__(self):
+        common = {
+            "preflight": {"findings": [], "disk": {"held_bytes": 8 << 30}, "ahead_s": 0.1},
+            "drift": {},
+            "failed": [],
+            "unreachable": "",
+        }
+        origin = entry("origin", "models.example.com", "models.example.com:443", certificate_expires=NOW + 100 * DAY)
+        to_scheduler = entry("scheduler", "scheduler-1", SCHEDULER_AT)
+        to_seed = [entry("seed peer", "seed-1", f"10.0.0.2:{port}") for port in (4000, 4005)]
+        of_dfdaemon = {"schedulers": [SCHEDULER_AT], "budget": 100 << 30}
+        gpu = {
+            **common,
+            "info": info(["dfdaemon", "torchserve", "torchserve-models"], [to_scheduler, *to_seed, origin]),
+            "wanted": {**of_dfdaemon, "versions": {"dfdaemon.service": "1.5.10", "torchserve.service": "0.12.0"}},
+            "dfdaemon": dfdaemon(1 << 20, 1 << 30),
+            "torchserve": {"reachable": True, "version": "0.12.0", "models": [SERVED]},
+        }
+        facts = {
+            "scheduler-1": {
+                **common,
+                "info": info(["dragonfly-scheduler"], [entry("own scheduler", "scheduler-1", SCHEDULER_AT)]),
+                "wanted": {"versions": {"dragonfly-scheduler.service": "2.5.1"}, "schedulers": None},
+            },
+            "seed-1": {
+                **common,
+                "info": info(["dfdaemon"], [to_scheduler, origin]),
+                "wanted": {**of_dfdaemon, "versions": {"dfdaemon.service": "1.5.10"}},
+                "dfdaemon": dfdaemon(1 << 30, 0),
+            },
+            "gpu-1": gpu,
+            "gpu-2": gpu,
+        }
+        # One by one, or what two hosts share would stay shared.
+        self.facts = {host: copy.deepcopy(one) for host, one in facts.items()}
+        served = {"models": [MODEL], "device": "gpu", "gpu": {"served": [SERVED], "recorded": [SERVED], "checks": [], "problems": []}}
+        self.models = {host: copy.deepcopy(served) for host in JOBS["gpu"]}
+        self.asked = list(HOSTS)
+        self.inventory = []
+
+    def unit(self, host, name):
+        return next(one for one in self.facts[host]["info"]["daemons"] if one["unit"] == f"{name}.service")
+
+    def reach(self, what, *hosts):
+        return [one for host in hosts for one in self.facts[host]["info"]["reach"] if one["what"] == what]
+
+    def preflight(self, host, check, message, severity="error"):
+        self.facts[host]["preflight"]["findings"].append({"check": check, "severity": severity, "message": message})
+
+    def report(self):
+        models = fleet_report(self.models, {"gpu": JOBS["gpu"]}, self.asked)["hosts"]
+        return doctor_report(self.facts, JOBS, self.asked, models=models, inventory=self.inventory)
+
+    def only(self):
+        """The one finding that is not ok."""
+        report = self.report()
+        (finding,) = (one for one in report["findings"] if one["severity"] != "ok")
+        assert report["code"] == {"problem": 2, "warning": 1}[finding["severity"]] and not report["ok"]
+        assert finding["cause"] and finding["remedy"], finding
+        return finding
+
+
+@pytest.fixture
+def fleet():
+    return Fleet()
+
+
+def test_a_fleet_that_is_well(fleet):
+    report = fleet.report()
+    assert (report["code"], report["ok"], report["counts"]["problem"], report["counts"]["warning"]) == (0, True, 0, 0)
+    subjects = {(one["host"], one["subject"]) for one in report["findings"]}
+    assert {
+        ("gpu-1", subject) for subject in ("clock", "disk", "cache", "dfdaemon", "torchserve", "models", "p2p", "network", "expiry")
+    } <= subjects
+    versions = {"running": "1.5.10", "installed": "1.5.10", "inventory": "1.5.10", "since": NOW - HOUR}
+    assert report["hosts"]["gpu-1"]["versions"]["dfdaemon.service"] == versions
+    assert report["traffic"] == {"origin": 2 << 20, "remote_peer": 2 << 30, "local_peer": 0}
+    assert doctor_table(report) == [
+        "0 problems, 0 warnings; 4 of 4 hosts well.",
+        "Of 2 models that the hosts should serve 2 are loaded.",
+        "Since their start the GPU hosts took 2.0 GiB from peers and 2.0 MiB from the origin.",
+    ]
+
+
+def test_scheduler_down(fleet):
+    """Nobody reaches it, which is said once, where it is."""
+    fleet.unit("scheduler-1", "dragonfly-scheduler").update(active="inactive", sub="dead", pid=0, version="")
+    for one in [*fleet.reach("scheduler", "seed-1", "gpu-1", "gpu-2"), *fleet.reach("own scheduler", "scheduler-1")]:
+        one.update(problem="Connection refused", connections=0)
+    found = fleet.only()
+    assert (found["host"], found["subject"], found["what"]) == ("scheduler-1", "scheduler", "dragonfly-scheduler does not run")
+    assert "stopped it" in found["cause"] and "systemctl start dragonfly-scheduler" in found["remedy"]
+
+
+def test_dfdaemon_that_waits_for_a_scheduler(fleet):
+    fleet.unit("scheduler-1", "dragonfly-scheduler").update(
+        active="failed", result="exit-code", exit_status=1, trouble="bind: address already in use"
+    )
+    fleet.unit("gpu-1", "dfdaemon").update(active="activating", sub="auto-restart", result="exit-code", exit_status=1)
+    for one in fleet.reach("scheduler", "gpu-1"):
+        one.update(problem="Connection refused")
+    fleet.facts["gpu-1"]["dfdaemon"] = {"healthy": False, "problem": "Failed to ask dfdaemon."}
+    problems = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    assert [(one["host"], one["what"]) for one in problems] == [
+        ("scheduler-1", "dragonfly-scheduler does not run"),
+        ("gpu-1", "dfdaemon does not run"),
+    ]
+    assert "address already in use" in problems[0]["cause"]
+    assert "none answers: scheduler-1 at 10.0.0.1:8002 (Connection refused)" in problems[1]["cause"]
+    assert "start the schedulers" in problems[1]["remedy"]
+
+
+def test_seed_down(fleet):
+    fleet.unit("seed-1", "dfdaemon").update(active="failed", result="signal", exit_status=9, restarts=3, trouble="thread panicked")
+    fleet.facts["seed-1"]["dfdaemon"] = {"healthy": False, "problem": "Failed to ask dfdaemon."}
+    for one in fleet.reach("seed peer", "gpu-1", "gpu-2"):
+        one["problem"] = "Connection refused"
+    found = fleet.only()
+    assert (found["host"], found["what"]) == ("seed-1", "dfdaemon does not run")
+    assert "thread panicked" in found["cause"] and "journalctl -u dfdaemon" in found["remedy"]
+
+
+def test_dfdaemon_down(fleet):
+    fleet.unit("gpu-2", "dfdaemon").update(active="inactive", pid=0, version="")
+    fleet.facts["gpu-2"]["dfdaemon"] = {"healthy": False, "problem": "Failed to ask dfdaemon."}
+    found = fleet.only()
+    assert (found["host"], found["what"], found["remedy"]) == ("gpu-2", "dfdaemon does not run", "systemctl start dfdaemon on the host")
+
+
+def test_wrong_scheduler_list_on_one_host(fleet):
+    """The file was changed by hand as well, which is not said twice."""
+    fleet.facts["gpu-2"]["info"]["schedulers"] = ["10.9.9.9:8002"]
+    dynconfig = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
+    fleet.unit("gpu-2", "dfdaemon")["stale"] = [dynconfig]
+    fleet.facts["gpu-2"]["drift"] = {"dfdaemon.service": {"files": [dynconfig]}}
+    found = fleet.only()
+    assert (found["host"], found["severity"]) == ("gpu-2", "problem")
+    assert "10.9.9.9:8002" in found["cause"] and SCHEDULER_AT in found["cause"] and "modelfleet.serving.site" in found["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("served", "what", "cause"),
+    [
+        ({"version": "1.0"}, "tiny 2.0 is not served", "the host is stale: it serves version 1.0 of it"),
+        (
+            {"file": "tiny-2.0-000000000000.mar"},
+            "tiny 2.0 is stale: another content is served under this version",
+            "is served from tiny-2.0-0",
+        ),
+    ],
+)
+def test_stale_model(fleet, served, what, cause):
+    other = {**SERVED, **served}
+    unanswered = [{"model": "tiny", "version": "2.0", "ok": False, "detail": "404"}]
+    fleet.models["gpu-1"]["gpu"].update(served=[other], recorded=[], checks=unanswered)
+    fleet.facts["gpu-1"]["torchserve"]["models"] = [other]
+    problems = [one for one in fleet.report()["findings"] if one["severity"] == "problem"]
+    assert [(one["host"], one["what"]) for one in problems] == [("gpu-1", what)]
+    assert cause in problems[0]["cause"] and "modelfleet.serving.site" in problems[0]["remedy"]
+
+
+def test_half_loaded_model(fleet):
+    fleet.models["gpu-1"]["gpu"]["served"] = [{**SERVED, "workers_ready": 1, "gpu": 1}]
+    fleet.unit("gpu-1", "torchserve")["trouble"] = "java.lang.InterruptedException: worker was killed"
+    found = fleet.only()
+    assert found["what"] == "tiny 2.0 is loaded by half"
+    assert (
+        "1 of 2 workers READY" in found["cause"]
+        and "worker was killed" in found["cause"]
+        and "systemctl restart torchserve" in found["remedy"]
+    )
+
+
+def test_a_model_without_workers(fleet):
+    fleet.models["gpu-1"]["gpu"]["served"] = [{**SERVED, "workers": 0, "workers_ready": 0, "gpu": 0}]
+    found = fleet.only()
+    assert (found["severity"], found["what"]) == ("problem", "tiny 2.0 is loaded by half")
+    assert "has 0 of 2 workers" in found["cause"] and "modelfleet.serving.site" in found["remedy"]
+
+
+def test_gpu_worker_on_the_cpu(fleet):
+    fleet.models["gpu-1"]["gpu"]["served"] = [{**SERVED, "gpu": 1}]
+    fleet.preflight("gpu-1", "gpu", "The GPU 0 (H100) does not work before this is done: Reset; run nvidia-smi --gpu-reset -i 0.")
+    found = fleet.only()
+    assert found["what"] == "tiny 2.0 has workers that run on the CPU, not on a GPU"
+    assert "The GPU 0 (H100) does not work" in found["cause"] and "nvidia-smi" in found["remedy"]
+
+
+def test_a_model_that_is_being_restored(fleet):
+    fleet.models["gpu-1"]["gpu"]["served"] = []
+    fleet.unit("gpu-1", "torchserve-models")["active"] = "activating"
+    found = fleet.only()
+    assert (found["severity"], found["what"]) == ("warning", "tiny 2.0 is not served")
+    assert "still restores" in found["cause"]
+
+
+def test_a_restore_that_outlasts_the_question(fleet):
+    fleet.facts["gpu-1"]["torchserve"] = {}
+    fleet.unit("gpu-1", "torchserve-models")["active"] = "activating"
+    assert fleet.only()["what"] == "models are still being restored"
+
+
+def test_a_model_that_could_not_be_restored(fleet):
+    fleet.models["gpu-1"]["gpu"]["served"] = []
+    fleet.unit("gpu-1", "torchserve-models").update(active="failed", trouble="tiny 2.0 could not be restored: its file is damaged")
+    assert fleet.only()["cause"] == "tiny 2.0 could not be restored: its file is damaged"
+
+
+def test_a_wrong_answer_and_a_model_that_nobody_listed(fleet):
+    fleet.models["gpu-1"]["gpu"]["checks"] = [{"model": "tiny", "version": "2.0", "ok": False, "detail": "$ is 2, expected 1"}]
+    fleet.models["gpu-2"]["gpu"]["served"].append({**SERVED, "name": "other"})
+    findings = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    assert [(one["severity"], one["host"], one["what"]) for one in findings] == [
+        ("problem", "gpu-1", "tiny 2.0 does not give its known answer"),
+        ("warning", "gpu-2", "other 2.0 is served, but is not in modelfleet_models"),
+    ]
+    assert findings[0]["cause"] == "$ is 2, expected 1" and all(one["cause"] and one["remedy"] for one in findings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "severity", "what"),
+    [
+        ({"free": 0}, "problem", "a disk is full"),
+        ({"free": 5 << 30}, "warning", "a disk is nearly full"),
+        ({"free_inodes": 0.001}, "problem", "a disk is full"),
+        ({"read_only": True}, "problem", "a filesystem is read-only"),
+    ],
+)
+def test_full_disk(fleet, changed, severity, what):
+    """What preflight says of the same disk is not said again."""
+    fleet.facts["gpu-1"]["info"]["filesystems"][0].update(changed)
+    fleet.preflight("gpu-1", "disk", "/var/lib/modelfleet needs 9 GiB more and the filesystem / has 0 B free; free some space.")
+    found = fleet.only()
+    assert (found["severity"], found["what"], found["subject"]) == (severity, what, "disk")
+    assert "/var/lib/modelfleet/pieces" in found["cause"]
+
+
+def test_too_small_a_disk_before_it_is_full(fleet):
+    fleet.preflight("gpu-1", "disk", "/var/lib/modelfleet needs 90 GiB more and the filesystem / has 50 GiB free; free some space.")
+    found = fleet.only()
+    assert found["subject"] == "disk" and found["remedy"] == "free some space" and "needs 90 GiB more" in found["cause"]
+
+
+def test_a_host_too_full_to_be_examined(fleet):
+    fleet.facts["gpu-1"] = {"failed": ["Look for causes: MODULE FAILURE OSError: [Errno 28] No space left on device: token=SECRET"]}
+    found = fleet.only()
+    assert found["host"] == "gpu-1" and "No space left" in found["cause"] and "free space" in found["remedy"]
+    assert "SECRET" not in found["cause"]
+
+
+@pytest.mark.parametrize(
+    ("stale", "why"), [(["/etc/dragonfly/dfdaemon.yaml"], "changed on the host"), ([], "changed by hand, or the inventory")]
+)
+def test_configuration_changed_by_hand(fleet, stale, why):
+    fleet.facts["gpu-1"]["drift"] = {"dfdaemon.service": {"files": ["/etc/dragonfly/dfdaemon.yaml"]}}
+    fleet.unit("gpu-1", "dfdaemon")["stale"] = stale
+    findings = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    found = findings[-1] if stale else fleet.only()
+    assert (found["severity"], found["what"]) == ("warning", "files are not what the inventory says")
+    assert "/etc/dragonfly/dfdaemon.yaml" in found["cause"] and why in found["cause"] and "--check --diff" in found["remedy"]
+    assert [one["what"] for one in findings[:-1]] == (["dfdaemon runs on older files than there are"] if stale else [])
+
+
+def test_what_differs_on_a_host_is_one_finding(fleet):
+    fleet.facts["gpu-1"]["drift"] = {
+        "dfdaemon.service": {"files": ["/etc/dragonfly/dfdaemon.yaml"]},
+        "torchserve.service": {"files": [], "msg": ""},
+        "endpoint plugin": {"files": ["/etc/dragonfly-endpoint/config.json"]},
+        "users and directories": {"files": ["directory /var/lib/modelfleet/models"]},
+    }
+    cause = fleet.only()["cause"]
+    assert all(text in cause for text in ("dfdaemon.yaml", "config.json", "directory /var/lib/modelfleet/models"))
+
+
+def test_port_taken(fleet):
+    """By a stranger: the cause of the daemon that does not come up."""
+    taken = "Port 4000 on 10.0.0.3 is taken by nginx (pid 812, nginx.service); stop that process or give dfdaemon.service another port."
+    fleet.preflight("gpu-1", "port", taken)
+    fleet.unit("gpu-1", "dfdaemon").update(active="activating", sub="auto-restart", result="exit-code", restarts=40)
+    fleet.facts["gpu-1"]["dfdaemon"] = {"healthy": False, "problem": "Failed to ask dfdaemon."}
+    found = fleet.only()
+    assert found["what"] == "dfdaemon does not run"
+    assert found["cause"] == "Port 4000 on 10.0.0.3 is taken by nginx (pid 812, nginx.service)" and "stop that process" in found["remedy"]
+
+
+def test_a_port_that_is_taken_from_a_daemon_that_runs(fleet):
+    fleet.preflight(
+        "gpu-1",
+        "port",
+        "Port 8082 on 127.0.0.1 is taken by x (pid 1, no systemd unit); stop that process or give torchserve.service another port.",
+    )
+    assert fleet.only()["what"] == "a port of a daemon is not free"
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("Address already in use (os error 98)", "ss -ltnp"),
+        ("listen tcp 10.0.0.1:8002: bind: address already in use", "ss -ltnp"),
+        ("java.lang.OutOfMemoryError: Java heap space", "torchserve_heap"),
+        ("write: No space left on device", "free space"),
+        ("Failed to execute /opt/dragonfly/client/current/dfdaemon: No such file or directory", "modelfleet.serving.site"),
+        ("invalid type: string, expected u16 at line 3", "modelfleet.serving.site"),
+        ("", "journalctl -u dfdaemon"),
+    ],
+)
+def test_a_remedy_for_what_the_journal_says(fleet, said, remedy):
+    fleet.unit("gpu-1", "dfdaemon").update(active="failed", result="exit-code", exit_status=1, trouble=said)
+    fleet.facts["gpu-1"]["dfdaemon"] = {}
+    found = fleet.only()
+    assert said in found["cause"] and remedy in found["remedy"]
+
+
+def test_origin_unreachable(fleet):
+    for one in fleet.reach("origin", "seed-1", "gpu-1", "gpu-2"):
+        one.update(problem="Connection timed out", certificate_expires=None)
+    findings = [one for one in fleet.report()["findings"] if one["severity"] == "problem"]
+    assert {one["host"] for one in findings} == {"seed-1", "gpu-1", "gpu-2"}
+    assert {one["what"] for one in findings} == {"the origin cannot be reached"}
+    assert "models.example.com:443: Connection timed out" in findings[0]["cause"] and "modelfleet_storage" in findings[0]["remedy"]
+    table = doctor_table(fleet.report())
+    assert table[2].split()[:2] == ["problem", "origin"] and "seed-1, gpu-1, gpu-2" in table[2] and len(table) == 9
+
+
+def test_a_name_that_does_not_resolve(fleet):
+    sentence = "The name models.example.com does not resolve (Name or service not known); correct it in the inventory, or add it to DNS."
+    fleet.preflight("gpu-1", "name", sentence)
+    fleet.reach("origin", "gpu-1")[0].update(problem="Name or service not known", certificate_expires=None)
+    assert fleet.only()["what"] == "a name does not resolve"
+
+
+def test_a_firewall_before_a_daemon_that_runs(fleet):
+    fleet.reach("seed peer", "gpu-1")[1]["problem"] = "Connection timed out"
+    found = fleet.only()
+    assert found["what"] == "a seed peer that runs cannot be reached" and "open port 4005/tcp on seed-1" in found["remedy"]
+
+
+def test_a_daemon_of_a_host_that_was_not_asked(fleet):
+    fleet.asked.remove("seed-1")
+    fleet.reach("seed peer", "gpu-1")[0]["problem"] = "Connection refused"
+    report = fleet.report()
+    (found,) = (one for one in report["findings"] if one["severity"] != "ok")
+    assert found["what"] == "a seed peer cannot be reached" and "run doctor for seed-1 too" in found["remedy"]
+    assert report["not_checked"] == ["seed-1"] and "Not asked: 1 host." in doctor_table(report)
+
+
+def test_clock_ahead(fleet):
+    fleet.facts["gpu-1"]["preflight"]["ahead_s"] = 600.0
+    found = fleet.only()
+    assert (
+        (found["severity"], found["what"]) == ("problem", "the clock is wrong")
+        and "600 s ahead" in found["cause"]
+        and "chrony" in found["remedy"]
+    )
+
+
+def test_clock_behind(fleet):
+    fleet.preflight(
+        "gpu-1", "clock", "The clock is 600 s behind the controller's, and object stores refuse requests; start a time service."
+    )
+    found = fleet.only()
+    assert found["severity"] == "problem" and "600 s behind" in found["cause"] and "chrony" in found["remedy"]
+
+
+def test_hangs(fleet):
+    """Active for an hour, and silent."""
+    fleet.facts["gpu-1"]["torchserve"] = {"reachable": False, "version": "", "models": []}
+    fleet.models["gpu-1"]["gpu"] = {"served": None, "checks": [{"model": "tiny", "version": "2.0", "ok": False, "detail": "timed out"}]}
+    found = fleet.only()
+    assert found["what"] == "torchserve runs, but does not answer" and "systemctl restart torchserve" in found["remedy"]
+    fleet.unit("gpu-1", "torchserve")["since"] = NOW - 10
+    assert fleet.only()["severity"] == "warning"
+
+
+def test_a_daemon_that_is_silent_where_systemd_could_not_be_asked(fleet):
+    facts = fleet.facts["gpu-1"]
+    facts.update(info={}, failed=["Look for causes: Timed out after 60 second(s)."], torchserve={"reachable": False})
+    findings = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    assert [one["what"] for one in findings] == ["a part of the host could not be examined", "torchserve does not answer"]
+    assert "journalctl -u torchserve" in findings[1]["remedy"]
+
+
+def test_dfdaemon_hangs(fleet):
+    said = "Failed to ask dfdaemon at http://127.0.0.1:4003/healthy: timed out. See systemctl status dfdaemon and journalctl -u dfdaemon."
+    fleet.facts["gpu-1"]["dfdaemon"] = {"healthy": False, "problem": said}
+    found = fleet.only()
+    assert found["what"] == "dfdaemon runs, but does not answer" and "timed out" in found["cause"] and "restart dfdaemon" in found["remedy"]
+
+
+def test_unreachable(fleet):
+    fleet.facts["gpu-1"] = {"unreachable": "ssh: connect to host gpu-1 port 22: No route to host"}
+    found = fleet.only()
+    assert found["what"] == "the host cannot be reached by SSH" and "No route to host" in found["cause"]
+
+
+def test_nothing_is_known_of_a_host(fleet):
+    fleet.facts["gpu-1"] = {}
+    assert "nothing is known" in fleet.only()["cause"]
+
+
+def test_nothing_is_installed(fleet):
+    """Said once a daemon: not that its files differ too."""
+    facts = fleet.facts["gpu-1"]
+    for name in ("dfdaemon", "torchserve", "torchserve-models"):
+        fleet.unit("gpu-1", name).update(load="not-found", active="inactive", enabled="", version="", installed="", since=None)
+    facts["drift"] = {"dfdaemon.service": {"files": ["/etc/dragonfly/dfdaemon.yaml"]}, "layout": {"files": ["user dfdaemon"], "msg": ""}}
+    facts["info"].update(schedulers=None, keys_expire=None)
+    facts.update(dfdaemon={}, torchserve={"reachable": False})
+    findings = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    assert [one["what"] for one in findings] == ["dfdaemon is not installed", "torchserve is not installed"]
+
+
+def test_another_version(fleet):
+    fleet.unit("gpu-1", "dfdaemon").update(version="1.5.9", installed="1.5.9")
+    assert "site has not run" in fleet.only()["cause"]
+    fleet.unit("gpu-1", "dfdaemon")["installed"] = "1.5.10"
+    found = fleet.only()
+    assert "1.5.9 runs, the inventory has 1.5.10" in found["cause"] and "not restarted" in found["cause"]
+
+
+def test_another_version_of_torchserve(fleet):
+    fleet.facts["gpu-1"]["torchserve"]["version"] = "0.11.1"
+    assert "0.11.1 runs, the inventory has 0.12.0" in fleet.only()["cause"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"enabled": "disabled"}, "dfdaemon would not start at the next boot"),
+        ({"load": "masked", "active": "inactive"}, "dfdaemon cannot start"),
+        ({"active": "activating", "sub": "start-pre"}, "dfdaemon is starting"),
+        ({"restarts": 9, "since": NOW - 20}, "dfdaemon keeps dying"),
+        ({"stale": ["/opt/dragonfly/client/current/.release.json"]}, "dfdaemon runs on older files than there are"),
+        ({"load": ""}, "nothing is known of dfdaemon"),
+    ],
+)
+def test_a_unit_that_is_not_as_it_should_be(fleet, changed, what):
+    fleet.unit("gpu-1", "dfdaemon").update(changed)
+    if "load" in changed or "active" in changed:
+        fleet.facts["gpu-1"]["dfdaemon"] = {}
+    assert fleet.only()["what"] == what
+
+
+def test_a_piece_store_that_is_full(fleet):
+    fleet.facts["gpu-1"]["dfdaemon"]["cache"] = {"tasks": 9, "bytes": 96 << 30}
+    found = fleet.only()
+    assert found["subject"] == "cache" and "9 tasks hold 96.0 GiB" in found["cause"] and "dfdaemon_disk_budget" in found["remedy"]
+    assert fleet.report()["hosts"]["gpu-1"]["cache"] == {"tasks": 9, "bytes": 96 << 30}
+
+
+def test_p2p_that_does_not_happen(fleet):
+    fleet.facts["gpu-1"]["dfdaemon"] = dfdaemon(1 << 30, 1 << 20)
+    found = fleet.only()
+    assert (found["severity"], found["subject"]) == ("warning", "p2p") and "1.0 GiB from the origin and 1.0 MiB from peers" in found[
+        "cause"
+    ]
+    fleet.facts["gpu-1"]["dfdaemon"] = dfdaemon(4 << 20, 0)
+    assert fleet.report()["ok"], "small files always come from the origin"
+
+
+def test_no_scheduler_hears_from_dfdaemon(fleet):
+    fleet.reach("scheduler", "gpu-1")[0]["connections"] = 0
+    assert fleet.only()["what"] == "no scheduler hears from dfdaemon"
+    fleet.facts["gpu-1"]["dfdaemon"]["uptime_s"] = 5
+    assert fleet.report()["ok"]
+
+
+@pytest.mark.parametrize(("left", "severity"), [(-HOUR, "problem"), (3 * DAY, "warning")])
+def test_keys_that_expire(fleet, left, severity):
+    fleet.facts["gpu-1"]["info"]["keys_expire"] = NOW + left
+    found = fleet.only()
+    assert (found["severity"], found["subject"]) == (severity, "expiry") and "token_expiration_min" in found["remedy"]
+
+
+@pytest.mark.parametrize(("left", "what"), [(-5 * DAY, "has expired"), (3 * DAY, "expires soon")])
+def test_certificates_that_expire(fleet, left, what):
+    fleet.reach("origin", "seed-1")[0]["certificate_expires"] = NOW + left
+    found = fleet.only()
+    assert found["severity"] == "warning" and what in found["what"] and "models.example.com" in found["cause"]
+
+
+def test_mistakes_in_the_inventory(fleet):
+    fleet.inventory = ["The hosts gpu-1 and gpu-2 have one address; give each its own."]
+    found = fleet.only()
+    assert (found["host"], found["what"], found["remedy"]) == (
+        "inventory",
+        "The hosts gpu-1 and gpu-2 have one address",
+        "give each its own",
+    )
+
+
+def test_what_else_preflight_finds(fleet):
+    fleet.preflight("gpu-1", "memory", "The host has 1 GiB of memory and 2 GiB are advised; add memory or run fewer workers.", "warning")
+    found = fleet.only()
+    assert (found["severity"], found["subject"]) == ("warning", "memory") and found["remedy"] == "add memory or run fewer workers"
+
+
+def test_what_could_not_be_compared(fleet):
+    fleet.facts["gpu-1"]["drift"] = {"dfdaemon.service": {"msg": "Failed to read /etc/dragonfly/dfdaemon.yaml: not text. Check the file."}}
+    found = fleet.only()
+    assert found["severity"] == "problem" and found["remedy"] == "Check the file"
+    said = "Timed out after 60 second(s)."
+    fleet.facts["gpu-1"]["drift"] = {"dfdaemon.service": {"msg": f"Task failed: {said}", "timedout": {"period": 60}}}
+    fleet.facts["gpu-1"]["failed"] = [f"Compare dfdaemon with the inventory: {said}"]
+    assert fleet.only()["what"] == "a part of the host could not be examined"
+
+
+def test_a_large_fleet_is_read_in_a_few_lines(fleet):
+    """What 500 hosts have in common is one entry."""
+    names = [f"gpu-{number}" for number in range(1, 501)]
+    one = fleet.facts["gpu-1"]
+    one["info"]["filesystems"][0]["free"] = 0
+    facts = {**fleet.facts, **{name: copy.deepcopy(one) for name in names}}
+    for number, name in enumerate(names):
+        facts[name]["info"]["filesystems"][0]["free"] = number
+    report = doctor_report(facts, {**JOBS, "gpu": names}, [*HOSTS[:2], *names])
+    table = doctor_table(report)
+    assert report["counts"]["problem"] == 500 and len(table) < 20
+    assert "gpu-1, gpu-2, gpu-3, gpu-4 and 496 others" in table[2]
+    assert table[3].endswith("has 0 B of 100.0 GiB free; 8.0 GiB of it are models and their pieces (gpu-1)")
+    assert table[6] == "    cause: others like these on 497 hosts, in the report in JSON"
+    assert "500 problems, 0 warnings; 2 of 502 hosts well." in table
+
+
+def test_every_cause_of_what_some_hosts_have_in_common_is_shown(fleet):
+    fleet.facts["gpu-2"]["drift"] = {"dfdaemon.service": {"files": ["/etc/dragonfly/dfdaemon.yaml"]}}
+    for host in ("seed-1", "gpu-1"):
+        fleet.facts[host]["drift"] = {"users and directories": {"files": ["user dfdaemon"], "msg": ""}}
+    why = "changed by hand, or the inventory since the last site"
+    assert doctor_table(fleet.report())[2:5] == [
+        "warning   configuration  seed-1, gpu-1, gpu-2  files are not what the inventory says",
+        f"    cause: user dfdaemon ({why}) (seed-1, gpu-1)",
+        f"    cause: /etc/dragonfly/dfdaemon.yaml ({why}) (gpu-2)",
+    ]
+
+
+def test_models_expected_loaded_and_answering(fleet):
+    fleet.models["gpu-1"]["gpu"]["checks"] = [{"model": "tiny", "version": "2.0", "ok": True, "seconds": 0.1, "detail": ""}]
+    fleet.models["gpu-2"]["gpu"].update(
+        served=[], checks=[{"model": "tiny", "version": "2.0", "ok": False, "seconds": 0.1, "detail": "404"}]
+    )
+    report = fleet.report()
+    row = {"model": "tiny", "version": "2.0"}
+    assert report["hosts"]["gpu-1"]["models"] == [{**row, "workers_ready": 2, "answer_ok": True}]
+    assert report["hosts"]["gpu-2"]["models"] == [{**row, "workers_ready": None, "answer_ok": False}]
+    assert report["models"] == {"expected": 2, "loaded": 1, "asked": 2, "answering": 1}
+    assert "Of 2 models that the hosts should serve 1 are loaded; 1 of 2 known answers came." in doctor_table(report)
+
+
+def test_what_keeps_every_part_from_being_examined_is_said_once(fleet):
+    fleet.facts["gpu-1"] = {"failed": [f"{part}: Missing sudo password" for part in ("Look at this host", "Look for causes")]}
+    assert fleet.only()["cause"] == "Look at this host: Missing sudo password"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "parts"),
+    [
+        ("A is wrong; do B.", ("A is wrong", "do B")),
+        ("Failed to X: y. Do Z.", ("Failed to X: y", "Do Z")),
+        ("A (b; c) is wrong; do B", ("A (b; c) is wrong", "do B")),
+        ("nothing to part", ("nothing to part", "")),
+    ],
+)
+def test_sentences_are_parted(sentence, parts):
+    assert parted(sentence) == parts
