@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from cells import ORIGINS
+
 RUN = "/opt/bench/run"  # what a run leaves on a host
 FILE = f"{RUN}/bench.mar"
 CA = "/opt/bench/ca.crt"
@@ -53,7 +55,7 @@ class Method(NamedTuple):
     units: tuple = ()  # services on the hosts and on the seed peer that do the work
     held: str = ""  # who has the file before: nobody, "seed" or "host"
     one_host: bool = False
-    origins: tuple = ("slow", "fast")  # where it is measured
+    origins: tuple = tuple(ORIGINS)  # where it is measured
     torchserve: bool = False
     helper: Callable[[Job], Helper] | None = None
 

@@ -30,7 +30,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s)\"']+")
 _SIGNATURE = re.compile(r"\S*(?i:signature|credential|token|[?&]sig)=\S*")
 _LENGTH = re.compile(r"content_length=([0-9]+)")
 # As dfdaemon's database says it.
-_FULL_DATABASE = re.compile(r"IO error: No space left on device: While ")
+_FULL_DATABASE = "IO error: No space left on device: While "
 # What stays free for others: dfdaemon's database, once it found the disk full, may write nothing until dfdaemon is restarted.
 _RESERVE = 64 << 20
 _FREE_SOME = (
@@ -283,7 +283,7 @@ class Fetcher:
                 f"{failed}dfdaemon may not write in {incoming}. Run the role modelfleet.serving.dfdaemon, which prepares it."
             )
         free = free_bytes(incoming)
-        if _FULL_DATABASE.search(said):
+        if _FULL_DATABASE in said:
             raise ModelFleetError(
                 f"{failed}the database of dfdaemon found the disk of {pieces} full, which has {human_bytes(free)} free now. {_FREE_SOME}"
             )

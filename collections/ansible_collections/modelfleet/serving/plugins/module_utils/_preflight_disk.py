@@ -49,13 +49,7 @@ def disk(host):
     needs = {}
     for directory, names, required, remedy in (
         (data_dir, OURS, host.params["required_bytes"], f"mount a larger disk at {data_dir}, or lower dfdaemon_disk_budget"),
-        # Its parent, because TorchServe's unit removes the directory itself at every start.
-        (
-            unpack_dir,
-            ("",),
-            host.params["unpack_bytes"],
-            f"mount a larger disk at {beside}, where TorchServe unpacks models",
-        ),
+        (unpack_dir, ("",), host.params["unpack_bytes"], f"mount a larger disk at {beside}, where TorchServe unpacks models"),
     ):
         path, held = existing_parent(directory), held_bytes(os.path.join(directory, name) for name in names)
         status = os.statvfs(path)

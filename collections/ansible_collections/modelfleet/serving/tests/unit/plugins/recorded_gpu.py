@@ -333,6 +333,29 @@ IDLE = """<?xml version="1.0" ?>
   </gpu>
 </nvidia_smi_log>
 """
+# What gpu_info makes of it.
+IDLE_GPU = {
+    "index": 0,
+    "name": "NVIDIA H100 80GB HBM3",
+    "uuid": "GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f",
+    "bus_id": "00000000:00:06.0",
+    "memory_total_mib": 81559,
+    "memory_used_mib": 0,
+    "temperature_c": 36,
+    "temperature_margin_c": 51,
+    "mig": False,
+    "mig_pending": False,
+    "mig_instances": 0,
+    "compute_mode": "Default",
+    "persistence": True,
+    "ecc_uncorrectable": 0,
+    "repair_pending": False,
+    "repair_failed": False,
+    "recovery": None,
+    "fabric": None,
+    "fabric_status": None,
+    "processes": [],
+}
 
 # The same while one program multiplied matrices and held 40 GiB.
 PROCESS = """\

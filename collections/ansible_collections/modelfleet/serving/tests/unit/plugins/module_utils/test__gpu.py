@@ -34,29 +34,8 @@ def test_reads_driver_cuda_and_gpus():
     seen = read_gpus(run_command, "/opt/bin/nvidia-smi")
     assert commands == [["timeout", "60", "/opt/bin/nvidia-smi", "-q", "-x"]]
     assert (seen["driver"], seen["cuda"]) == ("580.159.04", "13.0")
-    assert seen["gpus"] == [
-        {
-            "index": 0,
-            "name": "NVIDIA H100 80GB HBM3",
-            "uuid": "GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f",
-            "bus_id": "00000000:00:06.0",
-            "memory_total_mib": 81559,
-            "memory_used_mib": 41971,
-            "temperature_c": 70,
-            "mig": False,
-            "mig_pending": False,
-            "mig_instances": 0,
-            "compute_mode": "Default",
-            "persistence": True,
-            "ecc_uncorrectable": 0,
-            "repair_pending": False,
-            "repair_failed": False,
-            "recovery": None,
-            "fabric": None,
-            "fabric_status": None,
-            "processes": [{"pid": 1033, "type": "C", "name": "/opt/torch/.venv/bin/python3", "memory_mib": 41962}],
-        }
-    ]
+    python = {"pid": 1033, "type": "C", "name": "/opt/torch/.venv/bin/python3", "memory_mib": 41962}
+    assert seen["gpus"] == [{**recorded_gpu.IDLE_GPU, "memory_used_mib": 41971, "temperature_c": 70, "temperature_margin_c": 9, "processes": [python]}]
 
 
 def test_what_a_gpu_does_not_have_is_nothing():

@@ -36,27 +36,7 @@ def read(tmp_path, run_module):
 def test_two_gpus(read, check):
     result = read(TWO_GPUS, check=check)
     assert (result["changed"], result["driver"], result["cuda"]) == (False, "580.159.04", "13.0")
-    assert result["gpus"][0] == {
-        "index": 0,
-        "name": "NVIDIA H100 80GB HBM3",
-        "uuid": "GPU-1e5a2ac9-6a4b-8f0e-2f5d-0d4a5b3c2e1f",
-        "bus_id": "00000000:00:06.0",
-        "memory_total_mib": 81559,
-        "memory_used_mib": 0,
-        "temperature_c": 36,
-        "mig": False,
-        "mig_pending": False,
-        "mig_instances": 0,
-        "compute_mode": "Default",
-        "persistence": True,
-        "ecc_uncorrectable": 0,
-        "repair_pending": False,
-        "repair_failed": False,
-        "recovery": None,
-        "fabric": None,
-        "fabric_status": None,
-        "processes": [],
-    }
+    assert result["gpus"][0] == recorded_gpu.IDLE_GPU
     assert (result["gpus"][1]["mig"], result["gpus"][1]["memory_used_mib"]) == (True, None)
 
 

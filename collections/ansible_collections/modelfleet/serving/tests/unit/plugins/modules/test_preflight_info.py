@@ -14,24 +14,10 @@ import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _preflight_disk, _preflight_gpu, _preflight_system, _proc
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.modules import preflight_info
+from ansible_collections.modelfleet.serving.tests.unit.plugins.recorded_gpu import IDLE_GPU
 
 DEBIAN = ['PRETTY_NAME="Debian GNU/Linux 13 (trixie)"', "ID=debian", 'VERSION_ID="13"']
-GPU = {
-    "index": 0,
-    "name": "NVIDIA H100 80GB HBM3",
-    "memory_total_mib": 81559,
-    "mig": False,
-    "mig_pending": False,
-    "compute_mode": "Default",
-    "persistence": True,
-    "ecc_uncorrectable": 0,
-    "repair_pending": False,
-    "repair_failed": False,
-    "recovery": None,
-    "fabric": "Completed",
-    "fabric_status": "Success",
-    "processes": [],
-}
+GPU = {**IDLE_GPU, "fabric": "Completed", "fabric_status": "Success"}
 DEFAULT_PATHS = ["pieces", "incoming", "models"]
 
 
