@@ -284,8 +284,9 @@ def test_check_mode_is_the_plan(fleet):
 SLOW = {"traffic_check": {"ok": False, "saw": "p95 90 ms, errors 0.0 % of 500 requests (access log)", "allowed": "p95 50 ms, errors 0.0 %"}}
 
 
-def gpu(used, total, temperature):
-    return {"gpu_info": {"gpus": [{"index": 0, "memory_used_mib": used, "memory_total_mib": total, "temperature_c": temperature}]}}
+def gpu(used, total, temperature, margin=None):
+    told = {"memory_used_mib": used, "memory_total_mib": total, "temperature_c": temperature, "temperature_margin_c": margin}
+    return {"gpu_info": {"gpus": [{"index": 0, **told}]}}
 
 
 def test_each_gate_keeps_a_version_from_answering(fleet):
@@ -295,7 +296,7 @@ def test_each_gate_keeps_a_version_from_answering(fleet):
         "gpu-2": gpu(951, 1000, 85),
         "gpu-3": gpu(None, None, 86),
         # As much as is allowed.
-        "gpu-4": gpu(950, 1000, 85),
+        "gpu-4": gpu(950, 1000, 85, 1),
     }
     command = ["sh", "-c", "echo saw $MODELFLEET_MODEL $MODELFLEET_OLD_VERSION $MODELFLEET_VERSION; exit 3"]
     everything = {"modelfleet_rollout_batches": ["100%"], "modelfleet_rollout_command": command, "torchserve_device": "gpu"}
@@ -304,13 +305,22 @@ def test_each_gate_keeps_a_version_from_answering(fleet):
     assert [steps(calls, host) for host in HOSTS] == [["prepared", "undone", "rolled_back"]] * len(HOSTS)
     assert set(fleet.read().values()) == set(fleet.read("answers").values()) == {"1.0"}
     assert outcomes(done) == dict.fromkeys(HOSTS, "went back")
+    allowed = "95 %, 85 °C and less than its own limit"
     assert {host: (row["gate"], row["saw"], row["allowed"]) for host, row in rows(done).items()} == {
         "gpu-1": ("answers", "$.y is 3, expected 2", "the known answer"),
-        "gpu-2": ("gpu", "GPU 0 with 95.1 % of its memory in use, 85 °C", "95 %, 85 °C"),
-        "gpu-3": ("gpu", "GPU 0 with 0 % of its memory in use, 86 °C", "95 %, 85 °C"),
+        "gpu-2": ("gpu", "GPU 0 with 95.1 % of its memory in use, 85 °C", allowed),
+        "gpu-3": ("gpu", "GPU 0 with 0 % of its memory in use, 86 °C", allowed),
         "gpu-4": ("command", "status 3: saw demo 1.0 2.0", "status 0"),
     }
     assert "gpu-1: Stop at the gate: answers: demo: $.y is 3, expected 2, allowed: the known answer." in ending(done)
+
+
+def test_a_gpu_that_slows_down_by_itself_is_too_warm(fleet):
+    """At 70 °C an H100 said that 9 °C are left."""
+    answers = {"gpu-1": gpu(500, 1000, 79, 0), "gpu-2": gpu(500, 1000, 70, 9)}
+    done, _calls = fleet.play("rollout", hosts=FEW, answers=answers, modelfleet_rollout_batches=["100%"], torchserve_device="gpu")
+    assert done.returncode == 2 and failures(done) == {"gpu-1"}, done.stdout
+    assert rows(done)["gpu-1"]["saw"] == "GPU 0 with 50.0 % of its memory in use, 79 °C, 0 °C left to its own limit"
 
 
 def test_the_first_host_keeps_it_from_the_others(fleet):

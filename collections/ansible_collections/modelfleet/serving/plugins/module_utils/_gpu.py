@@ -70,6 +70,7 @@ def _gpu(index, gpu):
         "memory_total_mib": _number(gpu.findtext("fb_memory_usage/total")),
         "memory_used_mib": _number(gpu.findtext("fb_memory_usage/used")),
         "temperature_c": _number(gpu.findtext("temperature/gpu_temp")),
+        "temperature_margin_c": _number(gpu.findtext("temperature/gpu_temp_tlimit")),
         "mig": gpu.findtext("mig_mode/current_mig") == "Enabled",
         "mig_pending": gpu.findtext("mig_mode/pending_mig") == "Enabled",
         "mig_instances": len(gpu.findall("mig_devices/mig_device")),
@@ -118,6 +119,6 @@ def _process(process):
 
 
 def _number(text):
-    """'81559 MiB' -> 81559, '45 C' -> 45; None for 'N/A' (GPUs that share the host's memory report no frame buffer)."""
+    """'81559 MiB' -> 81559, '-2 C' -> -2; None for 'N/A' (GPUs that share the host's memory report no frame buffer)."""
     number = (text or "").split(" ")[0]
-    return int(number) if number.isdigit() else None
+    return int(number) if number.lstrip("-").isdigit() else None

@@ -73,6 +73,11 @@ gpus:
     temperature_c:
       description: Temperature in degrees Celsius; nothing where the driver does not tell.
       type: int
+    temperature_margin_c:
+      description:
+        - Degrees Celsius that are left until the GPU is as warm as it may be, after which it slows down. It counts its hottest part.
+        - Nothing on GPUs that do not tell, which are those before Ada and Hopper.
+      type: int
     mig:
       description: Whether MIG is enabled.
       type: bool
@@ -117,7 +122,8 @@ gpus:
       bus_id: 00000000:18:00.0
       memory_total_mib: 81559
       memory_used_mib: 0
-      temperature_c: 34
+      temperature_c: 36
+      temperature_margin_c: 51
       mig: false
       mig_pending: false
       mig_instances: 0

@@ -35,12 +35,19 @@ def test_reads_driver_cuda_and_gpus():
     assert commands == [["timeout", "60", "/opt/bin/nvidia-smi", "-q", "-x"]]
     assert (seen["driver"], seen["cuda"]) == ("580.159.04", "13.0")
     python = {"pid": 1033, "type": "C", "name": "/opt/torch/.venv/bin/python3", "memory_mib": 41962}
-    assert seen["gpus"] == [{**recorded_gpu.IDLE_GPU, "memory_used_mib": 41971, "temperature_c": 70, "temperature_margin_c": 9, "processes": [python]}]
+    warm = {"temperature_c": 70, "temperature_margin_c": 9}
+    assert seen["gpus"] == [{**recorded_gpu.IDLE_GPU, **warm, "memory_used_mib": 41971, "processes": [python]}]
+
+
+def test_a_gpu_is_warmer_than_it_may_be():
+    (gpu,) = read_gpus(answers(0, recorded_gpu.IDLE.replace("<gpu_temp_tlimit>51 C<", "<gpu_temp_tlimit>-2 C<")))["gpus"]
+    assert gpu["temperature_margin_c"] == -2
 
 
 def test_what_a_gpu_does_not_have_is_nothing():
     (gpu,) = read_gpus(answers(0, GH200))["gpus"]
     assert (gpu["memory_total_mib"], gpu["memory_used_mib"], gpu["mig"], gpu["ecc_uncorrectable"]) == (None, None, True, None)
+    assert gpu["temperature_margin_c"] is None
 
 
 @pytest.mark.parametrize("answer", [answers(127, err="timeout: failed to run command"), answers(*recorded_gpu.NO_DEVICES)])
