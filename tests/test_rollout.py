@@ -390,7 +390,13 @@ def test_a_host_that_is_lost_on_the_way(fleet):
 def test_bad_variables(fleet):
     wrong = {
         "modelfleet_rollout_batches": ["50%", "20%"],
-        "modelfleet_rollout_latency_factor": 0,
+        "modelfleet_rollout_soak_seconds": -1,
+        "modelfleet_rollout_soak_requests": 0,
+        "modelfleet_rollout_error_rate": -0.5,
+        "modelfleet_rollout_latency_factor": 0.5,
+        "modelfleet_rollout_latency_margin_ms": -1,
+        "modelfleet_rollout_gpu_memory_percent": 0,
+        "modelfleet_rollout_gpu_temperature": 0,
         "modelfleet_drain": "haproxy",
         "modelfleet_return": "haproxy",
     }
@@ -398,7 +404,13 @@ def test_bad_variables(fleet):
     assert done.returncode != 0 and calls == []
     for words in (
         "The modelfleet_rollout_batches does not increase (50%, 20%)",
-        "The modelfleet_rollout_latency_factor is 0, which nothing could pass",
+        "The modelfleet_rollout_soak_seconds is -1, which nothing could pass",
+        "The modelfleet_rollout_soak_requests is 0, which nothing could pass",
+        "The modelfleet_rollout_error_rate is -0.5, which nothing could pass",
+        "The modelfleet_rollout_latency_factor is 0.5, which not even the same version would pass",
+        "The modelfleet_rollout_latency_margin_ms is -1, which nothing could pass",
+        "The modelfleet_rollout_gpu_memory_percent is 0, which nothing could pass",
+        "The modelfleet_rollout_gpu_temperature is 0, which nothing could pass",
         "The group load_balancers has no host",
         "The model demo has several versions in modelfleet_models",
     ):
@@ -544,6 +556,9 @@ def reports(fleet):
 
 def test_a_report_of_each_run(fleet):
     answers = {host: {"model_artifact": ARTIFACTS} for host in HOSTS}
+    nothing = {"requests": 0, "errors": 0, "p95_ms": 0}
+    unseen = {"ok": True, "saw": "no requests to compare", "allowed": "errors 0.0 %", "old": nothing, "new": nothing}
+    answers["gpu-1"]["traffic_check"] = unseen
     answers["gpu-3"]["traffic_check"] = {**SLOW["traffic_check"], **MEASURED}
     answers["base-1"] = {"dfdaemon_info": {**HEALTHY, "traffic": {"origin": 5 << 20}}}
     wanted = {"modelfleet_report_dir": str(fleet.tmp_path / "reports")}
@@ -562,6 +577,8 @@ def test_a_report_of_each_run(fleet):
     }
     assert [one["phase"] for one in report["hosts"]["gpu-3"]["phases"] if one["failed"]] == ["traffic"]
     assert all(one["ended"] >= one["began"] for host in report["hosts"].values() for one in host["phases"])
+    # A gate that nothing went through is not one that was passed.
+    assert list(rows(done)["gpu-1"].values())[3:] == ["activated", "3 passed", "traffic: no requests to compare", "errors 0.0 %"]
     gates = {one["gate"]: one for one in report["hosts"]["gpu-3"]["gates"]}
     assert gates["traffic"]["new"] == MEASURED["new"] and gates["traffic"]["old"] == MEASURED["old"] and not gates["traffic"]["ok"]
     assert report["hosts"]["gpu-3"]["models"] == [{"name": "demo", "from": "1.0", "to": "2.0"}]

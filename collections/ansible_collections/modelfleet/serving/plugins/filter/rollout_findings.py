@@ -58,7 +58,6 @@ LEAST = {
 }
 # Nothing is measured below these.
 ABOVE = {
-    "modelfleet_rollout_latency_factor": 0,
     "modelfleet_rollout_gpu_memory_percent": 0,
     "modelfleet_rollout_gpu_temperature": 0,
 }
@@ -93,6 +92,9 @@ def limit_findings(settings):
     for name, bound in ABOVE.items():
         if name in settings and float(settings[name]) <= bound:
             yield f"The {name} is {settings[name]}, which nothing could pass; set it above {bound}."
+    factor = settings.get("modelfleet_rollout_latency_factor", 1)
+    if float(factor) < 1:
+        yield f"The modelfleet_rollout_latency_factor is {factor}, which not even the same version would pass; set it to 1 or more."
 
 
 def model_findings(models):

@@ -261,6 +261,7 @@ class Traffic:
         compared = old["requests"] > 0 and new["requests"] > 0
         ok = self.errors_pass(old, new) and (not compared or new["p95_ms"] <= limit)
         allowed = f"errors {percent(old) + self.params['error_rate']:.1f} %"
+        nothing = "no requests of the old version" if self.params["old_version"] else "no old version"
         return {
             "changed": False,
             "ok": ok,
@@ -269,8 +270,8 @@ class Traffic:
             "new": new,
             "saw": f"p95 {new['p95_ms']:.0f} ms, errors {percent(new):.1f} % of {new['requests']} requests ({source})"
             if new["requests"]
-            else "no requests and no known input to ask with",
-            "allowed": f"p95 {limit:.0f} ms, {allowed}" if compared else f"{allowed}, no old version to compare with",
+            else "no requests to compare and no known input to ask with",
+            "allowed": f"p95 {limit:.0f} ms, {allowed}" if compared else f"{allowed}, {nothing} to compare with",
         }
 
 

@@ -54,7 +54,6 @@ def test_batches_that_do_not_grow(batches, words):
         ("modelfleet_rollout_soak_seconds", -1),
         ("modelfleet_rollout_soak_requests", 0),
         ("modelfleet_rollout_error_rate", -0.1),
-        ("modelfleet_rollout_latency_factor", 0),
         ("modelfleet_rollout_latency_margin_ms", -1),
         ("modelfleet_rollout_gpu_memory_percent", 0),
         ("modelfleet_rollout_gpu_temperature", 0),
@@ -63,6 +62,15 @@ def test_batches_that_do_not_grow(batches, words):
 def test_a_gate_that_nothing_could_pass(name, value):
     (finding,) = rollout_findings({**GOOD, name: value})
     assert finding.startswith(f"The {name} is {value}, which nothing could pass; set it ")
+
+
+@pytest.mark.parametrize("factor", [0, 0.99, -1])
+def test_a_version_that_must_be_faster_than_the_same_again(factor):
+    (finding,) = rollout_findings({**GOOD, "modelfleet_rollout_latency_factor": factor})
+    assert finding == (
+        f"The modelfleet_rollout_latency_factor is {factor}, which not even the same version would pass; set it to 1 or more."
+    )
+    assert rollout_findings({**GOOD, "modelfleet_rollout_latency_factor": 1}) == []
 
 
 def test_a_tolerance_that_nothing_could_pass():

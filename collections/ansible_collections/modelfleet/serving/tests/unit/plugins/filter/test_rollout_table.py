@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.modelfleet.serving.plugins.filter.rollout_table import rollout_plan_table, rollout_table
 
 PLAN = [{"name": "demo", "version": "2.0", "from": "1.0", "on_disk": False, "bytes": 64 * 1024 * 1024}]
@@ -45,6 +46,22 @@ def test_how_long_a_rollback_took():
 def test_nothing_changes():
     assert rollout_table({"gpu-1": {"plan": []}, "gpu-2": {}}) == ["No host serves another version than before."]
     assert rollout_table({"gpu-1": {"problem": "It is down."}})[1:] == ["", "Wrong:", "gpu-1: It is down."]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "row"),
+    [
+        (500, 500, "2 passed  -                           -"),
+        (0, 0, "1 passed  traffic: none to compare    the known answer"),
+        (0, 3, "1 passed  traffic: none to compare    the known answer"),
+    ],
+)
+def test_a_gate_that_had_nothing_to_compare_says_so(old, new, row):
+    seen = {**gate("traffic", saw="none to compare"), "old": {"requests": old}, "new": {"requests": new}}
+    lines = rollout_table({"gpu-1": {"plan": PLAN, "outcome": "activated", "gates": [gate("ready"), seen]}})
+    assert lines[2].split("activated  ")[1].split() == row.split()
+    # Of a run that did not look, nothing is known.
+    assert "2 passed" in rollout_table({"gpu-1": {"plan": PLAN, "gates": [gate("ready"), {**gate("traffic"), "old": {}, "new": {}}]}})[2]
 
 
 def test_a_gate_of_the_whole_host_and_a_long_text():

@@ -97,7 +97,8 @@ def test_errors_of_few_requests_count_too():
 
 def test_without_requests_and_inputs_it_says_so():
     result, _end = judged()
-    assert (result["ok"], result["source"], result["saw"]) == (True, "nothing", "no requests and no known input to ask with")
+    assert (result["ok"], result["source"], result["saw"]) == (True, "nothing", "no requests to compare and no known input to ask with")
+    assert result["allowed"] == "errors 1.0 %, no requests of the old version to compare with"
 
 
 def test_a_first_version_has_nothing_to_compare_with():
