@@ -138,6 +138,45 @@ def documented(module, args):
     assert set(args) <= set(documentation(COLLECTION / f"plugins/modules/{module}.py")["options"])
 
 
+BY = {"run": "other", "user": "alice", "controller": "control-1", "pid": 7, "since": "06:00"}
+HELD = {"rollout_lock": {"failed": True, "msg": "Refused: a run of alice has worked on this host since 06:00.", "holder": BY}}
+DOWN = {"unreachable": True, "msg": "no route"}
+# No rollout that is known to live: nobody answers, there is no Python, and its process is dead.
+NOT_HELD = [DOWN, {"failed": True, "msg": "no Python"}, {"run": "this", "holder": BY, "taken_over": True}]
+
+
+class TestRolloutOnItsWay:
+    @pytest.mark.parametrize(
+        ("playbook", "options", "variables"),
+        [
+            ("uninstall", (), {"modelfleet_uninstall_confirm": True}),
+            ("remove_host", (), {"modelfleet_remove_hosts": "gpu-3"}),
+            ("remove_host", (), {"modelfleet_remove_hosts": "one"}),
+            ("add", ("--limit", "gpu-3"), {}),
+        ],
+    )
+    def test_it_is_named_and_nothing_is_changed_anywhere(self, fleet, playbook, options, variables):
+        done, calls = fleet(playbook, *options, code=2, answers={"gpu-1": {"rollout_lock": DOWN}, "gpu-2": HELD}, **variables)
+        said = "Refused: a run of alice on control-1 (process 7) has worked on gpu-2 since 06:00. Nothing was changed. Wait for its end"
+        assert said in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"rollout_lock"}
+        for call in calls:
+            documented(call["module"], call["args"])
+
+    def test_every_other_host_is_asked_before_all_are_told_of_a_scheduler(self, fleet):
+        groups = {**GROUPS, "gpu_hosts": [f"gpu-{number}" for number in range(1, 14)]}
+        done, calls = fleet("add", "--limit", "one", code=2, groups=groups, answers={"gpu-7": HELD})
+        assert "has worked on gpu-7 since 06:00" in " ".join(done.stdout.split())
+        assert hosts_of(calls, "rollout_lock") == groups["gpu_hosts"]
+
+    def test_upgrade_leaves_the_host_alone(self, fleet):
+        done, calls = fleet("upgrade", code=2, answers={"gpu-2": HELD})
+        assert {call["module"] for call in calls if call["host"] == "gpu-2"} == {"preflight_info", "rollout_lock"}
+        assert sorted(set(hosts_of(calls, "dragonfly_release"))) == sorted(set(EVERYBODY) - {"gpu-2"})
+        assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
+        assert f"gpu-2: See that no rollout works on this host: {HELD['rollout_lock']['msg']}" in table_of(done)
+
+
 class TestUninstall:
     def test_whoever_is_served_goes_first(self, fleet):
         done, calls = fleet("uninstall", modelfleet_uninstall_confirm=True)
@@ -160,7 +199,8 @@ class TestUninstall:
 
     @pytest.mark.parametrize("purge", [False, True])
     def test_models_and_cache_go_only_where_it_is_said(self, fleet, purge):
-        left = {"gpu-2": {"host_layout": {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}}}
+        left = {host: {"rollout_lock": lock} for host, lock in zip(GROUPS["gpu_hosts"], NOT_HELD)}
+        left["gpu-2"]["host_layout"] = {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}
         done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
         (args,) = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
         models = [f"/var/lib/modelfleet/{name}" for name in ("pieces", "models", "blobs", "manifests", "state")]
@@ -191,7 +231,8 @@ class TestUninstall:
 class TestAdd:
     def test_a_new_host_touches_only_itself(self, fleet):
         done, calls = fleet("add", "--limit", "gpu-3", modelfleet_return="haproxy")
-        touched = {call["host"] for call in calls if call["module"] != "torchserve_info"}
+        # The others are asked whether a rollout works there.
+        touched = {call["host"] for call in calls if call["module"] not in ("torchserve_info", "rollout_lock")}
         assert touched == {"gpu-3"} and set(recap(done)) == {"gpu-3"}
         # The others are asked what they serve, and it is asked at the end.
         assert hosts_of(calls, "torchserve_info") == ["gpu-1", "gpu-2", "gpu-3"]
@@ -204,7 +245,8 @@ class TestAdd:
 
     def test_it_serves_what_the_others_serve(self, fleet):
         """Not what is listed for the next rollout."""
-        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, {**NEXT, "default": False}])
+        down = dict.fromkeys(("rollout_lock", "torchserve_info"), DOWN)
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, {**NEXT, "default": False}], answers={"gpu-1": down})
         for module, option in (("model_artifact", "artifacts"), ("torchserve_model", "models")):
             (args,) = [call["args"] for call in calls if call["module"] == module]
             assert [one["version"] for one in args[option]] == ["1.0"], module
@@ -221,7 +263,7 @@ class TestAdd:
     def test_a_fleet_that_does_not_say_what_it_serves(self, fleet, answers, models, words):
         done, calls = fleet("add", "--limit", "gpu-3", models=models, code=2, answers=answers)
         assert words in " ".join(done.stdout.split())
-        assert {call["module"] for call in calls} == {"torchserve_info"}
+        assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info"}
 
     def test_all_hosts_at_once_are_refused(self, fleet):
         done, calls = fleet("add", code=2)
@@ -283,6 +325,16 @@ class TestRemoveHost:
         done, calls = fleet("remove_host", code=2, modelfleet_remove_hosts="gpu-2", answers=answers)
         assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
         assert sorted(hosts_of(calls, "inference_check")) == ["gpu-1", "gpu-3"]
+
+
+@pytest.fixture
+def known(fleet, tmp_path):
+    """Add a pair that is known not to work to those of the collection, and have each host of this machine run releases of its own."""
+    preflight = tmp_path / "ansible_collections/modelfleet/serving/roles/preflight"
+    releases = preflight / "tasks/releases.yml"
+    releases.write_text(releases.read_text().replace("/opt/dragonfly/", f"{tmp_path}/{{{{ inventory_hostname }}}}/"))
+    pairs = preflight / "files/incompatible.yml"
+    return lambda pair: pairs.write_text(pairs.read_text() + yaml.safe_dump([pair], sort_keys=False))
 
 
 OWED = {"changed": True, "action": "none", "restart_owed": True}
@@ -348,15 +400,29 @@ class TestUpgrade:
         assert sorted(hosts_of(calls, "daemon", restart="now", name="torchserve.service")) == GROUPS["gpu_hosts"]
 
     @pytest.mark.parametrize(
-        ("variables", "words"),
+        ("playbook", "variables", "words"),
         [
-            ({"dragonfly_scheduler_version": "2.5.0"}, "Refused the scheduler 2.5.0 of one, which does not work here"),
-            ({"dfdaemon_version": "1.4.2"}, "Refused dfdaemon 1.4.2 of two, which does not work here"),
+            ("upgrade", {"dragonfly_scheduler_version": "2.5.0"}, "Refused the scheduler 2.5.0 of one, which does not work here"),
+            ("upgrade", {"dfdaemon_version": "1.4.2"}, "Refused dfdaemon 1.4.2 of two, which does not work here"),
+            ("site", {"dfdaemon_version": "1.4.2"}, "Refused dfdaemon 1.4.2 of two, which does not work here"),
+            # A pair: neither is refused by itself.
+            ("site", {"dfdaemon_version": "1.5.9"}, "Refused the scheduler 2.5.1 of one and dfdaemon 1.5.9 of two"),
         ],
     )
-    def test_what_is_known_not_to_work_is_refused_first(self, upgrade, variables, words):
-        done, calls = upgrade(code=2, **variables)
+    def test_what_is_known_not_to_work_is_refused_first(self, fleet, known, playbook, variables, words):
+        known({"scheduler": [">=2.5.1"], "client": ["<1.5.10"], "reason": "none"})
+        done, calls = fleet(playbook, code=2, **variables)
         assert calls == [] and words in " ".join(done.stdout.split())
+
+    def test_what_runs_meets_what_is_new(self, upgrade, known, tmp_path):
+        """Until its turn comes, an old peer asks a new scheduler."""
+        known({"scheduler": [">=2.5.2"], "client": ["<1.5.10"], "reason": "none"})
+        current = tmp_path / "gpu-2/client/current"
+        current.parent.mkdir(parents=True)
+        current.symlink_to("1.5.9")
+        done, calls = upgrade(code=2, dragonfly_scheduler_version="2.5.2")
+        assert "Refused the scheduler 2.5.2 of one and dfdaemon 1.5.9 of gpu-2, which do not work together" in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"preflight_info", "rollout_lock", "torchserve_info"}
 
     def test_a_host_that_cannot_be_used_is_left_out(self, upgrade):
         done, calls = upgrade(code=2, answers={"gpu-3": {"preflight_info": NOT_READY}})

@@ -389,7 +389,7 @@ def test_every_part_of_site_can_be_run_by_its_tag():
     assert found - {"always"} == {"dragonfly_scheduler", "dfdaemon", "endpoint_plugin", "torchserve", "models"}
     for play in plays:
         imported = play.get("ansible.builtin.import_playbook")
-        assert play.get("tags") or imported in ("_begin.yml", "_preflight.yml", "_report.yml"), play["name"]
-    for name in ("_begin.yml", "_preflight.yml", "_reach.yml", "_report.yml"):
+        assert play.get("tags") or imported in ("_begin.yml", "_preflight.yml", "_unlocked.yml", "_report.yml"), play["name"]
+    for name in ("_begin.yml", "_preflight.yml", "_reach.yml", "_unlocked.yml", "_report.yml"):
         for play in load(COLLECTION / "playbooks" / name):
             assert play.get("tags") == ["always"] or "ansible.builtin.import_playbook" in play, play["name"]

@@ -111,7 +111,7 @@ def model_findings(models):
 def hook_findings(settings, groups):
     hooks = {name: settings.get(name) or "" for name in ("modelfleet_drain", "modelfleet_return")}
     if bool(hooks["modelfleet_drain"]) != bool(hooks["modelfleet_return"]):
-        missing = next(name for name, hook in hooks.items() if not hook)
+        missing = "modelfleet_return" if hooks["modelfleet_drain"] else "modelfleet_drain"
         yield f"Only one of modelfleet_drain and modelfleet_return is set, so that a host would not come back; set {missing}."
     group = settings.get("modelfleet_haproxy_group", "")
     if "haproxy" in hooks.values() and not groups.get(group):
