@@ -299,16 +299,31 @@ def tasks_of(items):
             yield from tasks_of(item.get(key) or [])
 
 
+def keywords():
+    """(place, keywords) of everything in the plays and roles of the collection, and of what an include gives its tasks."""
+    for path in [*(COLLECTION / "playbooks").glob("*.yml"), *(COLLECTION / "roles").glob("*/tasks/**/*.yml")]:
+        for item in tasks_of(load(path) or []):
+            for one in (item, (item.get("ansible.builtin.include_role") or {}).get("apply", {})):
+                yield f"{path}: {item.get('name')}", one
+
+
 def test_work_on_the_controller_never_becomes():
     """A group variable ansible_become beats the keyword, so the variable is said where the controller works."""
     seen = 0
-    for path in [*(COLLECTION / "playbooks").glob("*.yml"), *(COLLECTION / "roles").glob("*/tasks/*.yml")]:
-        for item in tasks_of(load(path) or []):
-            applied = (item.get("ansible.builtin.include_role") or {}).get("apply", {})
-            for one in (item, applied):
-                if one.get("hosts") == "localhost" or "localhost" in str(one.get("delegate_to", "")):
-                    seen += 1
-                    assert one.get("become") is False and (one.get("vars") or {}).get("ansible_become") is False, f"{path}: {item['name']}"
+    for place, one in keywords():
+        if one.get("hosts") == "localhost" or "localhost" in str(one.get("delegate_to", "")):
+            seen += 1
+            assert one.get("become") is False and (one.get("vars") or {}).get("ansible_become") is False, place
+    assert seen >= 4
+
+
+def test_work_on_another_host_says_where_that_is():
+    """Of delegate_to Ansible takes the variables, but leaves inventory_hostname, of which an inventory may make ansible_host, as it is."""
+    seen = 0
+    for place, one in keywords():
+        if "localhost" not in one.get("delegate_to", "localhost"):
+            seen += 1
+            assert "ansible_host" in (one.get("vars") or {}), place
     assert seen >= 4
 
 

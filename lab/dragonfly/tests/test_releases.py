@@ -30,7 +30,7 @@ def load():
     return module
 
 
-RELEASES = load().RELEASES
+RELEASES, BEFORE = load().RELEASES, load().BEFORE
 
 
 def run(tmp_path, url=NOWHERE, *options):
@@ -89,6 +89,14 @@ def test_programs_in_the_cache_are_packed_like_the_published_archives(tmp_path):
         assert fact["source"] == "built"
         assert fact["url_path"].startswith("/dragonflyoss/")
         assert fact["sha256"] == hashlib.sha256(Path(fact["path"]).read_bytes()).hexdigest()
+
+
+def test_the_client_before_has_a_file_of_its_own(tmp_path):
+    for release in RELEASES + BEFORE:
+        add_programs(tmp_path, release)
+    status, output, facts = run(tmp_path, NOWHERE, "--before")
+    assert status == 0, output
+    assert list(facts) == ["client"] and facts["client"]["file"] == BEFORE[0].archive != RELEASES[1].archive
 
 
 def test_packing_gives_the_same_bytes_again(tmp_path):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import DAEMONS, HOSTS, MORE, changed
-from fleet import GPU_HOSTS, MODELS, recap, wait_until
+from fleet import GPU_HOSTS, MODELS, REPOSITORY, recap, wait_until
 
 OTHERS = ("scheduler-1", "seed-1", "gpu-1", "gpu-2")
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
-NEW = {"torchserve_version": "0.12.0", "dfdaemon_version": "1.5.10-again", "dragonfly_scheduler_version": "2.5.1-again"}
+BEFORE, CLIENT = (json.loads((REPOSITORY / f".cache/releases{name}.json").read_text())["client"] for name in ("-before", ""))
+NEW = {
+    "torchserve_version": "0.12.0",
+    "dfdaemon_version": CLIENT["version"],
+    "dfdaemon_release_url": f"http://mirror.modelfleet.internal{CLIENT['url_path']}",
+    "dfdaemon_release_sha256": CLIENT["sha256"],
+    # The same programs under another version: no older scheduler runs without a manager.
+    "dragonfly_scheduler_version": "2.5.1-again",
+}
 
 
 def test_a_gpu_host_joins_and_touches_only_itself(installed, fleet, play, processes, serves):
@@ -41,8 +51,7 @@ def version_of(host):
 
 
 def test_another_version_and_back_without_a_failed_request(installed, fleet, play, load, serves):
-    # The first programs of Dragonfly under another version: it is how they come that is shown here, not what they are.
-    for wanted, torchserve, client in ((NEW, "venv-0.12.0", "1.5.10-again"), ({}, "venv-0.11.1", "1.5.10")):
+    for wanted, torchserve, client in ((NEW, "venv-0.12.0", CLIENT["version"]), ({}, "venv-0.11.1", BEFORE["version"])):
         answered = {name: len(found) for name, found in load().items()}
         finished = play("upgrade", *MORE, **wanted)
         assert changed(finished) >= {*HOSTS}
@@ -50,6 +59,7 @@ def test_another_version_and_back_without_a_failed_request(installed, fleet, pla
             assert torchserve in version_of(fleet[name]) and serves(name)
         for name in ("seed-1", *GPU_HOSTS):
             assert fleet[name].check_output("readlink /opt/dragonfly/client/current") == client
+            assert client in fleet[name].check_output("/proc/%s/exe --version", fleet[name].main_pid("dfdaemon"))
         found = load()
         assert {name: {*answers} for name, answers in found.items()} == {name: {"200"} for name in GPU_HOSTS}
         assert all(len(found[name]) > answered[name] for name in GPU_HOSTS)
