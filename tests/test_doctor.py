@@ -22,6 +22,7 @@ HERE = {"ansible_connection": "local"}
 AWAY = {"ansible_host": "127.0.0.1", "ansible_port": 1}
 DOCTOR = "collections/ansible_collections/modelfleet/serving/playbooks/doctor.yml"
 SECRET = "PLANTED/SECRET"
+PASSWORD = "PLANTED-PASSWORD"
 MODEL = {"name": "tiny", "version": "1.0", "object": "tiny.mar", "sha256": "9f" * 32}
 # Says of each unit what a test wrote into the file of its name.
 SYSTEMCTL = """#!/bin/sh
@@ -139,6 +140,7 @@ def test_every_host_is_examined(fleet):
     said = f"GET http://store/x?X-Amz-Signature={SECRET} error secret_key={SECRET}\n"
     fleet.unit("dragonfly-scheduler", said, **FAILED)
     fleet.unit("dfdaemon", **FAILED)
+    fleet.variables["dfdaemon_environment"] = {"HTTP_PROXY": f"http://user:{PASSWORD}@127.0.0.1:1"}
     before = files_of_the_product()
     done, report = fleet.doctor("-vvv", "--diff")
     assert files_of_the_product() == before
@@ -167,7 +169,8 @@ def test_every_host_is_examined(fleet):
     assert recap == dict.fromkeys(("scheduler-1", "seed-1", "gpu-1", "gpu-2"), "0")
     text = (fleet.directory / "reports/doctor.txt").read_text()
     assert text.startswith("severity") and "    cause: " in text and "    remedy: " in text
-    assert SECRET not in done.stdout and SECRET not in text and SECRET not in json.dumps(report)
+    for secret in (SECRET, PASSWORD):
+        assert secret not in done.stdout and secret not in text and secret not in json.dumps(report)
 
 
 def test_nothing_is_installed(fleet):

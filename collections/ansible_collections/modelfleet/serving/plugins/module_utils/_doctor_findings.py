@@ -120,7 +120,8 @@ def _is_examined(patient):
             "host",
             "the host cannot be reached by SSH",
             unreachable or "nothing is known of it: it failed during this run",
-            "boot it, or repair SSH, sudo and its network; take a host that is gone out of the inventory",
+            "ssh to it from the controller; boot it, or repair SSH, sudo or its network; one that is gone for good leaves the fleet with "
+            "modelfleet.serving.remove_host",
         )
         return False
     patient.looked_at("host", "the host answers")
@@ -433,9 +434,9 @@ def _rollout(patient, sentences):
     def follows(sentence):
         """Of a version that is on its way or, as long as the host is locked, that is to come or to go. The current one serves meanwhile."""
         name, version = sentence.split()[:2]
-        if version == patient.versions.get(name, {}).get("current"):
-            return name in staged and bool(re.search(r" is not served| is not in modelfleet_models", sentence))
-        return name in staged or bool(holder)
+        if version != patient.versions.get(name, {}).get("current"):
+            return name in staged or bool(holder)
+        return "is not in modelfleet_models" in sentence or (name in staged and " is not served" in sentence)
 
     seen = [parted(sentence)[0] for sentence in sentences if follows(sentence)]
     doing = [f"{name} is to become {version}" for name, version in staged.items()]
@@ -559,8 +560,8 @@ def _p2p(patient):
         patient.add(WARNING, "p2p", "no scheduler hears from dfdaemon", cause, remedy)
     if "seed" not in patient.jobs and patient.fleet["seeds"] and origin > SMALL and origin > peers:
         remedy = (
-            "see that the seed peers run and are known (the run after is enough: counters begin at 0 with a restart of dfdaemon), and that "
-            "the origin is not asked by others than dfdaemon"
+            "see that the seed peers run (systemctl status dfdaemon there) and that they are in dragonfly_seed_peers, and that "
+            "the origin is not asked by others than dfdaemon; systemctl restart dfdaemon begins to count anew"
         )
         cause = f"{took}: no seed peer was up then, or had just started, or no scheduler was reached"
         patient.add(WARNING, "p2p", "most bytes came from the origin, not from peers", cause, remedy)

@@ -358,12 +358,11 @@ BY_ALICE = "the run of alice on control-1 (process 4711) since 2027-01-15T07:00:
 def test_a_rollout_on_its_way(fleet, versions, served, said):
     """Who works there since when; what follows from it is no other finding."""
     fleet.models["gpu-1"]["models"] = [{**MODEL, "default": True}]
-    fleet.models["gpu-1"]["gpu"]["checks"] = [{"model": "tiny", "version": "2.0", "ok": len(served) == 1, "seconds": 0.1, "detail": "404"}]
+    answers = "READY" not in said and "not served" not in said
+    fleet.models["gpu-1"]["gpu"]["checks"] = [{"model": "tiny", "version": "2.0", "ok": answers, "seconds": 0.1, "detail": "404"}]
     current = {"name": "tiny", "version": versions["current"]}
     fleet.serves("gpu-1", *served, recorded=[current])
     fleet.facts["gpu-1"]["rollout"] = {"holder": HOLDER, "dead": False, "models": [rollout_of(**versions)]}
-    if said == "":
-        fleet.models["gpu-1"]["gpu"]["checks"] = []
     found = fleet.only()
     assert (found["severity"], found["subject"], found["what"]) == ("warning", "rollout", "a rollout works on this host")
     assert found["cause"].startswith(BY_ALICE) and said in found["cause"]
