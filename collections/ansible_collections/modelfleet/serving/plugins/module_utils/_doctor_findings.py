@@ -486,7 +486,9 @@ def _model_finding(patient, sentence, label):
         remedy = "compare the file of the check, the sha256 of the version and journalctl -u torchserve"
         return PROBLEM, f"{label} does not give its known answer", detail, remedy
     if sentence.startswith(f"{label} is not served;"):
-        others = sorted(str(one["version"]) for one in served if one["name"] == name and str(one["version"]) != version)
+        # Not those that the list has beside it.
+        of_name = [str(one["version"]) for one in served if one["name"] == name]
+        others = sorted(one for one in of_name if any(line.startswith(f"{name} {one} is served, but") for line in patient.sentences))
         if known.get("rolled_back") and known["previous"] == version:
             cause = f"a rollback took it away, and this host serves version {known['current']}"
             remedy = f"write version {known['current']} into modelfleet_models, or {ROLLOUT}"

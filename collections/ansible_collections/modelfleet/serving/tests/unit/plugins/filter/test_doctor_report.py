@@ -422,6 +422,14 @@ def test_a_rollout_that_is_still_to_come(fleet):
     assert "it serves version 1.0" in found["cause"] and found["remedy"].startswith("run modelfleet.serving.rollout")
 
 
+def test_a_second_version_that_is_to_serve_beside_the_first(fleet):
+    """The host is not stale, and site registers it."""
+    fleet.models["gpu-1"]["models"] = [MODEL, {**MODEL, "version": "3.0"}]
+    found = fleet.only()
+    assert (found["what"], found["cause"]) == ("tiny 3.0 is not served", "nobody has registered it")
+    assert "modelfleet.serving.site" in found["remedy"]
+
+
 def test_what_a_rollback_took_away(fleet):
     fleet.serves("gpu-1", OLD, recorded=[{"name": "tiny", "version": "1.0"}])
     fleet.facts["gpu-1"]["rollout"]["models"] = [rollout_of(current="1.0", previous="2.0", rolled_back=True)]
