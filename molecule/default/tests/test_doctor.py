@@ -203,12 +203,13 @@ def wrong_in_part(fleet, origin, archive, bundle, known, doctor, healthy, tmp_pa
     }
     breaking = [
         lambda: stopped(fleet["seed-1"], "dfdaemon", "ss -Hltn sport = :4000"),
-        lambda: from_the_origin(fleet["gpu-2"], origin, mar),
-        lambda: changed(fleet["gpu-2"], DYNCONFIG, f"sed -i -E 's/[0-9.]+:8002/10.254.254.254:8002/' {DYNCONFIG}"),
         lambda: changed(fleet["gpu-1"], CONFIG, f"echo '# by hand' >> {CONFIG}"),
         lambda: changed(fleet["gpu-1"], "/etc/hosts", f"echo '127.0.0.1 {ORIGIN}' >> /etc/hosts"),
         lambda: without_workers(fleet["gpu-1"], bundle["name"]),
         lambda: full_disk(fleet["gpu-3"]),
+        # Last, since a dfdaemon that was started long ago is also blamed for having no connection to the scheduler of the inventory.
+        lambda: from_the_origin(fleet["gpu-2"], origin, mar),
+        lambda: changed(fleet["gpu-2"], DYNCONFIG, f"sed -i -E 's/[0-9.]+:8002/10.254.254.254:8002/' {DYNCONFIG}"),
     ]
     with whole_again(fleet, known), ExitStack() as broken:
         for enter in breaking:
