@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from test_distribute import STUB
+from test_repository import COLLECTION
 
 HERE = {"ansible_connection": "local"}
 AWAY = {"ansible_host": "127.0.0.1", "ansible_port": 1}
 DOCTOR = "collections/ansible_collections/modelfleet/serving/playbooks/doctor.yml"
 SECRET = "PLANTED/SECRET"
+PASSWORD = "PLANTED-PASSWORD"
 MODEL = {"name": "tiny", "version": "1.0", "object": "tiny.mar", "sha256": "9f" * 32}
 # Says of each unit what a test wrote into the file of its name.
 SYSTEMCTL = """#!/bin/sh
@@ -51,6 +55,7 @@ class Fleet:
         self.run = run
         self.directory = directory
         self.variables = {}
+        self.playbook = DOCTOR
         self.hosts = {"scheduler-1": HERE, "seed-1": HERE, "gpu-1": HERE, "gpu-2": AWAY}
         for name, text in {"bin/systemctl": SYSTEMCTL, "bin/journalctl": JOURNALCTL}.items():
             (directory / name).parent.mkdir(exist_ok=True)
@@ -63,6 +68,16 @@ class Fleet:
     def unit(self, name, journal="", **state):
         (self.directory / f"units/{name}.service").write_text("".join(f"{key}={value}\n" for key, value in state.items()))
         (self.directory / f"units/{name}.service.journal").write_text(journal)
+
+    def answer(self, **answers):
+        """Modules that say this from now on, in a copy of the collection."""
+        copy = self.directory / "ansible_collections/modelfleet/serving"
+        for part in ("playbooks", "roles", "plugins", "meta"):
+            shutil.copytree(COLLECTION / part, copy / part)
+        for name in answers:
+            (copy / f"plugins/action/{name}.py").write_text(STUB)
+        self.playbook = "modelfleet.serving.doctor"
+        self.variables.update(answers=answers, log=str(self.directory / "log"))
 
     def doctor(self, *arguments, **environment):
         """Returns the finished process and the report, None without one."""
@@ -88,9 +103,8 @@ class Fleet:
         inventory = self.directory / "hosts.yml"
         inventory.write_text(yaml.safe_dump({"all": {"vars": {**common, **self.variables}, "children": children}}))
         path = f"{self.directory}/bin{os.pathsep}{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
-        done = self.run(
-            "ansible-playbook", "-i", inventory, DOCTOR, *arguments, PATH=path, UNITS=str(self.directory / "units"), **environment
-        )
+        environment = {"PATH": path, "UNITS": str(self.directory / "units"), **environment}
+        done = self.run("ansible-playbook", "-i", inventory, self.playbook, *arguments, **environment)
         written = self.directory / "reports/doctor.json"
         return done, json.loads(written.read_text()) if written.exists() else None
 
@@ -126,6 +140,7 @@ def test_every_host_is_examined(fleet):
     said = f"GET http://store/x?X-Amz-Signature={SECRET} error secret_key={SECRET}\n"
     fleet.unit("dragonfly-scheduler", said, **FAILED)
     fleet.unit("dfdaemon", **FAILED)
+    fleet.variables["dfdaemon_environment"] = {"HTTP_PROXY": f"http://user:{PASSWORD}@127.0.0.1:1"}
     before = files_of_the_product()
     done, report = fleet.doctor("-vvv", "--diff")
     assert files_of_the_product() == before
@@ -154,7 +169,8 @@ def test_every_host_is_examined(fleet):
     assert recap == dict.fromkeys(("scheduler-1", "seed-1", "gpu-1", "gpu-2"), "0")
     text = (fleet.directory / "reports/doctor.txt").read_text()
     assert text.startswith("severity") and "    cause: " in text and "    remedy: " in text
-    assert SECRET not in done.stdout and SECRET not in text and SECRET not in json.dumps(report)
+    for secret in (SECRET, PASSWORD):
+        assert secret not in done.stdout and secret not in text and secret not in json.dumps(report)
 
 
 def test_nothing_is_installed(fleet):
@@ -189,19 +205,88 @@ def test_a_port_is_taken_and_torchserve_hangs(fleet):
     assert "Port 4005 on 127.0.1.3 is taken by" in one["cause"] and f"(pid {os.getpid()}" in one["cause"]
 
 
-def test_a_host_on_which_a_question_hangs(fleet):
-    """The other parts are examined all the same; of a host that says nothing at all, one question is enough."""
-    fleet.variables["doctor_timeout"] = 6
-    (fleet.directory / "bin/frozen").write_text("#!/bin/sh\nexec sleep 30\n")
-    (fleet.directory / "bin/frozen").chmod(0o755)
-    fleet.hosts["seed-1"] = {**HERE, "ansible_python_interpreter": str(fleet.directory / "bin/frozen")}
-    (fleet.directory / "bin/journalctl").write_text("#!/bin/sh\nexec sleep 30\n")
-    fleet.unit("dfdaemon", **FAILED)
-    found = fleet.findings("--limit", "gpu-1,seed-1")
+def test_hosts_on_which_something_hangs_or_python_breaks(fleet):
+    """Other parts and other hosts are examined all the same; of a host that says nothing at all, one question is enough."""
+    fleet.variables["doctor_timeout"] = 12
+    interpreters = {
+        "seed-1": "exec sleep 30",
+        "gpu-2": "echo \"ModuleNotFoundError: No module named 'encodings'\" >&2; exit 1",
+    }
+    for host, does in interpreters.items():
+        (fleet.directory / f"bin/{host}").write_text(f"#!/bin/sh\n{does}\n")
+        (fleet.directory / f"bin/{host}").chmod(0o755)
+        fleet.hosts[host] = {**HERE, "ansible_python_interpreter": str(fleet.directory / f"bin/{host}")}
+    journal_of_dfdaemon = 'case "$*" in *--unit=dfdaemon*) exec sleep 30 ;; esac\n'
+    (fleet.directory / "bin/journalctl").write_text(JOURNALCTL.replace("\n", f"\n{journal_of_dfdaemon}", 1))
+    # What the comparison asks, of the scheduler.
+    compared = 'case "$*" in *SubState,UnitFileState*dragonfly-scheduler*) exec sleep 30 ;; esac\n'
+    (fleet.directory / "bin/systemctl").write_text(SYSTEMCTL.replace("\n", f"\n{compared}", 1))
+    fleet.unit("dragonfly-scheduler", "error: of the scheduler\n", **FAILED)
+    found = fleet.findings()
     assert "the answer to the first question did not come: Timed out" in found["seed-1", "host"][0]["cause"]
     assert ("seed-1", "doctor") not in found
-    assert ["Look for causes" in one["cause"] for one in found["gpu-1", "doctor"]] == [True], found
+    for host, part in (("gpu-1", "Look for causes"), ("scheduler-1", "Compare the scheduler with the inventory")):
+        (one,) = found[host, "doctor"]
+        assert part in one["cause"] and "Timed out" in one["cause"] and "doctor_timeout" in one["remedy"], found
     assert ("gpu-1", "torchserve") in found, "it was asked"
+    assert "error: of the scheduler" in found["scheduler-1", "scheduler"][0]["cause"]
+    assert [host for host, _subject in found if host == "gpu-2"] == ["gpu-2"], "said once"
+    (broken,) = found["gpu-2", "doctor"]
+    assert "No module named 'encodings'" in broken["cause"] and "ansible_python_interpreter" in broken["remedy"]
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_rollout_on_its_way(fleet, dead):
+    """Of the version that it brings nothing else is said, and the lock is not taken."""
+    holder = {"run": "a:b:1:2", "user": "alice", "controller": "control-1", "pid": 4711, "since": "2026-11-26T06:00:00Z"}
+    of_tiny = {"name": "tiny", "current": "0.9", "previous": "0.8", "staged": "1.0", "since": 1, "run": "a:b:1:2", "rolled_back": False}
+    model = {"name": "tiny", "version": "0.9", "default": True, "file": "tiny-0.9-0.mar", "workers": 1, "workers_ready": 1, "gpu": 0}
+    loading = {**model, "version": MODEL["version"], "default": False, "file": f"tiny-1.0-{'9f' * 6}.mar", "workers_ready": 0}
+    refused = {"failed": True, "msg": "Refused: a run of alice works there.", "holder": holder}
+    fleet.answer(
+        rollout_lock={"changed": True, "holder": holder, "taken_over": True} if dead else refused,
+        model_rollout_info={"models": [of_tiny]},
+        torchserve_info={
+            "reachable": True,
+            "version": "0.12.0",
+            "models": [model, loading],
+            "recorded": [{"name": "tiny", "version": "0.9", "device": "cpu"}],
+            "not_restored": [],
+            "busy": True,
+        },
+    )
+    found = fleet.findings("--limit", "gpu-1", ANSIBLE_COLLECTIONS_PATH=str(fleet.directory))
+    (one,) = found["gpu-1", "rollout"]
+    assert (one["what"], one["severity"]) == (
+        ("a rollout died on this host", "problem") if dead else ("a rollout works on this host", "warning")
+    )
+    assert "the run of alice on control-1 (process 4711) since 2026-11-26T06:00:00Z" in one["cause"]
+    assert "tiny 1.0 has 0 of 1 workers READY" in one["cause"] and "modelfleet.serving.rollout" in one["remedy"]
+    assert not [key for key in found if key[1] in ("models", "doctor")], found
+    calls = {call["module"]: call["args"] for call in map(json.loads, (fleet.directory / "log").read_text().splitlines())}
+    assert calls["torchserve_info"]["wait_for_record"] is False and calls["rollout_lock"] == {}
+
+
+def test_it_looks_the_same_whatever_the_run(fleet):
+    """In check mode, with -v and with the collection's own lines on the screen, where the table is a table."""
+    fleet.unit("dragonfly-scheduler", **FAILED)
+    wanted = {"scheduler-1", "gpu-1"}
+    shown = {}
+    for option in ("--diff", "--check", "-v"):
+        done, report = fleet.doctor(
+            "--limit", ",".join(sorted(wanted)), option, ANSIBLE_STDOUT_CALLBACK="modelfleet.serving.fleet", LANG="C.UTF-8"
+        )
+        assert done.returncode == 2 and set(report["hosts"]) == wanted, done.stdout
+        # Times pass, the words stay.
+        shown[option] = [re.sub(r"\d+", "#", line.removeprefix("        ")) for line in done.stdout.splitlines()]
+        written = [re.sub(r"\d+", "#", line) for line in (fleet.directory / "reports/doctor.txt").read_text().splitlines()]
+        shown.setdefault("report", written)
+        assert written == shown["report"]
+    for option in ("--diff", "--check"):
+        start = shown[option].index(written[0])
+        assert shown[option][start : start + len(written)] == written, shown[option]
+        assert not any("TASK [" in line or "Traceback" in line for line in shown[option])
+    assert any("TASK [" in line for line in shown["-v"])
 
 
 def test_a_run_that_a_mistake_ends_leaves_no_old_report(fleet):

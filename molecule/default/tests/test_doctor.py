@@ -134,6 +134,18 @@ def frozen(host, unit):
 
 
 @contextmanager
+def locked(host):
+    """As by a rollout from another controller."""
+    lock = "/var/lib/modelfleet/state/rollout.lock"
+    holder = {"run": "a:b:1:2", "user": "alice", "controller": "control-1", "pid": 1, "since": "2026-11-26T06:00:00Z"}
+    host.check_output("echo %s > %s", json.dumps(holder), lock)
+    try:
+        yield
+    finally:
+        host.check_output("rm %s", lock)
+
+
+@contextmanager
 def paused(host):
     subprocess.run(["podman", "pause", host.container], check=True, capture_output=True)
     try:
@@ -191,12 +203,13 @@ def wrong_in_part(fleet, origin, archive, bundle, known, doctor, healthy, tmp_pa
     }
     breaking = [
         lambda: stopped(fleet["seed-1"], "dfdaemon", "ss -Hltn sport = :4000"),
-        lambda: from_the_origin(fleet["gpu-2"], origin, mar),
-        lambda: changed(fleet["gpu-2"], DYNCONFIG, f"sed -i -E 's/[0-9.]+:8002/10.254.254.254:8002/' {DYNCONFIG}"),
         lambda: changed(fleet["gpu-1"], CONFIG, f"echo '# by hand' >> {CONFIG}"),
         lambda: changed(fleet["gpu-1"], "/etc/hosts", f"echo '127.0.0.1 {ORIGIN}' >> /etc/hosts"),
         lambda: without_workers(fleet["gpu-1"], bundle["name"]),
         lambda: full_disk(fleet["gpu-3"]),
+        # Last, since a dfdaemon that was started long ago is also blamed for having no connection to the scheduler of the inventory.
+        lambda: from_the_origin(fleet["gpu-2"], origin, mar),
+        lambda: changed(fleet["gpu-2"], DYNCONFIG, f"sed -i -E 's/[0-9.]+:8002/10.254.254.254:8002/' {DYNCONFIG}"),
     ]
     with whole_again(fleet, known), ExitStack() as broken:
         for enter in breaking:
@@ -212,6 +225,7 @@ def down(fleet, known, doctor, healthy, wrong_in_part):
         lambda: stopped(fleet["gpu-1"], "dfdaemon", "ss -Hltn sport = :4000"),
         lambda: taken_port(fleet["gpu-2"], 4001, "dfdaemon"),
         lambda: stopped(fleet["scheduler-1"], "dragonfly-scheduler", "ss -Hltn sport = :8002"),
+        lambda: locked(fleet["gpu-2"]),
         lambda: paused(fleet["gpu-3"]),
     ]
     with whole_again(fleet, known), ExitStack() as broken:
@@ -222,8 +236,7 @@ def down(fleet, known, doctor, healthy, wrong_in_part):
 
 SITE = "modelfleet.serving.site"
 # Host, subject, severity; what, cause and remedy as regular expressions.
-STALE = ("models", "problem", "demo 9.9 is not served", "stale: it serves version 1.0", SITE)
-UNLISTED = ("models", "warning", "demo 1.0 is served, but is not in modelfleet_models", ".", "state: absent")
+STALE = ("models", "problem", "demo 9.9 is not served", "stale: it serves version 1.0", "modelfleet.serving.rollout")
 CLOCK = ("clock", "problem", "the clock is wrong", "s behind the controller's", "chrony")
 CERTIFICATE = ("expiry", "warning", "the origin's certificate expires soon", ORIGIN, "renew it")
 KEYS = ("expiry", "warning", "TorchServe's keys expire soon", "days", "restart torchserve")
@@ -236,7 +249,6 @@ IN_PART = [
     ("gpu-1", "origin", "problem", "the origin cannot be reached", f"{ORIGIN}.*refused", "modelfleet_storage"),
     ("gpu-1", "models", "problem", "unpacked 1.0 is loaded by half", "0 of 1 workers", SITE),
     ("gpu-1", *STALE),
-    ("gpu-1", *UNLISTED),
     ("gpu-1", *KEYS),
     ("gpu-2", "configuration", "problem", "another list of schedulers", r"10\.254\.254\.254:8002", SITE),
     ("gpu-2", "p2p", "warning", "most bytes came from the origin", "no seed peer was up then", "seed peers"),
@@ -249,7 +261,6 @@ IN_PART = [
         "nvidia-smi",
     ),
     ("gpu-2", *STALE),
-    ("gpu-2", *UNLISTED),
     ("gpu-2", *KEYS),
     ("gpu-2", *CERTIFICATE),
     ("gpu-3", "disk", "problem", "a disk is full", "/var/lib/modelfleet", "restart dfdaemon"),
@@ -267,6 +278,7 @@ DOWN = [
     ("gpu-1", "torchserve", "problem", "torchserve runs, but does not answer", "management API", "systemctl restart torchserve"),
     # Of the daemon that does not come up, or, in the moment of one of its attempts, of the port alone.
     ("gpu-2", "dfdaemon|network", "problem", ".", "Port 4001 on 127.0.0.1 is taken by .*squatter.service", "stop that process"),
+    ("gpu-2", "rollout", "warning", "a rollout works on this host", "alice on control-1 .* since 2026", "take_over=true"),
     ("gpu-3", "host", "problem", "cannot be reached", ".", "SSH"),
 ]
 

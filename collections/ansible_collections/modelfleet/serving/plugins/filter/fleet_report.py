@@ -260,7 +260,7 @@ def _not_served(models, served, device):
                 " see nvidia-smi and journalctl -u torchserve, or say device: cpu for a model that needs no GPU"
             )
         if boolean(model.get("default", False)) and not one["default"]:
-            yield f"{label} is not the default version; {SITE}"
+            yield f"{label} is not the default version; run modelfleet.serving.rollout"
 
 
 def _ready(model, one, device):

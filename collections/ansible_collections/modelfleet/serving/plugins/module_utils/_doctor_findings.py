@@ -24,6 +24,8 @@ UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCH
 SUBJECTS = {SCHEDULER: "scheduler", DFDAEMON: "dfdaemon", TORCHSERVE: "torchserve"}
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
 SITE = "run modelfleet.serving.site with --limit and the host"
+ROLLOUT = "run modelfleet.serving.rollout"
+UNFINISHED = f"{ROLLOUT}, which goes on from there, or with the old version in modelfleet_models takes away what is half-way"
 DAY = 86400
 # So long after its start a TorchServe may be silent, and a dfdaemon without its connections.
 STARTING_S = 120
@@ -48,6 +50,8 @@ class Patient:
         self.wanted = facts.get("wanted") or {}
         self.preflight = (facts.get("preflight") or {}).get("findings") or []
         self.daemons = {one["unit"]: one for one in self.info.get("daemons") or []}
+        self.rollout = facts.get("rollout") or {}
+        self.versions = {one["name"]: one for one in self.rollout.get("models") or []}
         self.units = list(dict.fromkeys(unit for job in jobs for unit in UNITS[job]))
         self.findings = []
         self.checked = {}
@@ -116,19 +120,31 @@ def _is_examined(patient):
             "host",
             "the host cannot be reached by SSH",
             unreachable or "nothing is known of it: it failed during this run",
-            "boot it, or repair SSH, sudo and its network; take a host that is gone out of the inventory",
+            "ssh to it from the controller; boot it, or repair SSH, sudo or its network; one that is gone for good leaves the fleet with "
+            "modelfleet.serving.remove_host",
         )
         return False
     patient.looked_at("host", "the host answers")
     # Whatever keeps one part from being examined, such as sudo, may keep others: said once.
     failed = {message.partition(": ")[2]: message for message in reversed(patient.facts.get("failed") or [])}
     for message in reversed(failed.values()):
-        if re.search(r"No space left|usable temporary directory|Disk quota", message):
-            remedy = "free space on / and /tmp of the host, and run doctor again"
-        else:
-            remedy = "correct that, and run doctor again"
-        patient.add(PROBLEM, "doctor", "a part of the host could not be examined", masked(message), remedy)
+        patient.add(PROBLEM, "doctor", "a part of the host could not be examined", masked(message), _remedy_for_doctor(message))
     return True
+
+
+def _remedy_for_doctor(message):
+    for pattern, remedy in (
+        (r"No space left|usable temporary directory|Disk quota", "free space on / and /tmp of the host"),
+        (
+            r"interpreter|[Pp]ython[\d.]*: |minimum of Python|No module named|ImportError|SyntaxError|init_fs_encoding",
+            "repair Python on the host with its package manager, or name another one in ansible_python_interpreter",
+        ),
+        (r"sudo|become|privilege", "let the user of ansible_user use sudo there, with --ask-become-pass if it asks for a password"),
+        (r"Timed out", "see what hangs there (dmesg, top, mounts of a server that is away), or raise doctor_timeout"),
+    ):
+        if re.search(pattern, message):
+            return f"{remedy}; then run doctor again"
+    return "correct that, and run doctor again"
 
 
 def _clock(patient):
@@ -286,7 +302,9 @@ def _answers(patient):
     dfdaemon, torchserve = patient.facts.get("dfdaemon") or {}, patient.facts.get("torchserve") or {}
     if patient.may_run(DFDAEMON) and dfdaemon and not dfdaemon.get("healthy"):
         _add_silent(patient, DFDAEMON, parted(dfdaemon.get("problem", ""))[0])
-    if patient.may_run(TORCHSERVE) and torchserve and not torchserve.get("reachable"):
+    if torchserve.get("msg", "").startswith("Failed to read the record"):
+        patient.add(PROBLEM, "models", "the record of what the host serves cannot be read", *parted(torchserve["msg"]))
+    elif patient.may_run(TORCHSERVE) and torchserve and not torchserve.get("reachable"):
         running = f", though it has been running for {_span(patient.age(TORCHSERVE))}" if patient.runs(TORCHSERVE) else ""
         silence = f"nothing came from its management API{running}"
         _add_silent(patient, TORCHSERVE, f"{silence} ({torchserve['msg'].rstrip('.')})" if torchserve.get("msg") else silence)
@@ -371,25 +389,82 @@ def _models(patient):
         cause = "torchserve-models restores what this host served, and has not finished"
         remedy = "wait, and run doctor again; see journalctl -u torchserve-models"
         patient.add(WARNING, "models", "models are still being restored", cause, remedy)
+    sentences = _rollout(patient, sentences if torchserve.get("reachable") else [])
     if not torchserve.get("reachable"):
         return
     patient.looked_at("models", "every model of the list is served and answers")
+    passing = _passing(patient, torchserve, restore)
+    # What is to be replaced is said of what is to replace it.
+    listed = {one.split()[0] for one in sentences if re.search(r" is not served;| is not the default version;", one)}
     # What cannot give it is not blamed for that too.
     unable = [" ".join(one.split()[:2]) for one in sentences if re.search(r" is not served;| is served from | has \d+ of \d+ workers", one)]
     for sentence in sentences:
         label = " ".join(sentence.split()[:2])
-        if "known answer" in sentence and label in unable:
+        name, version = label.split()
+        replaced = name in listed and patient.versions.get(name, {}).get("current") == version
+        if ("known answer" in sentence and label in unable) or ("is not in modelfleet_models" in sentence and replaced):
             continue
         severity, what, cause, remedy = _model_finding(patient, sentence, label)
-        if restore.get("active") == "activating" and severity == PROBLEM:
-            severity, cause, remedy = WARNING, "torchserve-models still restores what this host served", "wait, and run doctor again"
+        if severity == PROBLEM and passing:
+            severity, cause, remedy = WARNING, passing, "wait, and run doctor again"
         patient.add(severity, "models", what, cause, remedy)
+    if restore.get("active") == "failed" and not any(" is not served;" in sentence for sentence in sentences):
+        remedy = "see journalctl -u torchserve-models, then systemctl restart torchserve-models, which leaves alone what is served"
+        patient.add(WARNING, "models", "torchserve-models has failed", _why_not_restored(patient), remedy)
+
+
+def _passing(patient, torchserve, restore):
+    """Why what is wrong with a model may be over in a moment; empty where it is not."""
+    if restore.get("active") == "activating":
+        return "torchserve-models still restores what this host served"
+    if torchserve.get("busy") and not patient.rollout.get("holder"):
+        return "a run changes the models of this host at this moment"
+    return ""
+
+
+def _rollout(patient, sentences):
+    """Adds what a rollout is doing here, or has left; returns the sentences that do not follow from it."""
+    holder, dead = patient.rollout.get("holder") or {}, patient.rollout.get("dead")
+    if "rollout" in patient.facts:
+        patient.looked_at("rollout", "no rollout works on the host")
+    staged = {name: one["staged"] for name, one in patient.versions.items() if one["staged"]}
+    if not holder and not staged:
+        return sentences
+
+    def follows(sentence):
+        """Of a version that is on its way or, as long as the host is locked, that is to come or to go. The current one serves meanwhile."""
+        name, version = sentence.split()[:2]
+        if version != patient.versions.get(name, {}).get("current"):
+            return name in staged or bool(holder)
+        return "is not in modelfleet_models" in sentence or (name in staged and " is not served" in sentence)
+
+    seen = [parted(sentence)[0] for sentence in sentences if follows(sentence)]
+    doing = [f"{name} is to become {version}" for name, version in staged.items()]
+    there = f"; {'; '.join([*doing, *seen])}" if doing or seen else ""
+    if not holder:
+        patient.add(PROBLEM, "rollout", "a rollout came to no end on this host", f"no run works on it any more{there}", UNFINISHED)
+        return [sentence for sentence in sentences if not follows(sentence)]
+    who = f"the run of {holder['user']} on {holder['controller']} (process {holder['pid']}) since {holder['since']}"
+    if dead:
+        patient.add(PROBLEM, "rollout", "a rollout died on this host", f"{who} is not there any more{there}", UNFINISHED)
+    else:
+        remedy = (
+            "wait for its end, and run doctor again; if that run is dead, run modelfleet.serving.rollout or rollback with "
+            "-e modelfleet_rollout_take_over=true"
+        )
+        patient.add(WARNING, "rollout", "a rollout works on this host", f"{who}{there}", remedy)
+    return [sentence for sentence in sentences if not follows(sentence)]
+
+
+def _why_not_restored(patient):
+    return patient.trouble(RESTORE) or "torchserve-models could not restore what this host served, and its journal does not say why"
 
 
 def _model_finding(patient, sentence, label):
     said, served = patient.trouble(TORCHSERVE), (patient.facts.get("torchserve") or {}).get("models") or []
     what, remedy = parted(sentence)
     name, version = label.split()[0], label.split()[-1]
+    known = patient.versions.get(name, {})
     if "fell back to the CPU" in sentence:
         gpu = [finding["message"] for finding in _taken(patient, "gpu")]
         cause = " ".join(gpu) or said or "torch has no CUDA that works with the driver, or the GPU is not there"
@@ -411,10 +486,22 @@ def _model_finding(patient, sentence, label):
         remedy = "compare the file of the check, the sha256 of the version and journalctl -u torchserve"
         return PROBLEM, f"{label} does not give its known answer", detail, remedy
     if sentence.startswith(f"{label} is not served;"):
-        others = sorted(str(one["version"]) for one in served if one["name"] == name and str(one["version"]) != version)
-        restore = patient.trouble(RESTORE) if (patient.daemons.get(RESTORE) or {}).get("active") == "failed" else ""
-        cause = restore or (f"the host is stale: it serves version {', '.join(others)} of it" if others else "nobody has registered it")
-        return PROBLEM, f"{label} is not served", cause, remedy
+        # Not those that the list has beside it.
+        of_name = [str(one["version"]) for one in served if one["name"] == name]
+        others = sorted(one for one in of_name if any(line.startswith(f"{name} {one} is served, but") for line in patient.sentences))
+        if known.get("rolled_back") and known["previous"] == version:
+            cause = f"a rollback took it away, and this host serves version {known['current']}"
+            remedy = f"write version {known['current']} into modelfleet_models, or {ROLLOUT}"
+            return WARNING, f"{label} is not served", cause, remedy
+        if (patient.daemons.get(RESTORE) or {}).get("active") == "failed":
+            return PROBLEM, f"{label} is not served", _why_not_restored(patient), remedy
+        if others:
+            cause = f"the host is stale: it serves version {', '.join(others)} of it"
+            return PROBLEM, f"{label} is not served", cause, f"{ROLLOUT}; site never replaces what serves"
+        return PROBLEM, f"{label} is not served", "nobody has registered it", remedy
+    if "is served, but" in sentence and known.get("previous") == version != known.get("current"):
+        cause = "a rollout has retired it, and was interrupted before it was unregistered, or somebody registered it again"
+        return WARNING, f"{label} is served although it is retired", cause, f"{ROLLOUT}, which unregisters it"
     # What is there against the list, or without being in it.
     return WARNING, what, "it was changed by hand, or the list has changed since the last site", remedy
 
@@ -475,8 +562,8 @@ def _p2p(patient):
         patient.add(WARNING, "p2p", "no scheduler hears from dfdaemon", cause, remedy)
     if "seed" not in patient.jobs and patient.fleet["seeds"] and origin > SMALL and origin > peers:
         remedy = (
-            "see that the seed peers run and are known (the run after is enough: counters begin at 0 with a restart of dfdaemon), and that "
-            "the origin is not asked by others than dfdaemon"
+            "see that the seed peers run (systemctl status dfdaemon there) and that they are in dragonfly_seed_peers, and that "
+            "the origin is not asked by others than dfdaemon; systemctl restart dfdaemon begins to count anew"
         )
         cause = f"{took}: no seed peer was up then, or had just started, or no scheduler was reached"
         patient.add(WARNING, "p2p", "most bytes came from the origin, not from peers", cause, remedy)

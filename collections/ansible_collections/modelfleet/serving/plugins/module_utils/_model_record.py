@@ -49,17 +49,24 @@ def _parse(text):
 
 
 @contextmanager
-def unchanged(path):
-    """Keep out whoever changes the record ``path`` or restores what it says, after those that do it now have ended."""
+def unchanged(path, wait=True):
+    """Keep out whoever changes the record ``path`` or restores what it says, after those that do it now have ended.
+
+    Yields whether they are kept out: without ``wait`` who does it now goes on.
+    """
     try:
         handle = os.open(os.path.dirname(path), os.O_RDONLY)
     except OSError:
         # Nothing was ever served.
-        yield
+        yield True
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
+        alone = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            alone = False
+        yield alone
     finally:
         os.close(handle)
 

@@ -30,6 +30,12 @@ options:
       - The file that records what this host serves. With it, the module waits for a restore in progress, RV(recorded) tells what it says,
         and RV(not_restored) what of it is not served.
     type: path
+  wait_for_record:
+    description:
+      - Whether to wait for whoever changes O(record) or restores what it says, which takes as long as a model takes to load. Otherwise
+        RV(busy) says that somebody does.
+    type: bool
+    default: true
   wait_s:
     description: How long to wait for TorchServe to answer, in seconds.
     type: int
@@ -121,6 +127,11 @@ recorded:
     - name: resnet50
       version: "1.0"
       device: gpu
+busy:
+  description: Whether somebody changes O(record) or restores what it says, so that all this may be half-way. Never where the module waits.
+  returned: success
+  type: bool
+  sample: false
 not_restored:
   description: Models of O(record) that are not served, as C(NAME VERSION). Empty without O(record).
   returned: success
@@ -144,12 +155,13 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve imp
 
 def run(params, server):
     result = {"changed": False, "reachable": False, "healthy": False, "version": "", "models": [], "recorded": [], "not_restored": []}
+    result["busy"] = False
     description = server.api_description(params["wait_s"])
     if description is not None and params["record"]:
         # The restore starts a moment after TorchServe's process.
         time.sleep(0.5 if params["wait_s"] else 0)
-        with unchanged(params["record"]):
-            pass
+        with unchanged(params["record"], params["wait_for_record"]) as alone:
+            result["busy"] = not alone
     entries = read_record(params["record"]) if params["record"] else {}
     result["recorded"] = [{key: entry[key] for key in ("name", "version", "device")} for entry in entries.values()]
     if description is None:
@@ -177,6 +189,7 @@ def main():
             "base_url": {"type": "str", "default": MANAGEMENT_URL},
             "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
             "record": {"type": "path"},
+            "wait_for_record": {"type": "bool", "default": True},
             "wait_s": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.filter.doctor_report import doctor_report, doctor_table
@@ -72,6 +73,10 @@ def dfdaemon(origin, peers):
     return {"healthy": True, "problem": "", "version": "1.5.10", "uptime_s": HOUR, "traffic": traffic, "cache": cache}
 
 
+def rollout_of(**versions):
+    return {"name": "tiny", "current": "", "previous": "", "staged": "", "since": 0, "run": "", "rolled_back": False, **versions}
+
+
 class Fleet:
     """A fleet that is well, until a test breaks it."""
 
@@ -81,6 +86,7 @@ class Fleet:
             "drift": {},
             "failed": [],
             "unreachable": "",
+            "rollout": {},
         }
         origin = entry("origin", "models.example.com", "models.example.com:443", certificate_expires=NOW + 100 * DAY)
         to_scheduler = entry("scheduler", "scheduler-1", SCHEDULER_AT)
@@ -91,7 +97,8 @@ class Fleet:
             "info": info(["dfdaemon", "torchserve", "torchserve-models"], [to_scheduler, *to_seed, origin]),
             "wanted": {**of_dfdaemon, "versions": {"dfdaemon.service": "1.5.10", "torchserve.service": "0.12.0"}},
             "dfdaemon": dfdaemon(1 << 20, 1 << 30),
-            "torchserve": {"reachable": True, "version": "0.12.0", "models": [SERVED]},
+            "torchserve": {"reachable": True, "version": "0.12.0", "models": [SERVED], "busy": False},
+            "rollout": {"holder": {}, "dead": False, "models": [rollout_of(current="2.0")]},
         }
         facts = {
             "scheduler-1": {
@@ -117,6 +124,12 @@ class Fleet:
 
     def unit(self, host, name):
         return next(one for one in self.facts[host]["info"]["daemons"] if one["unit"] == f"{name}.service")
+
+    def serves(self, host, *served, recorded=(SERVED,)):
+        """What TorchServe serves there, each as SERVED with what is different."""
+        served = [{**SERVED, **one} for one in served]
+        self.models[host]["gpu"].update(served=served, recorded=list(recorded))
+        self.facts[host]["torchserve"]["models"] = served
 
     def reach(self, what, *hosts):
         return [one for host in hosts for one in self.facts[host]["info"]["reach"] if one["what"] == what]
@@ -204,6 +217,18 @@ def test_dfdaemon_down(fleet):
     assert (found["host"], found["what"], found["remedy"]) == ("gpu-2", "dfdaemon does not run", "systemctl start dfdaemon on the host")
 
 
+def test_torchserve_down(fleet):
+    """Its models are not said beside it, nor that it does not answer."""
+    fleet.unit("gpu-2", "torchserve").update(active="failed", result="exit-code", exit_status=1, restarts=5, trouble="OutOfMemoryError")
+    fleet.unit("gpu-2", "torchserve-models").update(active="inactive", sub="dead")
+    fleet.facts["gpu-2"]["torchserve"] = {"reachable": False, "version": "", "models": []}
+    fleet.models["gpu-2"]["gpu"] = {"served": None, "checks": [{"model": "tiny", "version": "2.0", "ok": False, "detail": "refused"}]}
+    found = fleet.only()
+    assert (found["host"], found["subject"], found["what"]) == ("gpu-2", "torchserve", "torchserve does not run")
+    assert "it ended with exit-code 1 and was restarted 5 times; it said: OutOfMemoryError" in found["cause"]
+    assert "torchserve_heap" in found["remedy"]
+
+
 def test_wrong_scheduler_list_on_one_host(fleet):
     """The file was changed by hand as well, which is not said twice."""
     fleet.facts["gpu-2"]["info"]["schedulers"] = ["10.9.9.9:8002"]
@@ -233,7 +258,7 @@ def test_stale_model(fleet, served, what, cause):
     fleet.facts["gpu-1"]["torchserve"]["models"] = [other]
     problems = [one for one in fleet.report()["findings"] if one["severity"] == "problem"]
     assert [(one["host"], one["what"]) for one in problems] == [("gpu-1", what)]
-    assert cause in problems[0]["cause"] and "modelfleet.serving.site" in problems[0]["remedy"]
+    assert cause in problems[0]["cause"] and re.search(r"modelfleet\.serving\.(site|rollout)", problems[0]["remedy"])
 
 
 def test_half_loaded_model(fleet):
@@ -271,6 +296,14 @@ def test_a_model_that_is_being_restored(fleet):
     assert "still restores" in found["cause"]
 
 
+def test_a_model_of_a_host_that_is_being_changed(fleet):
+    """By a run of site, for example, which is not waited for."""
+    fleet.models["gpu-1"]["gpu"]["served"] = []
+    fleet.facts["gpu-1"]["torchserve"]["busy"] = True
+    found = fleet.only()
+    assert (found["severity"], found["what"]) == ("warning", "tiny 2.0 is not served") and "at this moment" in found["cause"]
+
+
 def test_a_restore_that_outlasts_the_question(fleet):
     fleet.facts["gpu-1"]["torchserve"] = {}
     fleet.unit("gpu-1", "torchserve-models")["active"] = "activating"
@@ -281,6 +314,128 @@ def test_a_model_that_could_not_be_restored(fleet):
     fleet.models["gpu-1"]["gpu"]["served"] = []
     fleet.unit("gpu-1", "torchserve-models").update(active="failed", trouble="tiny 2.0 could not be restored: its file is damaged")
     assert fleet.only()["cause"] == "tiny 2.0 could not be restored: its file is damaged"
+
+
+def test_a_restore_that_failed_although_everything_is_served_by_now(fleet):
+    fleet.unit("gpu-1", "torchserve-models").update(active="failed", trouble="Failed to restore model tiny 2.0: its file is damaged.")
+    found = fleet.only()
+    assert (found["severity"], found["subject"]) == ("warning", "models") and "its file is damaged" in found["cause"]
+    assert "systemctl restart torchserve-models" in found["remedy"]
+    fleet.unit("gpu-1", "torchserve-models")["trouble"] = ""
+    fleet.models["gpu-1"]["gpu"]["served"] = []
+    assert "torchserve-models could not restore" in fleet.only()["cause"], "nobody had to register it"
+
+
+def test_a_record_that_is_damaged(fleet):
+    """TorchServe is not blamed for it."""
+    said = "Failed to read the record /x/models.json: it is damaged. Run torchserve_model (playbook site), which writes it anew."
+    fleet.facts["gpu-1"]["torchserve"] = {"msg": said}
+    fleet.models["gpu-1"]["gpu"]["served"] = None
+    found = fleet.only()
+    assert (found["subject"], found["what"]) == ("models", "the record of what the host serves cannot be read")
+    assert "/x/models.json: it is damaged" in found["cause"] and "playbook site" in found["remedy"]
+
+
+HOLDER = {"run": "a:b:4711:1", "user": "alice", "controller": "control-1", "pid": 4711, "since": "2027-01-15T07:00:00Z"}
+OLD = {"version": "1.0", "file": "tiny-1.0-000000000000.mar"}
+NEW_LOADING = {"default": False, "workers_ready": 0, "gpu": 0}
+BY_ALICE = "the run of alice on control-1 (process 4711) since 2027-01-15T07:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("versions", "served", "said"),
+    [
+        ({"current": "1.0"}, [OLD], "tiny 2.0 is not served"),
+        ({"current": "1.0", "staged": "2.0"}, [OLD, NEW_LOADING], "tiny is to become 2.0; tiny 2.0 has 0 of 2 workers READY"),
+        ({"current": "1.0", "staged": "2.0"}, [NEW_LOADING], "tiny is to become 2.0; tiny 2.0 has 0 of 2 workers READY"),
+        ({"current": "1.0", "staged": "2.0"}, [OLD, {"default": False}], "tiny is to become 2.0; tiny 2.0 is not the default version"),
+        ({"current": "1.0", "staged": "2.0"}, [{**OLD, "default": False}, {}], "tiny is to become 2.0; tiny 1.0 is served, but"),
+        ({"current": "2.0", "previous": "1.0"}, [{**OLD, "default": False}, {}], "tiny 1.0 is served, but"),
+        ({"current": "2.0", "previous": "1.0"}, [{}], ""),
+    ],
+    ids=["to come", "loading", "in its place", "beside", "switched", "retiring", "finished"],
+)
+def test_a_rollout_on_its_way(fleet, versions, served, said):
+    """Who works there since when; what follows from it is no other finding."""
+    fleet.models["gpu-1"]["models"] = [{**MODEL, "default": True}]
+    answers = "READY" not in said and "not served" not in said
+    fleet.models["gpu-1"]["gpu"]["checks"] = [{"model": "tiny", "version": "2.0", "ok": answers, "seconds": 0.1, "detail": "404"}]
+    current = {"name": "tiny", "version": versions["current"]}
+    fleet.serves("gpu-1", *served, recorded=[current])
+    fleet.facts["gpu-1"]["rollout"] = {"holder": HOLDER, "dead": False, "models": [rollout_of(**versions)]}
+    found = fleet.only()
+    assert (found["severity"], found["subject"], found["what"]) == ("warning", "rollout", "a rollout works on this host")
+    assert found["cause"].startswith(BY_ALICE) and said in found["cause"]
+    assert "wait for its end" in found["remedy"] and "modelfleet_rollout_take_over=true" in found["remedy"]
+
+
+def test_a_rollout_hides_nothing_of_another_model(fleet):
+    """Nor of the version that serves meanwhile."""
+    fleet.facts["gpu-1"]["rollout"] = {"holder": HOLDER, "dead": False, "models": [rollout_of(current="2.0", staged="3.0")]}
+    fleet.serves("gpu-1", {"workers_ready": 1, "gpu": 1})
+    findings = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    assert [(one["severity"], one["what"]) for one in findings] == [
+        ("problem", "tiny 2.0 is loaded by half"),
+        ("warning", "a rollout works on this host"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rollout", "what", "cause"),
+    [
+        ({"holder": HOLDER, "dead": True}, "a rollout died on this host", f"{BY_ALICE} is not there any more; tiny is to become 2.0; "),
+        ({"holder": {}, "dead": False}, "a rollout came to no end on this host", "no run works on it any more; tiny is to become 2.0; "),
+    ],
+)
+def test_a_rollout_that_was_left_half_way(fleet, rollout, what, cause):
+    fleet.serves("gpu-1", OLD, NEW_LOADING, recorded=[{"name": "tiny", "version": "1.0"}])
+    fleet.facts["gpu-1"]["rollout"] = {**rollout, "models": [rollout_of(current="1.0", staged="2.0")]}
+    found = fleet.only()
+    assert (found["severity"], found["subject"], found["what"]) == ("problem", "rollout", what)
+    assert found["cause"].startswith(cause) and "modelfleet.serving.rollout, which goes on from there" in found["remedy"]
+
+
+def test_a_lock_on_a_host_whose_torchserve_is_down(fleet):
+    fleet.unit("gpu-1", "torchserve").update(active="failed", result="exit-code", exit_status=1, trouble="it died")
+    fleet.facts["gpu-1"].update(torchserve={"reachable": False}, rollout={"holder": HOLDER, "dead": False, "models": []})
+    fleet.models["gpu-1"]["gpu"]["served"] = None
+    findings = [one for one in fleet.report()["findings"] if one["severity"] != "ok"]
+    assert [one["what"] for one in findings] == ["torchserve does not run", "a rollout works on this host"]
+
+
+def test_what_a_host_can_go_back_to_is_no_drift(fleet):
+    """The version that a rollout has retired lies on the disk."""
+    fleet.facts["gpu-1"]["rollout"]["models"] = [rollout_of(current="2.0", previous="1.0")]
+    assert fleet.report()["ok"]
+    fleet.serves("gpu-1", {**OLD, "default": False}, {})
+    found = fleet.only()
+    assert (found["severity"], found["what"]) == ("warning", "tiny 1.0 is served although it is retired")
+    assert "was interrupted before it was unregistered" in found["cause"] and "modelfleet.serving.rollout" in found["remedy"]
+
+
+def test_a_rollout_that_is_still_to_come(fleet):
+    """Only it brings the new version in the place of the old one, which is not blamed for that."""
+    fleet.serves("gpu-1", OLD, recorded=[{"name": "tiny", "version": "1.0"}])
+    fleet.facts["gpu-1"]["rollout"]["models"] = [rollout_of(current="1.0")]
+    found = fleet.only()
+    assert (found["severity"], found["what"]) == ("problem", "tiny 2.0 is not served")
+    assert "it serves version 1.0" in found["cause"] and found["remedy"].startswith("run modelfleet.serving.rollout")
+
+
+def test_a_second_version_that_is_to_serve_beside_the_first(fleet):
+    """The host is not stale, and site registers it."""
+    fleet.models["gpu-1"]["models"] = [MODEL, {**MODEL, "version": "3.0"}]
+    found = fleet.only()
+    assert (found["what"], found["cause"]) == ("tiny 3.0 is not served", "nobody has registered it")
+    assert "modelfleet.serving.site" in found["remedy"]
+
+
+def test_what_a_rollback_took_away(fleet):
+    fleet.serves("gpu-1", OLD, recorded=[{"name": "tiny", "version": "1.0"}])
+    fleet.facts["gpu-1"]["rollout"]["models"] = [rollout_of(current="1.0", previous="2.0", rolled_back=True)]
+    found = fleet.only()
+    assert (found["severity"], found["what"]) == ("warning", "tiny 2.0 is not served")
+    assert "a rollback took it away" in found["cause"] and "write version 1.0 into modelfleet_models" in found["remedy"]
 
 
 def test_a_wrong_answer_and_a_model_that_nobody_listed(fleet):
@@ -622,6 +777,23 @@ def test_models_expected_loaded_and_answering(fleet):
     assert report["hosts"]["gpu-2"]["models"] == [{**row, "workers_ready": None, "answer_ok": False}]
     assert report["models"] == {"expected": 2, "loaded": 1, "asked": 2, "answering": 1}
     assert "Of 2 models that the hosts should serve 1 are loaded; 1 of 2 known answers came." in doctor_table(report)
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("The module interpreter '/opt/py/bin/python' was not found.", "ansible_python_interpreter"),
+        ("MODULE FAILURE /bin/sh: 1: /usr/bin/python3: not found", "repair Python"),
+        ("MODULE FAILURE ModuleNotFoundError: No module named 'json'", "repair Python"),
+        ("MODULE FAILURE ModuleNotFoundError: No module named 'encodings'", "repair Python"),
+        ("Missing sudo password", "--ask-become-pass"),
+        ("Timed out after 60 second(s).", "doctor_timeout"),
+        ("MODULE FAILURE KeyError: 'x'", "correct that"),
+    ],
+)
+def test_a_remedy_for_what_keeps_a_host_from_being_examined(fleet, message, remedy):
+    fleet.facts["gpu-1"] = {"failed": [f"Look for causes: {message}"]}
+    assert remedy in fleet.only()["remedy"]
 
 
 def test_what_keeps_every_part_from_being_examined_is_said_once(fleet):

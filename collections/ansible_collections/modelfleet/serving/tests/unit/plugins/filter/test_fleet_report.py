@@ -261,7 +261,7 @@ def test_the_inventory_says_what_should_be_served():
         ),
         ("gpu-3", "resnet50 1.0 has 1 of 4 workers; run modelfleet.serving.site"),
         ("gpu-4", "resnet50 1.0 has 0 of 4 workers; run modelfleet.serving.site"),
-        ("gpu-4", "resnet50 1.0 is not the default version; run modelfleet.serving.site"),
+        ("gpu-4", "resnet50 1.0 is not the default version; run modelfleet.serving.rollout"),
         ("gpu-5", "resnet50 1.0 has 1 of 4 workers READY; see journalctl -u torchserve"),
         ("gpu-6", "resnet50 1.0 is not served; run modelfleet.serving.site"),
     ]

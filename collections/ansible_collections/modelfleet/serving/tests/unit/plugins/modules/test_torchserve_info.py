@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.modules import torchserve_info
@@ -70,6 +72,28 @@ def test_a_worker_on_the_cpu_is_not_ready_for_a_model_recorded_for_a_gpu(fake, r
     result = read(record=str(record))
     assert (result["healthy"], result["not_restored"]) == (healthy, [] if healthy else ["demo 1.0"])
     assert result["recorded"] == [{"name": "demo", "version": "1.0", "device": device}]
+
+
+def test_who_changes_the_record_is_not_waited_for_where_nobody_wants_to(read, tmp_path):
+    """A model may take minutes to load."""
+    record = tmp_path / "state/models.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0"}]}))
+    handle = os.open(record.parent, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    found = read(record=str(record), wait_for_record=False)
+    assert found["busy"] and [one["name"] for one in found["recorded"]] == ["demo"]
+    os.close(handle)
+    assert not read(record=str(record), wait_for_record=False)["busy"] and not read(record=str(record))["busy"]
+
+
+def test_what_a_rollout_keeps_beside_the_models_is_not_served(read, tmp_path):
+    """Neither the version to go back to nor the one that is on its way."""
+    record = tmp_path / "models.json"
+    parts = {part: [{"name": "demo", "version": version}] for part, version in (("models", "2.0"), ("previous", "1.0"), ("staged", "3.0"))}
+    record.write_text(json.dumps(parts))
+    result = read(record=str(record))
+    assert [one["version"] for one in result["recorded"]] == ["2.0"] and result["not_restored"] == ["demo 2.0"]
 
 
 def test_the_record_is_read_where_torchserve_is_down(read, tmp_path):
