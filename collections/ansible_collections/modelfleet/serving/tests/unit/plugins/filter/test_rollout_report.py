@@ -39,15 +39,22 @@ def test_one_host():
 
 def test_a_phase_fails_where_its_end_says_so():
     timeline = [{"phase": "traffic", "at": 5.0}, {"phase": "idle", "at": 9.0, "failed": True}, {"phase": "undo", "at": 10.0}]
-    report = rollout_report(
-        {"gpu-1": host(timeline=timeline, problem="slow", outcome="NOT UNDONE", brought={})}, "rollout", 20.0, ["gpu-1"]
-    )
+    timeline.append({"phase": "idle", "at": 12.0})
+    facts = host(timeline=timeline, problem="slow", outcome="went back", brought={})
+    report = rollout_report({"gpu-1": facts}, "rollout", 20.0, ["gpu-1"])
     assert [(one["phase"], one["failed"], one["ended"]) for one in report["hosts"]["gpu-1"]["phases"]] == [
         ("traffic", True, 4.0),
-        ("undo", False, 15.0),
+        ("undo", False, 7.0),
     ]
     assert not report["ok"] and report["problems"] == [{"host": "gpu-1", "message": "slow"}]
     assert report["hosts"]["gpu-1"]["batch"] is None
+
+
+@pytest.mark.parametrize("problem", ["", "locked"])
+def test_a_host_that_was_set_aside_failed_in_its_last_phase(problem):
+    timeline = [{"phase": "check", "at": 5.0}, {"phase": "plan", "at": 9.0}]
+    report = rollout_report({"gpu-1": host(timeline=timeline, problem=problem, brought={})}, "rollout", 20.0, ["gpu-1"])
+    assert [(one["phase"], one["failed"]) for one in report["hosts"]["gpu-1"]["phases"]] == [("check", False), ("plan", problem != "")]
 
 
 def test_what_could_not_be_brought_failed():
