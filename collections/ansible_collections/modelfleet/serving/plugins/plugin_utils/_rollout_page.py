@@ -18,8 +18,8 @@ from ansible_collections.modelfleet.serving.plugins.plugin_utils._screen import 
 
 # The width of every drawing, and what is left and right of what it shows.
 WIDTH, LEFT, RIGHT = 1000, 80, 20
-# What a character of a name takes, and how many there is room for.
-LETTER, NAME = 6.2, 32
+# What a bold character of a name takes, and how many there is room for.
+LETTER, NAME = 7, 32
 # Of more hosts than that the tiles and the rows of the timeline are small, and only those have a name where something is wrong.
 MANY = 60
 PHASES = (
@@ -51,6 +51,7 @@ def page_of(report):
     seconds = max(report["ended"] - report["began"], 1)
     failed = {host for host, one in hosts.items() if one["problem"] or _failed_phase(one) or any(not gate["ok"] for gate in one["gates"])}
     groups = _groups(report, failed)
+    short = _short(hosts)
     return {
         "report": report,
         "title": f"{report['play']} of {_day(report['began'])}",
@@ -58,12 +59,13 @@ def page_of(report):
         "facts": _facts(report, seconds),
         "wrong": _wrong(report),
         "failed": failed,
+        "short": short,
         "many": len(hosts) > MANY,
         "groups": groups,
         "outcomes": [(outcome, COLOURS.get(outcome, "calm"), count) for outcome, count in _outcomes(hosts.values())],
-        "timeline": _timeline(report, groups, failed, seconds),
+        "timeline": _timeline(report, groups, failed, seconds, short),
         "downloads": _downloads(report),
-        "latencies": _latencies(report),
+        "latencies": _latencies(report, short),
         "rows": [(host, hosts[host]) for host in _failed_first(hosts, failed)],
         "gates": _gate_columns(hosts),
         "kind_of": COLOURS,
@@ -75,6 +77,16 @@ def page_of(report):
 
 def _day(epoch):
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(epoch))
+
+
+def _short(hosts):
+    """{host: its name without the domain that all of them have}. The last part of an address is none."""
+    names = {host: host.split(".") for host in hosts if not host[-1:].isdigit()}
+    if len(names) < len(hosts):
+        return {host: host for host in hosts}
+    while len(names) > 1 and all(len(name) > 1 for name in names.values()) and len({name[-1] for name in names.values()}) == 1:
+        names = {host: name[:-1] for host, name in names.items()}
+    return {host: ".".join(name) for host, name in names.items()}
 
 
 def _failed_first(names, failed):
@@ -193,11 +205,11 @@ def _ticks(first, last, wanted=8):
     return [at * step for at in range(math.ceil(first / step), int(last / step) + 1)]
 
 
-def _timeline(report, groups, failed, seconds):
+def _timeline(report, groups, failed, seconds, short):
     """A row for each host."""
     hosts = report["hosts"]
     row = next(high for most, high in ((30, 18), (MANY, 14), (120, 7), (math.inf, 4)) if len(hosts) <= most)
-    left = max(LEFT, 16 + LETTER * min(max(map(len, hosts), default=0), NAME))
+    left = max(LEFT, 16 + LETTER * min(max(map(len, short.values()), default=0), NAME))
     scale = (WIDTH - left - RIGHT) / seconds
     top, rows, titles = 26, [], []
     for title, names in groups:
@@ -209,7 +221,7 @@ def _timeline(report, groups, failed, seconds):
             rows.append(
                 {
                     "host": host,
-                    "label": cut(host, NAME) if named else "",
+                    "label": cut(short[host], NAME) if named else "",
                     "failed": host in failed,
                     "y": top,
                     "middle": top + high / 2,
@@ -306,7 +318,7 @@ def _at(samples, source, seconds):
     return before[source]
 
 
-def _latencies(report):
+def _latencies(report, short):
     """One drawing for each model: the 95th percentiles of the old and the new version, host beside host."""
     found = {}
     for host, one in report["hosts"].items():
@@ -321,10 +333,10 @@ def _latencies(report):
                         "old": old.get("p95_ms") if old.get("requests") else None,
                     }
                 )
-    return [_latency(model, rows) for model, rows in found.items()]
+    return [_latency(model, rows, short) for model, rows in found.items()]
 
 
-def _latency(model, rows):
+def _latency(model, rows, short):
     height, base, top = 200, 172, 14
     most = max(max(one["new"], one["old"] or 0) for one in rows) or 1
     step = (WIDTH - LEFT - RIGHT) / len(rows)
@@ -340,7 +352,7 @@ def _latency(model, rows):
             {
                 **one,
                 "x": x,
-                "label": cut(one["host"], max(int(room / LETTER) - 1, 4)) if named else "",
+                "label": cut(short[one["host"]], max(int(room / LETTER) - 1, 4)) if named else "",
                 "anchor": "end" if x > WIDTH - 60 and not every else "middle",
                 "new_y": base - one["new"] / most * (base - top),
                 "old_y": None if one["old"] is None else base - one["old"] / most * (base - top),

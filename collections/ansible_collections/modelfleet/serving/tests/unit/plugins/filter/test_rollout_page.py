@@ -267,6 +267,23 @@ def test_bytes_by_source_over_time():
     assert [one["class"] for one in page.named("i")].count("origin") == 1 and "2 B from the object store" in "\n".join(page.text)
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["gpu-1.r1.dc1.example.com", "gpu-2.r2.dc1.example.com"], ["gpu-1.r1", "gpu-2.r2"]),
+        (["gpu-1.example.com"], ["gpu-1.example.com"]),
+        (["10.0.1.5", "10.0.2.5"], ["10.0.1.5", "10.0.2.5"]),
+        (["example.com", "gpu-2.example.com"], ["example", "gpu-2.example"]),
+    ],
+)
+def test_a_domain_that_all_have_is_left_out_of_the_drawings(names, shown):
+    page = page_of({name: host(gates=[traffic()]) for name in names}, names)
+    assert [one["title"] for one in page.named("li")] == [f"{name}: activated" for name in names]
+    # Tile, row of the timeline, column of the latencies; the tables and titles have the whole name.
+    assert all(page.text.count(text) >= 3 for text in shown)
+    assert all(f"{name}: 24.0 ms, then 26.0 ms" in page.text and name in [row[0] for row in page.rows] for name in names)
+
+
 def test_what_is_not_known_is_left_out():
     names, hosts = fleet(2)
     for one in hosts.values():
