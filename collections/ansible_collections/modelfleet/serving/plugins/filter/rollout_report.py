@@ -155,9 +155,11 @@ def _host(name, facts, batches, began, ended):
     plan = facts.get("plan") or []
     brought = facts.get("brought") or {}
     outcome = facts.get("outcome") or UNTOUCHED
+    # Without a plan nobody knows what was to be changed.
+    planned = any(mark["phase"] == "plan" for mark in facts.get("timeline") or [])
     return {
         "batch": next((number for number, batch in enumerate(batches, 1) if name in batch), None),
-        "outcome": "unchanged" if not plan and outcome == UNTOUCHED and not facts.get("problem") else outcome,
+        "outcome": "unchanged" if planned and not plan and outcome == UNTOUCHED and not facts.get("problem") else outcome,
         "problem": facts.get("problem") or "",
         "models": [{"name": one["name"], "from": one["from"] or "", "to": one["version"]} for one in plan],
         "phases": _phases(facts.get("timeline") or [], brought, began, ended, bool(facts.get("problem"))),

@@ -55,9 +55,9 @@ def page_of(report):
     return {
         "report": report,
         "title": f"{report['play']} of {_day(report['began'])}",
-        "verdict": _verdict(report),
+        "verdict": _verdict(report, short),
         "facts": _facts(report, seconds),
-        "wrong": _wrong(report),
+        "wrong": _wrong(report, short),
         "failed": failed,
         "short": short,
         "many": len(hosts) > MANY,
@@ -111,28 +111,29 @@ def _said(hosts):
     return ", ".join(f"{count} {outcome}" for outcome, count in _outcomes(hosts))
 
 
-def _verdict(report):
+def _verdict(report, short):
     """How it is, in one sentence, and what became of the hosts in another one."""
     hosts = report["hosts"]
     versions = _versions(hosts)
     about = some(versions, 4) + ": " if versions else ""
     became = f"{about}{_said(hosts.values())}, of {counted(len(hosts), 'host')}." if hosts else ""
     if not report["ok"]:
-        return {"kind": "bad", "sentence": _failure(report), "became": became}
+        return {"kind": "bad", "sentence": _failure(report, short), "became": became}
     return {"kind": "good", "sentence": "Done." if versions else "Nothing had to change.", "became": became}
 
 
-def _failure(report):
+def _failure(report, short):
     """The sentence of a run that failed: when, where, at what. What failed first is what others followed."""
     hosts = report["hosts"]
     first = [(phase["ended"], host, phase["phase"]) for host, one in hosts.items() for phase in [_failed_phase(one)] if phase]
     if not first:
-        return f"Failed on {some([one['host'] for one in report['problems']])}."
+        return f"Failed on {some([short.get(one['host'], one['host']) for one in report['problems']])}."
     _ended, host, phase = min(first)
     batch = hosts[host]["batch"]
     when = WHEN.get(phase) or (f"in batch {batch} of {len(report['batches'])}" if batch else "")
     beside = [one for _ended, one, at in first if at == phase and (phase in WHEN or hosts[one]["batch"] == batch)]
-    return f"Failed {when}: {some(beside)}, at {phase}." if when else f"Failed: {some(beside)}, at {phase}."
+    named = some([short[one] for one in beside])
+    return f"Failed {when}: {named}, at {phase}." if when else f"Failed: {named}, at {phase}."
 
 
 def _versions(hosts):
@@ -140,7 +141,7 @@ def _versions(hosts):
     return list(dict.fromkeys(f"{one['name']} {one['from'] or '-'} → {one['to']}" for host in hosts.values() for one in host["models"]))
 
 
-def _wrong(report, most=20):
+def _wrong(report, short, most=20):
     """What went wrong, each once with its hosts: what a gate saw, otherwise what the run said: its first ``rows``, how many ``more``."""
     hosts, found = report["hosts"], {}
     for host, one in hosts.items():
@@ -157,7 +158,7 @@ def _wrong(report, most=20):
             found.setdefault(("", one["message"], "-"), []).append((math.inf, one["host"]))
     rows = [
         {
-            "hosts": some([host for _when, host in on], 8),
+            "hosts": some([short.get(host, host) for _when, host in on], 8),
             "where": ", ".join([*_batches_of(on, hosts), *dict.fromkeys(hosts[host]["outcome"] for _when, host in on if host in hosts)]),
             "at": at,
             "what": what,
@@ -188,10 +189,10 @@ def _groups(report, failed):
     """[(title, hosts)], the batches in their order, then those that are in none."""
     hosts, batches = report["hosts"], report["batches"]
     batched = {host for batch in batches for host in batch}
-    groups = [(f"Batch {at} of {len(batches)}", [host for host in batch if host in hosts]) for at, batch in enumerate(batches, 1)]
-    groups.append(("Nothing to do" if batches else "Hosts", [host for host in hosts if host not in batched]))
+    groups = [(f"Batch {at} of {len(batches)}, ", [host for host in batch if host in hosts]) for at, batch in enumerate(batches, 1)]
+    groups.append(("Nothing to do, " if batches else "", [host for host in hosts if host not in batched]))
     return [
-        (f"{title}, {counted(len(names), 'host')}: {_said(hosts[host] for host in names)}", _failed_first(names, failed))
+        (f"{title}{counted(len(names), 'host')}: {_said(map(hosts.get, names))}", _failed_first(names, failed))
         for title, names in groups
         if names
     ]

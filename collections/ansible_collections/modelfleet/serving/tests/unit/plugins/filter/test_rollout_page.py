@@ -279,6 +279,8 @@ def test_bytes_by_source_over_time():
 def test_a_domain_that_all_have_is_left_out_of_the_drawings(names, shown):
     page = page_of({name: host(gates=[traffic()]) for name in names}, names)
     assert [one["title"] for one in page.named("li")] == [f"{name}: activated" for name in names]
+    hosts = {name: host(problem="It is down.", outcome="untouched", gates=[], brought={}) for name in names}
+    assert f"Failed on {', '.join(shown)}." in page_of(hosts, names).text
     # Tile, row of the timeline, column of the latencies; the tables and titles have the whole name.
     assert all(page.text.count(text) >= 3 for text in shown)
     assert all(f"{name}: 24.0 ms, then 26.0 ms" in page.text and name in [row[0] for row in page.rows] for name in names)
