@@ -65,9 +65,22 @@ def test_an_error_is_a_sentence_and_no_page(fleet):
     done, _calls = fleet.play("rollout", hosts=HOSTS[:1], modelfleet_rollout_soak_seconds="soon")
     assert done.returncode != 0
     said = [line for line in stays(done.stdout) if "modelfleet_rollout_soak_seconds" in line]
-    assert said[0].startswith("✗ ") and "The variables of the role modelfleet are wrong: " in said[0], done.stdout
-    assert len(said) <= 2, "once for the first host, once for all others"
-    assert "argument_spec_data" not in done.stdout and len(done.stdout.splitlines()) < 25
+    assert len(said) == 1 and said[0].startswith("✗ ") and "modelfleet_rollout_soak_seconds is not what its role takes" in said[0]
+    assert len(done.stdout.splitlines()) < 12, done.stdout
+
+
+def test_an_argument_specification_is_a_sentence(run, tmp_path):
+    specification = {"seconds": {"type": "int"}, **{f"option_{number}": {"type": "str"} for number in range(99)}}
+    check = {"argument_spec": specification, "provided_arguments": {"seconds": "soon"}}
+    tasks = [{"name": "Check", "ansible.builtin.validate_argument_spec": check}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"name": "Do it", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    done = run("ansible-playbook", "-i", "gpu-1,gpu-2,", tmp_path / "play.yml", **CALLBACK, LANG="C.UTF-8")
+    said = [line for line in stays(done.stdout) if "seconds" in line]
+    assert [line.partition(": argument 'seconds' is of type str")[0] for line in said] == [
+        "✗ gpu-1  The arguments are wrong",
+        "✗ gpu-2  The arguments are wrong",
+    ], done.stdout
+    assert "option_1" not in done.stdout and len(done.stdout.splitlines()) < 12
 
 
 def test_with_v_it_is_the_default(fleet):

@@ -155,12 +155,14 @@ def _host(name, facts, batches, began, ended):
     plan = facts.get("plan") or []
     brought = facts.get("brought") or {}
     outcome = facts.get("outcome") or UNTOUCHED
+    # Without a plan nobody knows what was to be changed.
+    planned = any(mark["phase"] == "plan" for mark in facts.get("timeline") or [])
     return {
         "batch": next((number for number, batch in enumerate(batches, 1) if name in batch), None),
-        "outcome": "unchanged" if not plan and outcome == UNTOUCHED and not facts.get("problem") else outcome,
+        "outcome": "unchanged" if planned and not plan and outcome == UNTOUCHED and not facts.get("problem") else outcome,
         "problem": facts.get("problem") or "",
         "models": [{"name": one["name"], "from": one["from"] or "", "to": one["version"]} for one in plan],
-        "phases": _phases(facts.get("timeline") or [], brought, began, ended),
+        "phases": _phases(facts.get("timeline") or [], brought, began, ended, bool(facts.get("problem"))),
         "gates": [{**gate, "ok": bool(gate["ok"])} for gate in facts.get("gates") or []],
         "brought": {
             "artifacts": [
@@ -173,10 +175,13 @@ def _host(name, facts, batches, began, ended):
     }
 
 
-def _phases(timeline, brought, began, ended):
-    """Each mark lasts until the next one. What was brought came between two marks, and is known by itself."""
+def _phases(timeline, brought, began, ended, problem):
+    """Each mark lasts until the next one. What was brought came between two marks, and is known by itself.
+
+    A ``problem`` (bool) of a host that was set aside came in its last phase.
+    """
     phases = []
-    for mark, after in zip(timeline, [*timeline[1:], {"phase": IDLE, "at": ended}]):
+    for mark, after in zip(timeline, [*timeline[1:], {"phase": IDLE, "at": ended, "failed": problem}]):
         if mark["phase"] != IDLE:
             phases.append(
                 {

@@ -23,6 +23,8 @@ NOT_SHOWN = ("check", "plan")
 IDLE = "idle"
 SOURCE_NAMES = dict(zip(SOURCES, ("origin", "peers", "local")))
 WORST_LAST = ("ok", "changed", "failed", "unreachable")
+# With less room than that behind the phases of a host nothing is said of it there.
+NOTE_COLUMNS = 16
 COLOURS = {"ok": C.COLOR_OK, "now": C.COLOR_HIGHLIGHT, "failed": C.COLOR_ERROR, "to come": C.COLOR_SKIP, "changed": C.COLOR_CHANGED}
 
 
@@ -178,9 +180,12 @@ class RunView:
 
     def still(self, now):
         """One line of what the run is waiting for."""
-        done = f"{len(self.ended)} of {counted(len(self.ended) + len(self.running), 'host')} done, " if self.ended else ""
-        waiting = f"waiting for {some(self.running)}" if self.running else ""
-        return f"{self.task_name or self.title}: {done}{waiting}, {clock(now - self.task_began)}"
+        return f"{self.task_name or self.title}: {self._waiting(now)}"
+
+    def _waiting(self, now):
+        done = [f"{len(self.ended)} of {counted(len(self.ended) + len(self.running), 'host')} done"] if self.ended else []
+        waiting = [f"waiting for {some(self.running)}"] if self.running else []
+        return ", ".join([*done, *waiting, clock(now - self.task_began)])
 
     def downloads(self, now, most=8):
         """Lines of text about the downloads, the first one of all hosts; [] where nothing is known of any."""
@@ -188,7 +193,7 @@ class RunView:
             return []
         slow = self._slowest()
         return [
-            f"{self._together()}, {clock(now - self.task_began)}",
+            "{} ({}), {}".format(*self._together(), clock(now - self.task_began)),
             *(f"  {clean(host)}: {self._of_host(self.brought[host])}" for host in slow[:most]),
             *([f"  and {counted(len(slow) - most, 'more host')}"] if len(slow) > most else []),
         ]
@@ -202,17 +207,20 @@ class RunView:
         return {source: sum(getattr(one, what)[source] for one in self.brought.values()) for source in SOURCES}
 
     def _together(self):
+        """How far all hosts are, and how fast by source."""
         done = sum(one.done for one in self.brought.values())
         fetched, wanted = (sum(getattr(one, what) for one in self.brought.values()) for what in ("fetched", "wanted"))
         rates = self._total("rates")
         return (
             f"{done} of {counted(len(self.brought), 'host')} done, {human_bytes(fetched)} of {human_bytes(wanted)}, "
-            f"{human_bytes(int(sum(rates.values())))}/s ({sources(rates, '/s')})"
+            f"{human_bytes(int(sum(rates.values())))}/s",
+            sources(rates, "/s"),
         )
 
-    def _of_host(self, one):
+    def _of_host(self, one, short=False):
         percent = 100 * one.fetched // one.wanted if one.wanted else 0
-        return f"{percent} % of {human_bytes(one.wanted)}, {human_bytes(int(sum(one.rates.values())))}/s, {sources(one.bytes)}"
+        wanted = "" if short else f" of {human_bytes(one.wanted)}"
+        return f"{percent} %{wanted}, {human_bytes(int(sum(one.rates.values())))}/s, {sources(one.bytes)}"
 
     def region(self, columns, rows, now):
         """The lines that are drawn again and again."""
@@ -226,7 +234,11 @@ class RunView:
             return [head, *self.grid(columns, rows)]
         if any(one.wanted for one in self.brought.values()):
             return [head, *self._bars(columns, rows)]
-        return [head, [(f"  {self.still(now)}", None)]] if self.task_name else [head]
+        if not self.task_name:
+            return [head]
+        still = f"  {self.still(now)}"
+        texts = [still] if width(still) <= columns else [f"  {self.task_name}", f"  {self._waiting(now)}"]
+        return [head, *([(text, None)] for text in texts)]
 
     def grid(self, columns, rows):
         """Host by phase; where there are more hosts than rows, how many hosts came how far."""
@@ -237,26 +249,29 @@ class RunView:
         if len(self.hosts) + 1 > rows:
             return self._counts(phases, columns, rows)
         names = min(max(map(width, self.hosts), default=4), max(8, columns // 3))
-        wide = 4 + names + sum(len(phase) + 2 for phase in phases) <= columns
-        lines = [[(" " * (4 + names) + "  ".join(phases), COLOURS["to come"])]] if wide else []
+        # Between the names of the phases; without room for these the signs stand side by side.
+        gap = next((one for one in (2, 1) if 4 + names + len((" " * one).join(phases)) <= columns), 0)
+        widths = [len(phase) + gap if gap else 1 for phase in phases[:-1]] + [len(phases[-1]) if gap else 1]
+        room = columns - 4 - names - sum(widths)
+        lines = [[(" " * (4 + names) + (" " * gap).join(phases), COLOURS["to come"])]] if gap else []
         for host in self.hosts:
             known = self.phases.get(host, {})
             line = [("  " + pad(clean(host), names, self.signs["more"]) + "  ", None)]
-            for phase in phases:
+            for phase, columns_of_phase in zip(phases, widths):
                 state = known.get(phase, "to come")
-                line.append((pad(self.signs[state], len(phase) + 2) if wide else self.signs[state], COLOURS[state]))
+                line.append((pad(self.signs[state], columns_of_phase), COLOURS[state]))
             now = next((phase for phase, state in known.items() if state in ("now", "failed")), "")
-            note = self.notes.get(host, "")
-            line.append(
-                (("" if wide else f" {now}") + (f" {note}" if note else ""), COLOURS["failed"] if "failed" in known.values() else None)
-            )
+            note = self.notes.get(host, "") if room >= NOTE_COLUMNS else ""
+            texts = [now] if not gap and not note.startswith(f"{now}:") else []
+            text = "  ".join(text for text in [*texts, note] if text)
+            line.append((" " * (gap + 1) + text if text else "", COLOURS["failed"] if "failed" in known.values() else None))
             lines.append(line)
         return lines
 
     def _counts(self, phases, columns, rows):
         """A line for each phase, then the hosts in which something failed."""
         lines, total = [], max(len(self.hosts), 1)
-        bar = max(10, min(40, columns - 40))
+        bar = max(10, min(40, columns - 52))
         for phase in phases:
             states = [one[phase] for one in self.phases.values() if phase in one]
             if not states and phase not in PHASES:
@@ -275,16 +290,22 @@ class RunView:
             )
         wrong = [host for host in self.hosts if "failed" in self.phases.get(host, {}).values()]
         lines += [[(f"  {self.signs['failed']} {clean(host)}  {self.notes.get(host, '')}", COLOURS["failed"])] for host in wrong]
-        return lines[:rows]
+        if len(lines) > rows:
+            hidden = len(lines) - rows + 1
+            lines[rows - 1 :] = [[(f"  and {counted(hidden, 'more host')} that failed", COLOURS["failed"])]]
+        return lines
 
     def _bars(self, columns, rows):
         slow = self._slowest()
-        if len(slow) + 1 <= rows:
+        so_far, rates = self._together()
+        texts = [f"  {so_far} ({rates})"] if width(so_far + rates) + 5 <= columns else [f"  {so_far}", f"  {rates}"]
+        rows -= len(texts)
+        if len(slow) <= rows:
             slow = [host for host in self.brought if host in slow]
-        shown = slow if len(slow) + 1 <= rows else slow[: rows - 2]
+        shown = slow if len(slow) <= rows else slow[: max(rows - 1, 0)]
         names = min(max(map(width, shown), default=4), max(8, columns // 4))
         bar = 20 if columns >= names + 80 else 0
-        lines = [[(f"  {self._together()}", None)]]
+        lines = [[(text, None)] for text in texts]
         for host in shown:
             one = self.brought[host]
             full = bar * one.fetched // one.wanted if one.wanted else 0
@@ -293,7 +314,7 @@ class RunView:
                     ("  " + pad(clean(host), names, self.signs["more"]) + "  ", None),
                     (self.signs["full"] * min(full, bar), COLOURS["ok"]),
                     (self.signs["empty"] * (bar - min(full, bar)) + ("  " if bar else ""), COLOURS["to come"]),
-                    (self._of_host(one), None),
+                    (self._of_host(one, short=not bar), None),
                 ]
             )
         if len(shown) < len(slow):

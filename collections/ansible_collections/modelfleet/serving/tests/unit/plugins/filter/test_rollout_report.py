@@ -39,15 +39,28 @@ def test_one_host():
 
 def test_a_phase_fails_where_its_end_says_so():
     timeline = [{"phase": "traffic", "at": 5.0}, {"phase": "idle", "at": 9.0, "failed": True}, {"phase": "undo", "at": 10.0}]
-    report = rollout_report(
-        {"gpu-1": host(timeline=timeline, problem="slow", outcome="NOT UNDONE", brought={})}, "rollout", 20.0, ["gpu-1"]
-    )
+    timeline.append({"phase": "idle", "at": 12.0})
+    facts = host(timeline=timeline, problem="slow", outcome="went back", brought={})
+    report = rollout_report({"gpu-1": facts}, "rollout", 20.0, ["gpu-1"])
     assert [(one["phase"], one["failed"], one["ended"]) for one in report["hosts"]["gpu-1"]["phases"]] == [
         ("traffic", True, 4.0),
-        ("undo", False, 15.0),
+        ("undo", False, 7.0),
     ]
     assert not report["ok"] and report["problems"] == [{"host": "gpu-1", "message": "slow"}]
     assert report["hosts"]["gpu-1"]["batch"] is None
+
+
+@pytest.mark.parametrize(("phases", "outcome"), [(["check"], "untouched"), (["check", "plan", "idle"], "unchanged")])
+def test_nothing_was_to_be_changed_where_that_was_planned(phases, outcome):
+    facts = host(plan=[], outcome="untouched", timeline=[{"phase": phase, "at": 5.0} for phase in phases])
+    assert rollout_report({"gpu-1": facts}, "rollout", 20.0, ["gpu-1"])["hosts"]["gpu-1"]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("problem", ["", "locked"])
+def test_a_host_that_was_set_aside_failed_in_its_last_phase(problem):
+    timeline = [{"phase": "check", "at": 5.0}, {"phase": "plan", "at": 9.0}]
+    report = rollout_report({"gpu-1": host(timeline=timeline, problem=problem, brought={})}, "rollout", 20.0, ["gpu-1"])
+    assert [(one["phase"], one["failed"]) for one in report["hosts"]["gpu-1"]["phases"]] == [("check", False), ("plan", problem != "")]
 
 
 def test_what_could_not_be_brought_failed():
@@ -59,7 +72,7 @@ def test_what_could_not_be_brought_failed():
 def test_every_host_is_there_whatever_is_known_of_it():
     report = rollout_report({"gpu-1": {}, "scheduler-1": {"problem": "down"}}, "rollback", 5.0, ["gpu-1", "gpu-2"])
     assert list(report["hosts"]) == ["gpu-1", "gpu-2"]
-    assert report["hosts"]["gpu-1"]["outcome"] == "unchanged" and report["hosts"]["gpu-1"]["phases"] == []
+    assert report["hosts"]["gpu-1"]["outcome"] == "untouched" and report["hosts"]["gpu-1"]["phases"] == []
     assert report["problems"] == [{"host": "scheduler-1", "message": "down"}]
     assert rollout_report({"gpu-1": host(outcome="untouched")}, "rollout", 5.0, ["gpu-1"])["hosts"]["gpu-1"]["outcome"] == "untouched"
 

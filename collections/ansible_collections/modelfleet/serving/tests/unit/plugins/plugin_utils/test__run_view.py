@@ -81,6 +81,25 @@ def test_a_narrow_terminal_shows_how_far(columns, signs):
     assert width(found[0]) == width(found[1])
 
 
+@pytest.mark.parametrize(("host", "gap"), [("gpu-01", "  "), ("gpu-r01-n17", " ")])
+def test_a_terminal_of_80_columns_shows_the_names_of_the_phases(host, gap):
+    view = RunView(UNICODE, 0)
+    view.play("Activate", [host], 0)
+    view.facts(host, {"__rollout_timeline": [{"phase": "drain"}], "__rollout_seen": [{"gate": "gpu", "saw": "GPU 0 " + 80 * "x"}]})
+    found = [plain(line) for line in view.grid(79, 20)]
+    assert found[0] == " " * (len(host) + 4) + gap.join(PHASES) and max(map(width, found)) <= 79
+    assert found[1].startswith(f"  {host}  ▶") and "GPU 0" not in found[1], "of a few columns nobody can read anything"
+
+
+def test_more_hosts_that_failed_than_lines(view):
+    view.play("Activate", [f"gpu-{number}" for number in range(50)], 0)
+    for host in view.hosts:
+        view.facts(host, {"__rollout_timeline": [{"phase": "drain"}]})
+        view.fail(host, "Failed.")
+    found = lines(view.grid(79, 20))
+    assert len(found) == 20 and found[-2].startswith("  ✗ gpu-") and found[-1] == "  and 40 more hosts that failed"
+
+
 def test_more_hosts_than_lines(view):
     hosts = [f"gpu-{number}" for number in range(200)]
     view.play("Activate in batches", hosts, 0, batch=(3, 3))
@@ -115,9 +134,14 @@ def test_downloads(view):
         "  gpu-1: 20 % of 100.0 MiB, 10.0 MiB/s, origin 0 B, peers 20.0 MiB, local 0 B",
     ]
     assert view.downloads(10, most=1)[-1] == "  and 1 more host"
-    wide, narrow = (lines(view.region(columns, 20, 10)) for columns in (120, 60))
+    wide, narrow = (lines(view.region(columns, 20, 10)) for columns in (120, 79))
     assert wide[2] == "  gpu-1  ████░░░░░░░░░░░░░░░░  20 % of 100.0 MiB, 10.0 MiB/s, origin 0 B, peers 20.0 MiB, local 0 B"
-    assert "█" not in "".join(narrow)
+    assert narrow[1:] == [
+        "  1 of 3 hosts done, 28.0 MiB of 200.0 MiB, 14.0 MiB/s",
+        "  origin 4.0 MiB/s, peers 10.0 MiB/s, local 0 B/s",
+        "  gpu-1  20 %, 10.0 MiB/s, origin 0 B, peers 20.0 MiB, local 0 B",
+        "  gpu-2  8 %, 4.0 MiB/s, origin 8.0 MiB, peers 0 B, local 0 B",
+    ]
     for host in ("gpu-4", "gpu-5"):
         view.bring(host)
     few = lines(view.region(120, 4, 10))
@@ -148,3 +172,5 @@ def test_what_it_waits_for(view):
         view.start(f"gpu-{number}", 200)
     view.end("gpu-1", "changed")
     assert view.still(275) == "Install packages: 1 of 7 hosts done, waiting for gpu-2, gpu-3, gpu-4 and 3 more, 1:15"
+    found = lines(view.region(60, 20, 275))
+    assert found[1:] == ["  Install packages", "  1 of 7 hosts done, waiting for gpu-2, gpu-3, gpu-4 and 3 more, 1:15"]
