@@ -36,7 +36,9 @@ author:
 EXAMPLES = r"""
 - name: See whether a host can leave
   ansible.builtin.assert:
-    that: ['gpu-3'] | modelfleet.serving.removal_findings(groups) | length == 0
+    that: leaving | modelfleet.serving.removal_findings(groups) | length == 0
+  vars:
+    leaving: [gpu-3]
 """
 
 RETURN = r"""
