@@ -147,8 +147,9 @@ class CallbackModule(Default):
         if not self.announced:
             return
         if self.screen.live and any("failed" in one.values() for one in self.view.phases.values()):
-            for line in self.view.grid(self.screen.columns, self.screen.rows):
-                self.screen.write(line)
+            # What went wrong stands above.
+            for line in self.view.grid(self.screen.columns, self.screen.rows, notes=False):
+                self.screen.write(self.screen.fit(line))
         self._line(*self.view.summary(self.now()))
         self.announced = False
 

@@ -240,8 +240,8 @@ class RunView:
         texts = [still] if width(still) <= columns else [f"  {self.task_name}", f"  {self._waiting(now)}"]
         return [head, *([(text, None)] for text in texts)]
 
-    def grid(self, columns, rows):
-        """Host by phase; where there are more hosts than rows, how many hosts came how far."""
+    def grid(self, columns, rows, notes=True):
+        """Host by phase, with ``notes`` (bool) of each; where there are more hosts than rows, how many hosts came how far."""
         phases = [*PHASES, *dict.fromkeys(phase for one in self.phases.values() for phase in one if phase not in PHASES)]
         # Of a rollback, or a way back after which nothing follows, only what happens.
         if not any(phase in PHASES for one in self.phases.values() for phase in one):
@@ -261,7 +261,7 @@ class RunView:
                 state = known.get(phase, "to come")
                 line.append((pad(self.signs[state], columns_of_phase), COLOURS[state]))
             now = next((phase for phase, state in known.items() if state in ("now", "failed")), "")
-            note = self.notes.get(host, "") if room >= NOTE_COLUMNS else ""
+            note = self.notes.get(host, "") if notes and room >= NOTE_COLUMNS else ""
             texts = [now] if not gap and not note.startswith(f"{now}:") else []
             text = "  ".join(text for text in [*texts, note] if text)
             line.append((" " * (gap + 1) + text if text else "", COLOURS["failed"] if "failed" in known.values() else None))

@@ -161,14 +161,15 @@ class Screen:
         if not self.live:
             return
         with self.lock:
-            columns = self.columns
-            fitting = [self._fit(line, columns) for line in lines[: self.rows]]
+            fitting = [self.fit(line) for line in lines[: self.rows]]
             out = self._home() + "".join(self._coloured(line) + "\x1b[K\n" for line in fitting) + "\x1b[J"
             self._drawn = [width(plain(line)) for line in fitting]
             self._stream.write(out)
             self._flush()
 
-    def _fit(self, line, columns):
+    def fit(self, line):
+        """A line (also in parts) without what there is no room for."""
+        columns = self.columns
         if width(plain(line)) <= columns:
             return line
         if isinstance(line, str):

@@ -12,7 +12,7 @@ import types
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.callback import fleet
-from ansible_collections.modelfleet.serving.plugins.plugin_utils import _progress
+from ansible_collections.modelfleet.serving.plugins.plugin_utils import _progress, _screen
 
 OPTIONS = {
     "display_failed_stderr": False,
@@ -323,11 +323,13 @@ def test_a_terminal_shows_where_each_host_is(monkeypatch):
     assert "gpu-1  \x1b" in drawn or "gpu-1  ▶" in drawn
     assert "drain  ready" in drawn
     run.task("Wait", "ansible.builtin.command", ("gpu-2",))
-    run.end("gpu-2", {"msg": "Failed to wait."}, "failed")
+    run.end("gpu-2", {"msg": "Failed to wait. " + 200 * "x"}, "failed")
     run.finish()
     after = run.stream.getvalue()[len(drawn) :]
     assert after.index("\x1b[J") < after.index("Failed to wait."), "what was drawn goes first"
     assert after.count("drain  ready") == 1, "where it failed stays"
+    assert after.count("Failed to wait.") == 1, "what it says stands above"
+    assert len(_screen.clean(after.partition("drain  ready")[2].splitlines()[2])) < 120
     run.callback._finish(os.getpid())
 
 
