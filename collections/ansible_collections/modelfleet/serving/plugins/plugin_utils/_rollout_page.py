@@ -237,7 +237,7 @@ def _timeline(report, groups, failed, seconds, short):
             )
             top += high
         top += 6
-    known = {bar["kind"] for one in rows for bar in one["bars"]}
+    known = {part["kind"] for one in rows for part in one["bars"]}
     return {
         "rows": rows,
         "titles": titles,

@@ -271,19 +271,19 @@ class RunView:
     def _counts(self, phases, columns, rows):
         """A line for each phase, then the hosts in which something failed."""
         lines, total = [], max(len(self.hosts), 1)
-        bar = max(10, min(40, columns - 52))
+        length = max(10, min(40, columns - 52))
         for phase in phases:
             states = [one[phase] for one in self.phases.values() if phase in one]
             if not states and phase not in PHASES:
                 continue
             through, failed = states.count("ok"), states.count("failed")
-            full = bar * through // total
+            full = length * through // total
             text = f" {through} of {total}" + (f", {states.count('now')} there now" if "now" in states else "")
             lines.append(
                 [
                     (f"  {phase.ljust(9)} ", None),
                     (self.signs["full"] * full, COLOURS["ok"]),
-                    (self.signs["empty"] * (bar - full), COLOURS["to come"]),
+                    (self.signs["empty"] * (length - full), COLOURS["to come"]),
                     (text, None),
                     (f", {failed} failed" if failed else "", COLOURS["failed"]),
                 ]
@@ -304,17 +304,17 @@ class RunView:
             slow = [host for host in self.brought if host in slow]
         shown = slow if len(slow) <= rows else slow[: max(rows - 1, 0)]
         names = min(max(map(width, shown), default=4), max(8, columns // 4))
-        bar = 20 if columns >= names + 80 else 0
+        length = 20 if columns >= names + 80 else 0
         lines = [[(text, None)] for text in texts]
         for host in shown:
             one = self.brought[host]
-            full = bar * one.fetched // one.wanted if one.wanted else 0
+            full = length * one.fetched // one.wanted if one.wanted else 0
             lines.append(
                 [
                     ("  " + pad(clean(host), names, self.signs["more"]) + "  ", None),
-                    (self.signs["full"] * min(full, bar), COLOURS["ok"]),
-                    (self.signs["empty"] * (bar - min(full, bar)) + ("  " if bar else ""), COLOURS["to come"]),
-                    (self._of_host(one, short=not bar), None),
+                    (self.signs["full"] * min(full, length), COLOURS["ok"]),
+                    (self.signs["empty"] * (length - min(full, length)) + ("  " if length else ""), COLOURS["to come"]),
+                    (self._of_host(one, short=not length), None),
                 ]
             )
         if len(shown) < len(slow):

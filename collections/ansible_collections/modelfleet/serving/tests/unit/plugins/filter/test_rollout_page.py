@@ -95,14 +95,14 @@ def test_every_host_is_in_every_part(count):
     tiles = [attributes["title"] for attributes in page.named("li")]
     assert tiles == [f"{name}: activated" for name in names]
     bars = page.named("rect")
-    assert len(bars) == 3 * count and {bar["class"] for bar in bars} == {"prepare", "bring", "load"}
+    assert len(bars) == 3 * count and {part["class"] for part in bars} == {"prepare", "bring", "load"}
     assert len(page.named("circle")) == 2 * count
     for name in names:
         assert text.count(f"{name}, ready: 5.5 s, from 0:10") == 1
         assert text.count(f"{name}: 24.0 ms, then 26.0 ms") == 1
     height = float(page.named("svg")[0]["viewbox"].split()[3])
-    assert max(float(bar["y"]) + float(bar["height"]) for bar in bars) <= height
-    assert all(float(bar["x"]) >= 80 and float(bar["x"]) + float(bar["width"]) <= 985 for bar in bars)
+    assert max(float(part["y"]) + float(part["height"]) for part in bars) <= height
+    assert all(float(part["x"]) >= 80 and float(part["x"]) + float(part["width"]) <= 985 for part in bars)
 
 
 def test_it_loads_nothing_and_runs_nothing():
@@ -161,7 +161,7 @@ def test_what_stopped_it_stands_first():
     assert tiles[-1] == ("gpu-50: untouched", "calm")
     assert "gpu-7 failed at traffic" in page.text and len([one for one in page.named("path") if one["class"] == "mark"]) == 1
     assert [one["class"] for one in page.named("circle")].count("new over") == 1
-    assert "back" in {bar["class"] for bar in page.named("rect")}
+    assert "back" in {part["class"] for part in page.named("rect")}
     assert [row[0] for row in page.rows if row[0] in ("gpu-1", "gpu-7")] == 2 * ["gpu-7", "gpu-1"], "the tables begin with it"
 
 
@@ -187,7 +187,7 @@ def test_what_went_wrong_is_said_once_with_all_its_hosts():
         hosts[name]["problem"] = "Reach the host: unreachable"
     hosts["scheduler-1"] = {"problem": "no disk"}
     page = page_of(hosts, names)
-    said = "".join(page.text).split("Timeline")[0]
+    said = "".join(page.text).partition("Timeline")[0]
     assert "Failed before the first change: gpu-1, gpu-3, gpu-5 and 27 more, at check." in page.text
     assert said.count("Reach the host: unreachable") == 1 and "gpu-13, gpu-15 and 22 more" in said
     assert "scheduler-1" in page.text and "no disk" in said, "it is no GPU host"
@@ -199,7 +199,7 @@ def test_a_host_that_could_not_go_back_says_both():
     hosts, names, batches = gone_back(20, "gpu-3")
     hosts["gpu-3"].update(outcome="NOT UNDONE", problem="Reach the host: no route")
     page = page_of(hosts, names, batches)
-    said = "".join(page.text).split("Timeline")[0]
+    said = "".join(page.text).partition("Timeline")[0]
     assert "demo 2.0: p95 91.0 ms" in said and "Reach the host: no route" in said
     assert "demo 1.0 → 2.0: 1 NOT UNDONE, 9 went back, 1 activated, 9 untouched, of 20 hosts." in page.text
     assert {one["title"]: one["class"] for one in page.named("li") if "title" in one}["gpu-3: NOT UNDONE"] == "bad cause"
@@ -235,7 +235,7 @@ def test_times_stand_at_round_numbers():
 def test_the_look_after_the_watching_is_no_second_loading():
     names, hosts = fleet(1)
     hosts["gpu-1"].update(brought={}, timeline=timeline(("ready", 0), ("switch", 1), ("traffic", 2), ("ready", 3), ("idle", 4)))
-    assert [bar["class"] for bar in page_of(hosts, names).named("rect")] == ["load", "traffic", "traffic", "traffic"]
+    assert [part["class"] for part in page_of(hosts, names).named("rect")] == ["load", "traffic", "traffic", "traffic"]
 
 
 def test_it_is_small():
