@@ -95,8 +95,8 @@ def interrupted(wanted, fleet, record):
     """A context with a run on its way that has brought the version up on a host, and has not finished it there."""
 
     @contextmanager
-    def on_its_way(entry, name):
-        with SCENARIO.beside("playbooks/rollout.yml", *wanted(entry)) as run:
+    def on_its_way(entry, name, **variables):
+        with SCENARIO.beside("playbooks/rollout.yml", *wanted(entry, **variables)) as run:
             wait_until(lambda: run.ended or entry["version"] in record(fleet[name])["staged"], f"{entry['version']} on {name}", seconds=600)
             assert not run.ended, run.finish().stdout[-5000:]
             yield run
