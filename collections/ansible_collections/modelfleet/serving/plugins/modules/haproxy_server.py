@@ -68,7 +68,8 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
 # srv_admin_state is a set of these.
-MAINT, DRAIN = 0x01 | 0x02 | 0x04, 0x08 | 0x10
+MAINT = 0x01 | 0x02 | 0x04
+DRAIN = 0x08 | 0x10
 
 
 class Haproxy:

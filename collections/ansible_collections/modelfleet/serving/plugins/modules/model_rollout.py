@@ -155,8 +155,8 @@ seealso:
 
 EXAMPLES = r"""
 - name: Bring up version 2.0 beside the one that serves
-  modelfleet.serving.model_rollout: &step
-    models:
+  modelfleet.serving.model_rollout:
+    models: &models
       - name: resnet50
         version: "2.0"
         object: models/resnet50/2.0/resnet50.mar
@@ -165,12 +165,12 @@ EXAMPLES = r"""
 
 - name: Make it the default
   modelfleet.serving.model_rollout:
-    <<: *step
+    models: *models
     state: switched
 
 - name: Retire the old version
   modelfleet.serving.model_rollout:
-    <<: *step
+    models: *models
     state: finished
 
 - name: Go back to the version before, from local disk
