@@ -11,7 +11,8 @@ function delay()
     return 200
 end
 
+-- HAProxy sends the names of headers in small letters.
 function response(status, headers, body)
-    log:write(os.time(), " ", status, " ", headers["X-Server"] or "-", " ", (body:gsub("%s", "")), "\n")
+    log:write(os.time(), " ", status, " ", headers["x-server"] or "-", " ", (body:gsub("%s", "")), "\n")
     log:flush()
 end
