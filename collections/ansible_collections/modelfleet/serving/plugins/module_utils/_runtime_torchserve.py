@@ -90,8 +90,11 @@ class TorchServeRuntime:
     def traffic(self, name, since, until):
         """Only of the REST API of predictions: gRPC has no access log. Prometheus counters have neither percentiles nor, for requests
         that name no version, the version that answered."""
+        journalctl = self.module.get_bin_path("journalctl")
+        if not journalctl:
+            return None
         times = [f"--since=@{since:.3f}", f"--until=@{until:.3f}"]
-        command = ["journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={UNIT}", *times]
+        command = [journalctl, "--no-pager", "--quiet", "--output=cat", f"--unit={UNIT}", *times]
         code, out, _err = self.module.run_command(command, errors="surrogate_then_replace")
         return None if code else list(requests_of(out, name))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _runtime_torchserve
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchserve import requests_of
 from ansible_collections.modelfleet.serving.plugins.modules import traffic_check
 from ansible_collections.modelfleet.serving.plugins.modules.traffic_check import Traffic, summary
@@ -143,7 +142,8 @@ def test_asks_both_where_nobody_else_does(fake, run_module, monkeypatch, status,
         return (status if len(asked) % 2 else 200), json.dumps({"y": 1}).encode()
 
     fake.answer = answer
-    monkeypatch.setattr(_runtime_torchserve.TorchServeRuntime, "traffic", lambda self, name, since, until: None)
+    # A host without a journal.
+    monkeypatch.setenv("PATH", "/nonexistent")
     check = {"model": "demo", "version": "2.0", "input": {"x": 1}, "expected": {"y": 2}}
     args = {**PARAMS, "seconds": 0, "checks": [check], "inference_url": fake.url, "base_url": fake.url, "key_file": str(fake.key_file)}
     result = run_module(traffic_check.main, {**args, "latency_margin_ms": 60000})
