@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo collection test test-all bench bench-quick bench-setup lint collection-tests repository-tests lab-tests clean purge
+.PHONY: help setup demo collection test test-all bench bench-quick bench-setup lint collection-tests repository-tests life-tests lab-tests clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -83,8 +83,14 @@ lint:
 collection-tests:
 	tests/collection
 
+# Doctor and the scenario life show on a fleet what these show on stubs.
+LIFE_TESTS := tests/test_doctor.py tests/test_life.py
+
 repository-tests:
-	pytest tests
+	pytest tests $(LIFE_TESTS:%=--ignore=%)
+
+life-tests:
+	pytest $(LIFE_TESTS)
 
 lab-tests:
 	pytest lab bench
