@@ -215,6 +215,10 @@ class Host:
     def main_pid(self, unit):
         return self.check_output("systemctl show -p MainPID --value %s", unit)
 
+    def program(self, unit):
+        """The command line of a unit's main process."""
+        return self.check_output("tr '\\0' ' ' < /proc/%s/cmdline", self.main_pid(unit))
+
     def stored(self):
         """The names of the files in the model store."""
         return set(self.check_output("ls %s", MODELS).split())

@@ -46,17 +46,13 @@ def test_a_scheduler_and_seed_peer_joins_and_nothing_restarts(installed, fleet, 
     assert changed(play("site", *MORE)) == set()
 
 
-def version_of(host):
-    return host.check_output("tr '\\0' ' ' < /proc/%s/cmdline", host.main_pid("torchserve"))
-
-
 def test_another_version_and_back_without_a_failed_request(installed, fleet, play, load, serves):
     for wanted, torchserve, client in ((NEW, "venv-0.12.0", CLIENT["version"]), ({}, "venv-0.11.1", BEFORE["version"])):
         answered = {name: len(found) for name, found in load().items()}
         finished = play("upgrade", *MORE, **wanted)
         assert changed(finished) >= {*HOSTS}
         for name in GPU_HOSTS:
-            assert torchserve in version_of(fleet[name]) and serves(name)
+            assert torchserve in fleet[name].program("torchserve") and serves(name)
         for name in ("seed-1", *GPU_HOSTS):
             assert fleet[name].check_output("readlink /opt/dragonfly/client/current") == client
             assert client in fleet[name].check_output("/proc/%s/exe --version", fleet[name].main_pid("dfdaemon"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 
 import pytest
 from conftest import HOSTS, SCENARIO, SEEN
-from fleet import recap, wait_until
+from fleet import REPOSITORY, recap, wait_until
 
 HOST = "http://127.0.0.1:8081/models/demo"
 
@@ -214,3 +215,25 @@ def test_a_version_in_the_place_of_the_old_one(fleet, load, rollout, versions):
     assert done.returncode == 0, done.stdout[-5000:]
     assert failed(load.answers(of="a version in the place of the old one")) == [], "a host that answers nothing is out of the balancing"
     assert [serves(fleet[name]) for name in HOSTS] == [("7.0", ["7.0"])] * len(HOSTS)
+
+
+def test_another_release_and_back(fleet, load, rollout, versions):
+    served = versions("7.0", seed=7)
+    before, client = (json.loads((REPOSITORY / f".cache/releases{name}.json").read_text())["client"] for name in ("-before", ""))
+    older = {
+        "torchserve_version": "0.11.1",
+        "dfdaemon_version": before["version"],
+        "dfdaemon_release_archive": before["path"],
+        "dfdaemon_release_sha256": before["sha256"],
+        # The same programs under another version: no older scheduler runs without a manager.
+        "dragonfly_scheduler_version": "2.5.1-before",
+    }
+    for wanted, torchserve, dfdaemon in ((older, "0.11.1", before["version"]), ({}, "0.12.0", client["version"])):
+        load.answers()
+        done = rollout(served, playbook="upgrade", **wanted)
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert failed(load.answers(of=f"TorchServe {torchserve} and dfdaemon {dfdaemon} in place of the others")) == []
+        for name in HOSTS:
+            assert f"venv-{torchserve}" in fleet[name].program("torchserve")
+            assert dfdaemon in fleet[name].check_output("/proc/%s/exe --version", fleet[name].main_pid("dfdaemon"))
+            assert serves(fleet[name]) == ("7.0", ["7.0"])
