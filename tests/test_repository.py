@@ -318,13 +318,50 @@ def test_work_on_the_controller_never_becomes():
 
 
 def test_work_on_another_host_says_where_that_is():
-    """Of delegate_to Ansible takes the variables, but leaves inventory_hostname, of which an inventory may make ansible_host, as it is."""
+    """Of delegate_to Ansible takes the variables, but leaves inventory_hostname, of which an inventory may make ansible_host, as it is.
+
+    A loop over such a task would not do, see the next test; one over what includes it does.
+    """
     seen = 0
     for place, one in keywords():
         if "localhost" not in one.get("delegate_to", "localhost"):
             seen += 1
-            assert "ansible_host" in (one.get("vars") or {}), place
+            assert "ansible_host" in (one.get("vars") or {}) and "loop" not in one, place
     assert seen >= 4
+
+
+DELEGATIONS = {
+    "rollout": ("all_unlocked", {"__rollout_looked_at": ["b", "c"], "modelfleet_rollout_take_over": False}),
+    "torchserve": ("adopt", {}),
+    "dfdaemon": ("seed_ready", {"__dfdaemon_addresses": {"upload": {"host": "127.0.0.2", "authority": "x", "bind": {"port": 1}}}}),
+    "haproxy": ("hooks/haproxy", {"modelfleet_haproxy_group": "dragonfly_schedulers", "__rollout_hook_state": "drain"}),
+}
+
+
+@pytest.mark.parametrize("role", DELEGATIONS)
+@pytest.mark.parametrize("written", ["for each", "of the name"])
+def test_work_on_another_host_goes_there_by_ssh(run, tmp_path, role, written):
+    """Whose connections are made of variables by other rules than those of a container. Nobody listens at these addresses."""
+    numbers, others = {"a": 2, "b": 3, "c": 4}, {"hosts": {"b": {}, "c": {}}}
+    addresses = {name: {"ansible_host": f"127.0.0.{number}"} if written == "for each" else {} for name, number in numbers.items()}
+    of_name = {} if written == "for each" else {"ansible_host": f"127.0.0.{{{{ {numbers}[inventory_hostname] }}}}"}
+    inventory = {
+        "all": {
+            "hosts": addresses,
+            "vars": {"ansible_port": 1, **of_name},
+            "children": dict.fromkeys(("dragonfly_schedulers", "gpu_hosts"), others),
+        }
+    }
+    tasks_from, variables = DELEGATIONS[role]
+    included = {"name": f"modelfleet.serving.{'rollout' if role == 'haproxy' else role}", "tasks_from": tasks_from}
+    play = {"hosts": "a", "gather_facts": False, "ignore_unreachable": True}
+    play["vars"] = {**variables, "modelfleet_storage": {"http": {"url": "https://files.example.com"}}}
+    play["tasks"] = [{"ansible.builtin.include_role": {**included, "rolespec_validate": False}}]
+    for name, content in (("hosts", inventory), ("play", [play])):
+        (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = run("ansible-playbook", "-vvv", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml")
+    called = re.findall(r"<(\S+)> ESTABLISH SSH CONNECTION", done.stdout)
+    assert {"127.0.0.3", "127.0.0.4"} <= set(called) and "127.0.0.2" not in called[:2], done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("scenario", sorted((REPOSITORY / "molecule").glob("*/molecule.yml")), ids=lambda path: path.parent.name)
