@@ -143,7 +143,8 @@ def rollout_report(hosts, play, ended, gpu_hosts, batches=()):
         "began": round(began, 3),
         "ended": round(ended, 3),
         "ok": not problems,
-        "batches": [list(batch) for batch in batches],
+        # Hosts come into a group in the order in which they answered.
+        "batches": [[host for host in gpu_hosts if host in batch] for batch in batches],
         "problems": problems,
         "hosts": reports,
         "bytes": {source: sum(one["brought"]["bytes"].get(source, 0) for one in reports.values()) for source in SOURCES},

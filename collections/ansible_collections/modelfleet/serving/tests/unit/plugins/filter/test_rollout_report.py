@@ -37,6 +37,12 @@ def test_one_host():
     assert report["bytes"] == BYTES
 
 
+def test_the_hosts_of_a_batch_stand_as_in_the_inventory():
+    """In a group they are in the order in which they came into it."""
+    report = rollout_report({}, "rollout", 5.0, ["gpu-1", "gpu-2", "gpu-3"], [["gpu-1"], ["gpu-3", "gpu-2"]])
+    assert report["batches"] == [["gpu-1"], ["gpu-2", "gpu-3"]]
+
+
 def test_a_phase_fails_where_its_end_says_so():
     timeline = [{"phase": "traffic", "at": 5.0}, {"phase": "idle", "at": 9.0, "failed": True}, {"phase": "undo", "at": 10.0}]
     timeline.append({"phase": "idle", "at": 12.0})
