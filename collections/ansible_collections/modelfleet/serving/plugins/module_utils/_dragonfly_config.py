@@ -12,7 +12,7 @@ import re
 from ansible_collections.modelfleet.serving.plugins.module_utils._addresses import DFDAEMON
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_schema import ANY, COMPONENTS, FORBIDDEN, TYPES
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of, from_json
 
 _HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 
@@ -108,7 +108,7 @@ def check(files):
     if found:
         sentences = "; ".join("{key} in {path} {problem}".format(**problem) for problem in found)
         count = "a problem" if len(found) == 1 else f"{len(found)} problems"
-        raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}", problems=found)
+        raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}.", problems=found)
 
 
 def _for_its_group_only(mode):
@@ -167,7 +167,7 @@ def from_yaml(text):
         lines = lines[1:]
     try:
         value, rest = _block(lines, "")
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return None
     return None if rest else value
 
@@ -183,7 +183,7 @@ def _block(lines, indent):
     found = {}
     while lines and lines[0].startswith(indent) and _ENTRY.match(lines[0][len(indent) :]):
         key, scalar = _ENTRY.match(lines[0][len(indent) :]).groups()
-        key = json.loads(key) if key.startswith('"') else key
+        key = from_json(key) if key.startswith('"') else key
         if scalar is None:
             found[key], lines = _block(lines[1:], indent + "  ")
         else:
@@ -192,12 +192,12 @@ def _block(lines, indent):
         return found, lines
     if not lines[0].startswith(indent):
         raise ValueError("less is indented than must be")
-    return json.loads(lines[0][len(indent) :]), lines[1:]
+    return from_json(lines[0][len(indent) :]), lines[1:]
 
 
 def _scalar_of(text):
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError:
         return text
 

@@ -14,6 +14,7 @@ import time
 
 from ansible.module_utils.common.text.converters import to_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 # One check, for the argument specification of a module that takes a list of them.
 CHECK = {
@@ -72,7 +73,7 @@ def _short(value):
 
 def parse(text):
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError:
         return NOT_JSON
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 NOT_INSTALLED = (
@@ -21,7 +22,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 def described(manifest):
     """(name, version, requirements file) of the model, each "" if it is not said, in the ``manifest`` (bytes). Raises ValueError."""
     try:
-        model = json.loads(manifest)["model"]
+        model = from_json(manifest)["model"]
         return tuple(str(model.get(key) or "") for key in ("modelName", "modelVersion", "requirementsFile"))
-    except (AttributeError, KeyError, RecursionError, TypeError) as exc:
+    except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError("no manifest of a model") from exc

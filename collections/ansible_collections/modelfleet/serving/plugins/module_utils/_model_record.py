@@ -13,9 +13,23 @@ from contextlib import contextmanager
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 # What the record says, by its key in the file.
 _PARTS = ("models", "previous", "staged")
+# What an entry has, and what it has in those parts.
+_ENTRY = {
+    "name": str,
+    "version": str,
+    "file": str,
+    "kind": str,
+    "sha256": str,
+    "workers": int,
+    "default": bool,
+    "device": str,
+    "params": dict,
+}
+_MORE = {"previous": {"retired": (int, float), "run": str, "rolled_back": bool}, "staged": {"since": (int, float), "run": str}}
 
 
 def read_record(path):
@@ -40,12 +54,20 @@ def read_parts(path):
 
 def _parse(text):
     """{part: {(name, version): entry}}; a host without a rollout has no other part than its models."""
-    found = json.loads(text) if text is not None else {"models": []}
+    found = from_json(text) if text is not None else {"models": []}
     parts = {part: found[part] if part == "models" else found.get(part, []) for part in _PARTS}
     return {
-        part: {(entry["name"], entry["version"]): {"device": "cpu", "kind": "object", **entry} for entry in entries}
+        part: {(entry["name"], entry["version"]): _checked({"device": "cpu", "kind": "object", **entry}, part) for entry in entries}
         for part, entries in parts.items()
     }
+
+
+def _checked(entry, part):
+    """An entry of the record. Raises KeyError or TypeError for one in which something else is written than what is read."""
+    for key, kind in {**_ENTRY, **_MORE.get(part, {})}.items():
+        if not isinstance(entry[key], kind):
+            raise TypeError(key)
+    return entry
 
 
 @contextmanager

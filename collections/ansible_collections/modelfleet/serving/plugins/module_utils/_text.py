@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from ansible.module_utils.common.text.formatters import human_to_bytes
@@ -19,6 +20,14 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def without_colours(text):
     """What a program prints for a terminal, as plain text."""
     return _COLOUR.sub("", text)
+
+
+def from_json(text):
+    """What ``text`` (str or bytes) says in JSON. Raises ValueError for what is none, or is nested deeper than Python can follow."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def human_bytes(size):

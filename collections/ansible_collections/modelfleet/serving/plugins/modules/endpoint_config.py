@@ -131,7 +131,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage import
     storage_argument_spec,
     store_from,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, outer_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, from_json, outer_problem
 
 _SECRETS = {key for store in STORES.values() for key in store.SECRETS}
 # Of a service account's file; everything else in it is treated as a secret.
@@ -198,7 +198,7 @@ def _checked_proxy_url(url):
 
 def _loaded(text):
     try:
-        return json.loads(text)
+        return from_json(text)
     except (ValueError, TypeError):
         return None
 

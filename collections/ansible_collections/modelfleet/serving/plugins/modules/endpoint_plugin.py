@@ -80,9 +80,9 @@ import shutil
 import tempfile
 import zipfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 _JAR_IN_WHEEL = "ts/frontend/model-server.jar"
 _INPUTS = "ModelFleet-Inputs-Sha256"
@@ -215,7 +215,7 @@ def _sha256(path):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},

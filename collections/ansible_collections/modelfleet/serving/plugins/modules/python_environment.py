@@ -210,7 +210,11 @@ class Environment:
             f"Failed to run the environment {self.path}",
             "Try its bin/python",
         )
-        os.symlink(out.strip(), os.path.join(self.path, "site-packages"))
+        link = os.path.join(self.path, "site-packages")
+        try:
+            os.symlink(out.strip(), link)
+        except OSError as exc:
+            raise ModelFleetError(f"Failed to make the link {link}: {exc.strerror}. Try bin/python of this environment.") from exc
 
     def probe(self):
         if self.params["probe"]:

@@ -89,9 +89,10 @@ import json
 import os
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 
 def read_holder(path):
@@ -100,7 +101,7 @@ def read_holder(path):
     if text is None:
         return {}
     try:
-        return {"run": "", "user": "?", "controller": "?", "pid": 0, "since": "?", **json.loads(text)}
+        return {"run": "", "user": "?", "controller": "?", "pid": 0, "since": "?", **from_json(text)}
     except (ValueError, TypeError):
         return {"run": "", "user": "?", "controller": "?", "pid": 0, "since": "?"}
 
@@ -145,7 +146,7 @@ def change(module, holder):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "path": {"type": "path", "default": "/var/lib/modelfleet/state/rollout.lock"},

@@ -182,9 +182,9 @@ allowed:
 import math
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._inference import CHECK, request_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
 
 LOOK_EVERY_S = 2
@@ -280,7 +280,7 @@ def percent(counted):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             **runtime_options(),
             "model": {"type": "str", "required": True},
