@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from hypothesis import strategies as st
 
 ODD = [
@@ -108,3 +110,37 @@ def value_like(name, option, paths):
         "dict": st.dictionaries(texts, leaves, max_size=4),
         "json": junk,
     }.get(kind, junk)
+
+
+@st.composite
+def changed(draw, value):
+    """JSON in which some places hold something else, or nothing."""
+    value = copy.deepcopy(value)
+    for _turn in range(draw(st.integers(0, 2))):
+        places = []
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            found = list(one.items()) if isinstance(one, dict) else list(enumerate(one)) if isinstance(one, list) else []
+            places += [(one, key) for key, _below in found]
+            waiting += [below for _key, below in found]
+        if not places:
+            break
+        holder, key = places[draw(st.integers(0, len(places) - 1))]
+        if draw(st.integers(0, 3)) == 0:
+            del holder[key]
+        else:
+            holder[key] = draw(junk)
+    return draw(st.just(value) | junk) if draw(st.integers(0, 19)) == 0 else value
+
+
+@st.composite
+def damaged(draw, content):
+    """Bytes of which some are others, or missing."""
+    content = bytearray(content)
+    for _turn in range(draw(st.integers(0, 4))):
+        if content:
+            content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    if draw(st.integers(0, 5)) == 0:
+        del content[draw(st.integers(0, len(content))) :]
+    return bytes(content)

@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -37,6 +38,8 @@ MODULES = sorted(path.stem for path in (COLLECTION / "plugins/modules").glob("*.
 LIBRARIES = ("boto3", "botocore", "azure", "google.cloud.storage", "obs", "oss2")
 HANG_S = 20
 MOST_SLEEPS = 3000
+# What Ansible writes in the place of a secret, whatever else it is.
+MASKED = "********"
 UNREADABLE = {"\0", *map(chr, range(0xD800, 0xE000))}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # The arguments of an event that name what is changed.
@@ -80,7 +83,7 @@ class Clock:
         if self.sleeps > MOST_SLEEPS:
             raise Hang("it sleeps again and again")
         # Whatever the limit is, it comes.
-        self.skew += seconds + 1.2**min(self.sleeps, 200)
+        self.skew += seconds + 2.0 ** min(self.sleeps, 200)
 
 
 CLOCK = Clock()
@@ -184,6 +187,8 @@ class Sandbox:
         self.patch(basic.AnsibleModule, "fail_json", self.fail_json(basic.AnsibleModule.fail_json))
         self.patch(basic.atexit, "register", lambda *_args, **_kwargs: None)
         self.patch(socket, "create_connection", self.create_connection(socket.create_connection))
+        # Nobody is called, and to read the certificates of the system takes longer than the rest.
+        self.patch(ssl.SSLContext, "set_default_verify_paths", lambda _context: None)
         self.patch(tempfile, "tempdir", str(self.named / "tmp"))
         daemon = importlib.import_module("ansible_collections.modelfleet.serving.plugins.modules.daemon")
         self.patch(daemon, "UNITS", str(self.named / "units"))
@@ -225,6 +230,15 @@ class Sandbox:
         (self.named / "handler.py").write_text("pass\n")
         os.chdir(self.named / "cwd")
         self.changed = False
+
+    def put(self, name, content):
+        """Write a file (bytes) for a module to find; returns its path."""
+        if self.changed:
+            self.fill()
+        path = self.named / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return str(path)
 
     def paths(self):
         """What a path may name, from the file to what cannot be."""
@@ -345,7 +359,7 @@ class Sandbox:
             return
         assert "exception" not in result or not result["exception"], result
         if self.ours:
-            assert said.rstrip().endswith((".", "…", "?)", ".)")), said
+            assert said.rstrip().endswith((".", "…", "?)", ".)", MASKED)), said
 
 
 DEFAULTS = {}

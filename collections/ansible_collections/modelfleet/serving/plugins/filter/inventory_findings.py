@@ -211,7 +211,7 @@ def settings_findings(settings):
     for variable, owned in OWNED.items():
         yield from _config_findings(variable, ((key, problem) for key, problem in owned.items() if _has(settings.get(variable), key)))
     version, config = settings.get("torchserve_version"), settings.get("torchserve_config") or {}
-    if "torchserve_version" in settings and version not in _torchserve_config.KEYS:
+    if "torchserve_version" in settings and (not isinstance(version, str) or version not in _torchserve_config.KEYS):
         yield f"The torchserve_version is not one that is known ('{version}'); write {' or '.join(_torchserve_config.KEYS)}, in quotes."
     elif not isinstance(config, dict):
         yield "The torchserve_config is not a dictionary; write each key of config.properties with its value below it."

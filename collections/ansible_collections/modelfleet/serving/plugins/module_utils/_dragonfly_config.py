@@ -127,7 +127,7 @@ def file_text(config):
 def to_yaml(value, indent=""):
     """Write dicts, lists and scalars as block YAML. Scalars are JSON, which is YAML that no parser reads in another way."""
     if isinstance(value, dict) and value:
-        return "".join(f"{indent}{_key(key)}:{_below(value[key], indent)}" for key in sorted(value))
+        return "".join(f"{indent}{_key(key)}:{_below(value[key], indent)}" for key in sorted(value, key=str))
     if isinstance(value, list) and value:
         return "".join(f"{indent}-{_item(item, indent)}" for item in value)
     return f"{indent}{_scalar(value)}\n"
@@ -146,18 +146,23 @@ def _item(value, indent):
 
 
 def _key(key):
+    # As JSON has it on the way to a module.
+    key = key if isinstance(key, str) else json.dumps(key)
     plain = re.match(r"^[A-Za-z][A-Za-z0-9_-]*$", key) and key.lower() not in ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
     return key if plain else _scalar(key)
 
 
 def _scalar(value):
+    if isinstance(value, float) and "." not in repr(value):
+        # A number of YAML 1.1 has a point; repr leaves it out before an exponent.
+        return json.dumps(value).replace("e", ".0e")
     # JSON allows what YAML does not, or takes for the end of a line. What is beyond 16 bits stays as it is: JSON would write two halves.
     return re.sub(
         "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False)
     )
 
 
-_ENTRY = re.compile(r'([A-Za-z][A-Za-z0-9_-]*|"(?:[^"\\\\]|\\\\.)*"):(?: (.+))?\Z')
+_ENTRY = re.compile(r'([A-Za-z][A-Za-z0-9_-]*|"(?:[^"\\]|\\.)*"):(?: (.+))?\Z')
 
 
 def from_yaml(text):

@@ -45,7 +45,7 @@ def bytes_of(size):
     """A size such as 2GiB in bytes; None for what is none."""
     try:
         return human_to_bytes(re.sub(r"(?i)ib$", "B", str(size)))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

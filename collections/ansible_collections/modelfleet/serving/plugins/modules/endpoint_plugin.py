@@ -97,6 +97,8 @@ class PluginBuild:
         self.dest = module.params["dest"]
 
     def run(self):
+        if os.path.isdir(self.dest):
+            raise ModelFleetError("Failed to build {}: there is a directory. Give dest the name of a file.".format(self.dest))
         missing = self._missing()
         if missing and not self.module.check_mode:
             raise ModelFleetError(missing)

@@ -114,7 +114,10 @@ def run(module):
             return {"changed": params["state"] == "present", "run": params["holder"]["run"], "holder": {}, "taken_over": False}
         raise ModelFleetError(f"Failed to lock this host: it has no {directory}. Run the playbook site first.")
     # Not the lock on the directory, which may be held for as long as a model takes to load.
-    guard = os.open(f"{params['path']}.guard", os.O_RDWR | os.O_CREAT, 0o600) if not module.check_mode else None
+    try:
+        guard = os.open(f"{params['path']}.guard", os.O_RDWR | os.O_CREAT, 0o600) if not module.check_mode else None
+    except OSError as exc:
+        raise ModelFleetError(f"Failed to lock this host: {exc.filename}: {exc.strerror}. Check the path and the disk.") from exc
     try:
         if guard is not None:
             fcntl.flock(guard, fcntl.LOCK_EX)
@@ -130,7 +133,10 @@ def change(module, holder):
     mine = holder.get("run") == me
     if params["state"] == "absent":
         if mine and not module.check_mode:
-            os.unlink(params["path"])
+            try:
+                os.unlink(params["path"])
+            except OSError as exc:
+                raise ModelFleetError(f"Failed to remove {params['path']}: {exc.strerror}. Remove it by hand.") from exc
         return {"changed": mine, "run": me, "holder": holder, "taken_over": False}
     if mine:
         return {"changed": False, "run": me, "holder": holder, "taken_over": False}
