@@ -90,10 +90,10 @@ CLOCK = Clock()
 
 
 class Connection:
-    """What socket.create_connection returns: a server that has one answer."""
+    """What socket.create_connection returns: a server that has an answer to a request."""
 
-    def __init__(self, answer):
-        self.answer = io.BytesIO(answer)
+    def __init__(self, world):
+        self.world, self.request = world, b""
 
     def __enter__(self):
         return self
@@ -101,32 +101,28 @@ class Connection:
     def __exit__(self, *_args):
         pass
 
-    def makefile(self, *_args, **_kwargs):
-        return self.answer
+    def sendall(self, data, *_args):
+        self.request += data
 
-    def recv(self, size):
-        return self.answer.read(size)
+    def makefile(self, *_args, **_kwargs):
+        line = self.request.partition(b"\r\n")[0].decode("latin-1")
+        return io.BytesIO(next((answer for part, answer in self.world.servers.items() if part in line), b""))
 
     def __getattr__(self, _name):
         return lambda *_args, **_kwargs: None
 
 
 class World:
-    """What programs and servers answer: ``programs`` is [(rc, out, err)], ``servers`` [bytes], each used in turn, again and again."""
+    """What programs and servers answer: ``programs`` is [(rc, out, err)], used in turn, again and again, ``servers`` is {part of the first
+    line of a request: all bytes of the answer}, of which the first counts, or nothing where nobody answers."""
 
-    def __init__(self, programs=((0, "", ""),), servers=()):
-        self.programs, self.servers = list(programs), list(servers)
-        self.ran = self.called = 0
+    def __init__(self, programs=((0, "", ""),), servers=None):
+        self.programs, self.servers = list(programs), servers or {}
+        self.ran = 0
 
     def run(self):
         self.ran += 1
         return self.programs[self.ran % len(self.programs)]
-
-    def call(self):
-        if not self.servers:
-            raise ConnectionRefusedError(111, "Connection refused")
-        self.called += 1
-        return Connection(self.servers[self.called % len(self.servers)])
 
 
 def spec_of(name):
@@ -314,7 +310,7 @@ class Sandbox:
             with socket.socket() as probe:
                 if timeout is None or isinstance(timeout, (int, float)):
                     probe.settimeout(timeout)
-            return self.world.call()
+            return Connection(self.world)
 
         return create
 

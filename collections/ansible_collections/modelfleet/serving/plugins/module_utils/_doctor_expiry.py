@@ -57,11 +57,11 @@ def not_after(certificate):
         validity = fields[4 if fields[0][0] == 0xA0 else 3][1]
         kind, stamp = list(_elements(validity))[1]
         digits = re.match(rf"\d{{{_TIMES[kind]}}}", stamp.decode()).group()
-    except (IndexError, KeyError, StopIteration, AttributeError, UnicodeError):
+        # Two digits of a year are those of 1950 to 2049.
+        year = digits if len(digits) == 14 else ("19" if digits >= "5" else "20") + digits
+        return calendar.timegm(time.strptime(year, "%Y%m%d%H%M%S"))
+    except (IndexError, KeyError, StopIteration, AttributeError, ValueError):
         return None
-    # Two digits of a year are those of 1950 to 2049.
-    year = digits if len(digits) == 14 else ("19" if digits >= "5" else "20") + digits
-    return calendar.timegm(time.strptime(year, "%Y%m%d%H%M%S"))
 
 
 def _elements(data):

@@ -209,7 +209,8 @@ class Traffic:
 
     def run(self):
         old = self.logged(self.params["before"] - self.params["seconds"], self.params["before"], self.params["old_version"])
-        end = self.params["since"] + self.params["seconds"]
+        # One in the future would be waited for.
+        end = min(self.params["since"], self.clock()) + self.params["seconds"]
         while True:
             new = self.logged(self.params["since"], self.clock(), self.params["version"])
             if self.clock() >= end or self.hopeless(summary(old), summary(new)):
