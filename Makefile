@@ -98,7 +98,7 @@ lab-tests:
 
 # FUZZ_INPUTS: how many for each property (10000).
 fuzz-tests:
-	FUZZ=long pytest --numprocesses 2 tests/fuzz
+	FUZZ=long pytest --numprocesses 2 tests/fuzz tests/plugin/test_fuzz.py
 
 scenario-%:
 	lab/model/make_model.py --out .cache/files
