@@ -120,7 +120,7 @@ def request_of(check):
         return decode(check, "input_base64"), check["content_type"] or "application/octet-stream"
     if isinstance(check["input"], str):
         kind = "application/octet-stream" if parse(check["input"]) is NOT_JSON else "application/json"
-        return to_bytes(check["input"], errors="surrogate_then_replace"), check["content_type"] or kind
+        return check["input"].encode("utf-8", "replace"), check["content_type"] or kind
     return to_bytes(json.dumps(check["input"])), check["content_type"] or "application/json"
 
 
