@@ -30,17 +30,17 @@ def test_a_module_ends_with_a_result_or_a_sentence(sandbox, name):
 # What the property has found: (module, options, the end or a part of what is said). {named} is a directory of the sandbox.
 HOLDER = {"run": "r", "user": "u", "controller": "c", "pid": 1}
 FOUND = [
-    ("gpu_info", {"nvidia_smi": "\ud800"}, "Failed to use the option nvidia_smi: it holds a NUL or half of a surrogate pair"),
-    ("gpu_info", {"nvidia_smi": "a\0b"}, "Failed to use the option nvidia_smi: it holds a NUL"),
-    ("doctor_info", {"timeout_s": -1}, "Failed to use the option timeout_s: it is -1, which is no time to wait"),
-    ("doctor_info", {"timeout_s": 10**30}, "Failed to use the option timeout_s"),
+    ("gpu_info", {"nvidia_smi": "\ud800"}, "Failed to use nvidia_smi: it holds a NUL or half of a surrogate pair"),
+    ("gpu_info", {"nvidia_smi": "a\0b"}, "Failed to use nvidia_smi: it holds a NUL"),
+    ("doctor_info", {"timeout_s": -1}, "Failed to use timeout_s -1: it must be from 0 to"),
+    ("doctor_info", {"timeout_s": 10**30}, "Failed to use timeout_s"),
     ("doctor_info", {"reach": [{"what": "it", "name": "a" * 70 + ".b", "port": 1}]}, None),
     ("doctor_info", {"reach": [{"what": "it", "name": "x", "addresses": ["x:²"]}]}, "Refused the address"),
     ("doctor_info", {"reach": [{"what": "it", "name": "x", "addresses": ["x:99999"]}]}, "Refused the address"),
     ("doctor_info", {"key_file": "{named}/bad.json"}, None),
     ("daemon", {"name": "x.service", "needs": False}, "Failed to read the options: one has another type than it must have."),
     ("traffic_check", {"model": "m", "version": "1", "since": 10**400, "before": 0}, "Failed to read the options"),
-    ("traffic_check", {"model": "m", "version": "1", "since": float("nan"), "before": 0.0}, "Failed to use the option since"),
+    ("traffic_check", {"model": "m", "version": "1", "since": float("nan"), "before": 0.0}, "Failed to use since"),
     ("traffic_check", {"model": "m", "version": "1", "since": 1e15, "before": 0.0, "seconds": 1}, None),
     ("model_archive", {"src": None}, "one of the following is required: src, directory"),
     ("endpoint_plugin", {"src": "/x", "dest": "{named}/dir", "torchserve_jar": "{named}/file"}, "there is a directory. Give dest"),

@@ -44,9 +44,8 @@ class CheckedModule(AnsibleModule):
 
     def _refuse_unusable(self):
         for name, option in self.argument_spec.items():
-            for place, problem in _problems(option, self.params.get(name), name):
-                # Never the value, which may be a secret.
-                self.fail_json(msg=f"Failed to use the option {place}: it {problem}.")
+            for what, problem in _problems(option, self.params.get(name), name):
+                self.fail_json(msg=f"Failed to use {what}: {problem}.")
 
 
 def _given(spec, params):
@@ -64,7 +63,7 @@ def _given(spec, params):
 
 
 def _problems(option, value, place):
-    """Yield (where, what is wrong and what to do) of a value that Ansible took for ``option``."""
+    """Yield (what, what is wrong and what to do) of a value that Ansible took for ``option``. No text is shown: it may be a secret."""
     kind = option.get("type", "str")
     if kind == "list" and isinstance(value, list):
         for number, one in enumerate(value):
@@ -73,13 +72,13 @@ def _problems(option, value, place):
         for name, below in option["options"].items():
             yield from _problems(below, value.get(name), f"{place}.{name}")
     elif kind not in ("raw", "json") and not all(map(_is_text, _leaves(value))):
-        yield place, "holds a NUL or half of a surrogate pair, which no text has; write it without"
+        yield place, "it holds a NUL or half of a surrogate pair, which no text has; write it without"
     elif kind in ("int", "float") and value is not None:
         # No comparison holds for what is not a number.
         if not abs(value) < _WHOLE:
-            yield place, "is no number that can be reckoned with; write another"
+            yield place, "it is no number that can be reckoned with; write another"
         elif _SECONDS.match(place.rpartition(".")[2]) and not 0 <= value <= _YEAR_S:
-            yield place, f"is {value}, which is no time to wait; write 0 to {_YEAR_S} seconds"
+            yield f"{place} {value}", f"it must be from 0 to {_YEAR_S} seconds"
 
 
 def _is_text(value):

@@ -150,8 +150,6 @@ def build_config(params, store):
         "retry_seconds": params["retry_seconds"],
         "url_expiry": params["url_expiry"],
     }
-    if params["retry_seconds"] < 0:
-        raise ModelFleetError("Failed to use retry_seconds {}: it must not be negative.".format(params["retry_seconds"]))
     if not 60 <= params["url_expiry"] <= 7 * 24 * 3600:
         raise ModelFleetError("Failed to use url_expiry {}: it must be from 60 to 604800 seconds.".format(params["url_expiry"]))
     if params["incoming_dir"]:

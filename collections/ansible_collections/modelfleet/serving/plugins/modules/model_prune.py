@@ -226,9 +226,8 @@ MODEL_SERVER = "org.pytorch.serve.ModelServer"
 def check(params):
     """Fail on options that cannot be, before anything is done."""
     checked_piece_length(params["piece_length"])
-    for option in ("keep", "retry_s"):
-        if params[option] < 0:
-            raise ModelFleetError(f"Failed to use {option} {params[option]}: it must not be negative.")
+    if params["keep"] < 0:
+        raise ModelFleetError(f"Failed to use keep {params['keep']}: it must not be negative.")
     if params["limit"] is not None and bytes_of(params["limit"]) is None:
         raise ModelFleetError(f"Failed to use limit {params['limit']!r}: it is not a size. Give a number with a unit, for example 500GiB.")
     for option in ("models", "pinned"):
