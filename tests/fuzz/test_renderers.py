@@ -66,13 +66,13 @@ FITTING = {
 def like(table):
     """A configuration for a table of keys, nearly right."""
     if isinstance(table, dict):
-        keys = {key: below for key, below in table.items() if key != _dragonfly_schema.ANY}
+        keys = {key: mostly(like(below)) for key, below in table.items() if key != _dragonfly_schema.ANY}
         free = table.get(_dragonfly_schema.ANY)
         if free is not None:
             return st.dictionaries(mostly(texts, leaves), mostly(like(free)), max_size=3)
         # A few of the keys: with all of them one is always wrong.
         return st.lists(st.sampled_from(sorted(keys)), max_size=3, unique=True).flatmap(
-            lambda chosen: st.fixed_dictionaries({key: mostly(like(keys[key])) for key in chosen})
+            lambda chosen: st.fixed_dictionaries({key: keys[key] for key in chosen})
         )
     if isinstance(table, list):
         return st.lists(like(table[0]), max_size=2)
@@ -86,7 +86,10 @@ def like(table):
 
 def configurations(component):
     """(component, a configuration of it)."""
-    return st.tuples(st.just(component), mostly(like(_dragonfly_schema.COMPONENTS[component]), st.dictionaries(texts, junk)))
+    return st.tuples(st.just(component), CONFIGURATIONS[component])
+
+
+CONFIGURATIONS = {component: mostly(like(table), st.dictionaries(texts, junk)) for component, table in _dragonfly_schema.COMPONENTS.items()}
 
 
 def plain(value):
@@ -126,14 +129,14 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+VALUES = {name: mostly(value_like(name, option, PATHS)) for name, option in OPTIONS.items()}
+
+
 @st.composite
 def inventories(draw):
     """Variables of a host: what its list of models and its store are, and some of the others."""
     names = draw(st.lists(st.sampled_from(sorted(OPTIONS)), max_size=4))
-    return {
-        name: draw(mostly(value_like(name, OPTIONS[name], PATHS)))
-        for name in dict.fromkeys(["modelfleet_models", "modelfleet_storage", *names])
-    }
+    return {name: draw(VALUES[name]) for name in dict.fromkeys(["modelfleet_models", "modelfleet_storage", *names])}
 
 
 class TestInventory:
@@ -155,7 +158,10 @@ class TestInventory:
     @given(st.dictionaries(st.sampled_from(SETTINGS), junk), st.dictionaries(texts, leaves))
     @example({"torchserve_config": {1: "a", "b": 2}, "torchserve_version": "0.12.0"}, {})
     @example({"torchserve_config": {"inference_address": "http://[1:2"}, "torchserve_version": "0.12.0"}, {})
+    @example({"torchserve_java_options": 1}, {})
     def test_has_settings_of_any_kind(self, settings, hosts):
+        # A role always has a version.
+        settings = {"torchserve_version": "0.12.0", **settings}
         sentences(inventory_findings.inventory_findings([], settings=settings, addresses=hosts))
 
     @given(st.lists(leaves, max_size=4), st.lists(texts, max_size=5))
@@ -231,6 +237,7 @@ class TestStores:
     SPEC = _storage.storage_argument_spec()
 
     @given(mostly(options_like(SPEC["options"], PATHS, SPEC)), odd_texts | st.just("models/a.mar"), numbers)
+    @example({"s3": {"bucket": "model", "access_key": "\ud800", "secret_key": "x"}}, "a.mar", 60)
     def test_a_description_is_refused_or_signs(self, storage, key, expires_s):
         try:
             store = _storage.store_from_unchecked(storage)

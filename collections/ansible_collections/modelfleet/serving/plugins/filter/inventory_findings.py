@@ -258,7 +258,7 @@ def _unit_findings(settings):
         for name, problem in _systemd.environment_problems(environment, owned):
             yield f"The variable {name} in {variable} {problem}."
     options = settings.get("torchserve_java_options") or []
-    if isinstance(options, str):
+    if not isinstance(options, (list, tuple)):
         yield "The torchserve_java_options is not a list; make each option an element."
     else:
         for number, option in enumerate(options, 1):

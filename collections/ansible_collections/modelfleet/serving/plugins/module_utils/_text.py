@@ -70,4 +70,6 @@ def outer_problem(text):
         return "ends with a line end" if text.endswith("\n") else "begins or ends with white space"
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         return "holds a control character, such as a line end or a tab"
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        return "holds half of a surrogate pair, which no text has"
     return None
