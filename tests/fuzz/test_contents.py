@@ -89,6 +89,10 @@ def test_a_manifest_is_refused_or_is_what_it_says(content):
 # Archives
 
 
+# Where a manifest is, and what else is looked for.
+PLACES = [_model_archive.MANIFEST] * 5 + ["ts/frontend/model-server.jar", "META-INF/MANIFEST.MF"]
+
+
 @st.composite
 def archives(draw):
     """Zip archives that are nearly those of a model."""
@@ -103,7 +107,7 @@ def archives(draw):
     ):
         # A name may be there twice.
         warnings.simplefilter("ignore")
-        for name, content in [(_model_archive.MANIFEST, manifest), *members][draw(st.sampled_from([0, 0, 0, 1])) :]:
+        for name, content in [(draw(st.sampled_from(PLACES)), manifest), *members][draw(st.sampled_from([0, 0, 0, 1])) :]:
             with contextlib.suppress(UnicodeEncodeError, ValueError):
                 info = zipfile.ZipInfo(name or "x")
                 info.external_attr = draw(st.sampled_from([0, 0o100644 << 16, 0o120777 << 16, 0o100755 << 16]))
@@ -118,6 +122,15 @@ def test_an_archive_is_reported_on_or_refused(sandbox, content):
     result = sandbox.run("model_archive", {"src": path})
     if not result.get("failed"):
         assert result["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_member_without_a_name_is_refused(sandbox):
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as archive:
+        archive.writestr(_model_archive.MANIFEST, b'{"model": {}}')
+        archive.writestr("xyz", b"")
+    path = sandbox.put("archive.mar", kept.getvalue().replace(b"xyz", b"\0yz"))
+    assert "the path '' has an empty component" in sandbox.run("model_bundle", {"src": path, "bundle": "b", "storage": HTTP})["msg"]
 
 
 def test_a_manifest_that_grows_without_end_is_refused(sandbox):
@@ -140,6 +153,13 @@ def test_an_archive_in_the_place_of_a_new_one_is_replaced(sandbox, content, chec
     path = sandbox.put("new.mar", content)
     options = {"directory": f"{sandbox.named}/dir", "dest": path, "model_name": "m", "version": "1", "handler": "image_classifier"}
     assert "failed" not in sandbox.run("model_archive", options, check, diff=True)
+
+
+@given(archives() | st.binary(max_size=40), archives() | st.binary(max_size=40), st.sampled_from(["torchserve_wheel", "torchserve_jar"]))
+def test_a_plugin_is_built_of_any_wheel_and_over_any_jar_or_refused(sandbox, wheel, before, option):
+    sandbox.put("src/X.java", b"class X {}")
+    dest = sandbox.put("plugin.jar", before)
+    sandbox.run("endpoint_plugin", {"src": f"{sandbox.named}/src", "dest": dest, option: sandbox.put("wheel.whl", wheel), "javac": "true"})
 
 
 @st.composite

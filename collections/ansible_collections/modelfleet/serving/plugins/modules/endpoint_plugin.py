@@ -82,6 +82,7 @@ import zipfile
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 _JAR_IN_WHEEL = "ts/frontend/model-server.jar"
@@ -144,14 +145,14 @@ class PluginBuild:
                     return handle.read()
             with zipfile.ZipFile(wheel) as archive:
                 return archive.read(_JAR_IN_WHEEL)
-        except (OSError, KeyError, zipfile.BadZipFile) as exc:
+        except (OSError, KeyError, ValueError, *DAMAGED) as exc:
             raise ModelFleetError("Failed to read model-server.jar from {}: {}. Check the file.".format(jar or wheel, exc)) from exc
 
     def _built_from(self):
         try:
             with zipfile.ZipFile(self.dest) as jar:
                 manifest = jar.read("META-INF/MANIFEST.MF").decode()
-        except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError):
+        except (OSError, KeyError, ValueError, *DAMAGED):
             return None
         fields = dict(line.split(": ", 1) for line in manifest.replace("\r\n ", "").splitlines() if ": " in line)
         return fields.get(_INPUTS)
