@@ -28,8 +28,8 @@ settings.register_profile(
 settings.load_profile("fuzz")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
-    """Runs a module in this process; see Sandbox."""
+    """Runs a module in this process; see Sandbox. What it takes the place of is back for the tests of others."""
     with Sandbox(tmp_path_factory.mktemp("sandbox")) as found:
         yield found

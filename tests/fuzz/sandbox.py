@@ -165,7 +165,7 @@ def texts_in(value):
 
 
 class Sandbox:
-    """``run`` runs a module in ``top``/named, which has something of everything; ``top``/precious is what no option names."""
+    """A context: ``run`` runs a module in ``top``/named, which has something of everything; ``top``/precious is what no option names."""
 
     def __init__(self, top):
         self.top = Path(os.path.realpath(top))
