@@ -46,6 +46,13 @@ public final class FuzzDriver {
         "response_timeout", "startup_timeout", "synchronous", "url",
     };
 
+    /** Files in which something was found that is mended. */
+    private static final String[] FOUND = {
+        "{\"addr\":\"http://h" + "/%41".repeat(20_000) + "\"}",
+        "{\"addr\":\"http://127.0.0.1:4001\",\"retry_seconds\":1e999999999,\"object_storage\":{\"type\":\"http\",\"url\":\"http://h\"}}",
+        "{\"addr\":\"\\u00g0\"}",
+    };
+
     private static volatile String input = "";
     private static volatile long begun = Long.MAX_VALUE;
 
@@ -57,6 +64,19 @@ public final class FuzzDriver {
         Thread watch = new Thread(FuzzDriver::watch);
         watch.setDaemon(true);
         watch.start();
+        for (String text : FOUND) {
+            input = text;
+            begun = System.currentTimeMillis();
+            Files.writeString(file, text);
+            try {
+                EndpointConfig.load(file);
+                fail("takes what it must refuse", 1);
+            } catch (EndpointException e) {
+                // It says why.
+            } catch (Throwable e) {
+                fail(e.toString(), 1);
+            }
+        }
         int taken = 0;
         int refused = 0;
         for (int count = Integer.parseInt(args[1]); count > 0; count--) {

@@ -61,7 +61,7 @@ final class Settings {
     int seconds(String key, int fallback, int least, int most) throws EndpointException {
         JsonPrimitive value = primitive(key);
         try {
-            // Compared before it becomes an int: 1e999999999 would become a number of a billion digits on the way.
+            // Compared before it becomes an int, in which 1e999999999 would be 0.
             BigDecimal seconds = value == null ? BigDecimal.valueOf(fallback) : new BigDecimal(value.getAsString());
             if (seconds.compareTo(BigDecimal.valueOf(least)) >= 0 && seconds.compareTo(BigDecimal.valueOf(most)) <= 0) {
                 return seconds.compareTo(BigDecimal.ONE) < 0 ? 0 : seconds.intValue();
