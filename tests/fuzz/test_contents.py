@@ -50,7 +50,14 @@ def files_like(value):
 
 @st.composite
 def manifests(draw):
-    names = draw(st.lists(st.sampled_from(["a", "b/c", "b/d", "Ä", "x y"]) | odd_texts, min_size=1, max_size=4, unique=True))
+    names = draw(
+        st.lists(
+            st.sampled_from(["a", "b/c", "b/d", "Ä", "x y", "../up", "/abs", "a/../b", "a//b"]) | odd_texts,
+            min_size=1,
+            max_size=4,
+            unique=True,
+        )
+    )
     pack = "f" * 64
     files, end = [], 0
     for name in sorted(names):

@@ -275,6 +275,7 @@ class TestNumbers:
 
     @given(leaves)
     @example(nested([], 50))
+    @example(10**310)
     def test_a_size_is_one_or_none(self, size):
         found = _text.bytes_of(size)
         assert found is None or isinstance(found, int)
