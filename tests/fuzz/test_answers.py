@@ -178,7 +178,8 @@ def test_a_unit_is_as_systemd_says_or_not_known(text, line):
     assert len(_doctor_daemon.masked(line)) <= _doctor_daemon.LONGEST_LINE
 
 
-@given(junk)
+@given(junk | st.fixed_dictionaries({"message": texts | junk}))
+@example({"message": "a\n b"})
 def test_a_message_of_torchserve_is_one_line(value):
     from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import Answer
 

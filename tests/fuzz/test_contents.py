@@ -223,6 +223,12 @@ def test_a_record_is_read_or_refused(sandbox, module, options):
     ends()
 
 
+@pytest.mark.parametrize("wrong", [{"name": 1}, {"file": None}, {"default": "x"}, {"workers": "1"}, {"params": []}, {"sha256": 5}])
+def test_a_record_that_says_something_else_is_damaged(sandbox, wrong):
+    path = sandbox.put("state/models.json", as_file({"format": 1, "models": [{**ENTRY, **wrong}]}))
+    assert "it is damaged" in sandbox.run("torchserve_info", {"record": path})["msg"]
+
+
 @given(
     files_like({"run": "r", "user": "u", "controller": "c", "pid": 1, "since": "s"}), st.sampled_from(["present", "absent"]), st.booleans()
 )
@@ -257,8 +263,12 @@ def test_what_a_daemon_was_started_from_is_read(sandbox, content):
     assert all(isinstance(path, str) for path in found)
 
 
+# Until the thirteenth month of 1999.
+CERTIFICATE = bytes.fromhex("3029302702010130003000301e") + 2 * b"\x17\x0d991331000000Z"
+
+
 @given(st.binary(max_size=80))
-@example(bytes.fromhex("3022301e02010130003000301630130d3939313333313030303030305a"))
+@example(CERTIFICATE)
 def test_the_end_of_a_certificate_is_read(content):
     assert isinstance(_doctor_expiry.not_after(content), (int, type(None)))
 
