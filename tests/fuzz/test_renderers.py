@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import string
 
 import sandbox
@@ -223,14 +224,16 @@ class TestTorchServe:
         assert set(text) <= set(string.printable) - set("\r\x0b\x0c\t")
 
     @given(junk, st.booleans())
+    @example('\\ "%$', True)
     def test_a_word_of_a_unit_is_refused_or_is_one_word(self, value, argument):
         try:
             quoted = systemd_quote.systemd_quote(value, argument)
         except AnsibleFilterError:
             return
-        assert quoted[0] == quoted[-1] == '"' and not set(quoted) & {"\n", "\r", "\0"}
-        inner = quoted[1:-1].replace("\\\\", "").replace('\\"', "")
-        assert '"' not in inner and "\\" not in inner
+        inner = quoted[1:-1]
+        assert quoted[0] == quoted[-1] == '"' and re.fullmatch(r'(?:[^"\\%\n\r\0]|\\["\\]|%%)*', inner)
+        plain_text = re.sub(r"\\(.)", r"\1", inner).replace("%%", "%")
+        assert (plain_text.replace("$$", "$") if argument else plain_text) == str(value)
 
 
 class TestStores:
