@@ -93,13 +93,13 @@ HOW = {
 def problems(version, config, allow=()):
     """Yield ``(key, problem)`` for everything that is wrong with ``config``."""
     keys = KEYS[version]
-    for key in sorted(config):
+    for key in sorted(config, key=str):
         value = config[key]
         if key in OWNED:
             yield key, OWNED[key]
         elif key not in keys:
             newer = [other for other in KEYS if key in KEYS[other]]
-            near = difflib.get_close_matches(key, [known for known in keys if known not in OWNED], 1)
+            near = difflib.get_close_matches(str(key), [known for known in keys if known not in OWNED], 1)
             hint = f"; it exists in {newer[0]}" if newer else f"; did you mean {near[0]}?" if near else ""
             yield key, f"is not a key of TorchServe {version}{hint}"
         elif not _fits(keys[key], value):
@@ -157,8 +157,8 @@ def _unsafe(key, kind, value, allow):
 def _is_local(text):
     if text.startswith("unix:"):
         return True
-    host = urlsplit(text).hostname if "://" in text else text
     try:
+        host = urlsplit(text).hostname if "://" in text else text
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False

@@ -80,9 +80,10 @@ import shutil
 import tempfile
 import zipfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 _JAR_IN_WHEEL = "ts/frontend/model-server.jar"
 _INPUTS = "ModelFleet-Inputs-Sha256"
@@ -97,6 +98,8 @@ class PluginBuild:
         self.dest = module.params["dest"]
 
     def run(self):
+        if os.path.isdir(self.dest):
+            raise ModelFleetError("Failed to build {}: there is a directory. Give dest the name of a file.".format(self.dest))
         missing = self._missing()
         if missing and not self.module.check_mode:
             raise ModelFleetError(missing)
@@ -142,14 +145,14 @@ class PluginBuild:
                     return handle.read()
             with zipfile.ZipFile(wheel) as archive:
                 return archive.read(_JAR_IN_WHEEL)
-        except (OSError, KeyError, zipfile.BadZipFile) as exc:
+        except (OSError, KeyError, ValueError, *DAMAGED) as exc:
             raise ModelFleetError("Failed to read model-server.jar from {}: {}. Check the file.".format(jar or wheel, exc)) from exc
 
     def _built_from(self):
         try:
             with zipfile.ZipFile(self.dest) as jar:
                 manifest = jar.read("META-INF/MANIFEST.MF").decode()
-        except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError):
+        except (OSError, KeyError, ValueError, *DAMAGED):
             return None
         fields = dict(line.split(": ", 1) for line in manifest.replace("\r\n ", "").splitlines() if ": " in line)
         return fields.get(_INPUTS)
@@ -215,7 +218,7 @@ def _sha256(path):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},

@@ -130,8 +130,14 @@ class Environment:
         pattern = self.params["others"]
         if not pattern or not os.path.isdir(directory):
             return []
+        try:
+            pattern = re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as exc:
+            raise ModelFleetError(
+                f"Failed to look for other environments with {pattern!r}: it is no regular expression ({exc}). Correct others."
+            ) from exc
         names = (entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
-        return [os.path.join(directory, name) for name in sorted(names) if name != own and re.fullmatch(pattern, name)]
+        return [os.path.join(directory, name) for name in sorted(names) if name != own and pattern.fullmatch(name)]
 
     def make(self):
         before = os.umask(0o022)
@@ -210,7 +216,11 @@ class Environment:
             f"Failed to run the environment {self.path}",
             "Try its bin/python",
         )
-        os.symlink(out.strip(), os.path.join(self.path, "site-packages"))
+        link = os.path.join(self.path, "site-packages")
+        try:
+            os.symlink(out.strip(), link)
+        except (OSError, ValueError) as exc:
+            raise ModelFleetError(f"Failed to make the link {link}: {exc}. Try bin/python of this environment.") from exc
 
     def probe(self):
         if self.params["probe"]:
@@ -271,11 +281,11 @@ def main():
     environment = Environment(module)
     complete = os.path.exists(environment.marker)
     changed = not complete
-    result = {"changed": changed, "complete": complete, "path": environment.path, "others": environment.others()}
-    if module._diff and changed:
-        header = {"before_header": environment.marker, "after_header": environment.marker}
-        result["diff"] = {**header, "before": "", "after": module.params["content"]}
     try:
+        result = {"changed": changed, "complete": complete, "path": environment.path, "others": environment.others()}
+        if module._diff and changed:
+            header = {"before_header": environment.marker, "after_header": environment.marker}
+            result["diff"] = {**header, "before": "", "after": module.params["content"]}
         if changed and not module.check_mode:
             environment.make()
     except ModelFleetError as exc:
