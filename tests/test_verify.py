@@ -135,9 +135,8 @@ def test_one_byte_of_what_is_installed(run, tmp_path):
     digest = hashlib.sha256((tmp_path / "opt/dragonfly/client/current/dfdaemon").read_bytes()).hexdigest()
     assert found["dfdaemon", "1.5.10"]["hashes"] == [{"alg": "SHA-256", "content": digest}]
     assert found["tiny", "1.0"]["hashes"][0]["content"] == fleet.variables["modelfleet_models"][0]["sha256"]
-    assert ("scheduler", "2.5.1") in {
-        (one["name"], one["version"]) for one in json.loads((tmp_path / "sbom/scheduler-1.cdx.json").read_text())["components"]
-    }
+    of_scheduler = json.loads((tmp_path / "sbom/scheduler-1.cdx.json").read_text(encoding="utf-8"))["components"]
+    assert [(one["name"], one["version"]) for one in of_scheduler] == [("scheduler", "2.5.1")]
 
     (library,) = fleet.environment.glob("lib/python*/site-packages/ts/__init__.py")
     library.write_text("#")

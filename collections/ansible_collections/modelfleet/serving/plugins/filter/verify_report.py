@@ -10,7 +10,8 @@ author: ModelFleet developers (@modelfleet)
 version_added: 0.1.0
 short_description: Say what on a fleet is not as it was installed
 description:
-  - Judges what the role P(modelfleet.serving.verify#role) has read on every host. P(modelfleet.serving.doctor_table#filter) shows the report.
+  - Judges what the role P(modelfleet.serving.verify#role) has read on every host.
+  - P(modelfleet.serving.doctor_table#filter) shows the report.
   - The records of hosts that installed one archive must say the same, so that a record that was changed with its program is found as well.
 positional: _input
 options:
@@ -67,7 +68,8 @@ _value:
           description: The host.
           type: str
         subject:
-          description: V(programs), V(python), V(endpoint plugin), V(models), V(unpacked), V(packages), V(configuration), V(host) or V(verify).
+          description:
+            - V(programs), V(python), V(endpoint plugin), V(models), V(unpacked), V(packages), V(configuration), V(host) or V(verify).
           type: str
         severity:
           description: V(problem) or V(warning).
@@ -83,8 +85,9 @@ _value:
           type: str
     hosts:
       description:
-        - Every host of this run, by name. Each has its C(jobs), its C(severity), how many C(files) and C(bytes) were read in how many C(seconds),
-          whether that was in the idle class of the disk (C(idle_disk)), and what was not verified (C(unverified)). What is not known is null.
+        - Every host of this run, by name. Each has its C(jobs), its C(severity), how many C(files) and C(bytes) were read in how many
+          C(seconds), whether that was in the idle class of the disk (C(idle_disk)), and what was not verified (C(unverified)). What is not
+          known is null.
       type: dict
     not_checked:
       description: Hosts that are not part of this run.
@@ -120,12 +123,12 @@ WORDS = {
 }
 FIND_OUT = "find out who did it"
 REMEDIES = {
-    "programs": f"{FIND_OUT}; {SITE}, which installs a damaged release again; remove what is extra, and an old version that is damaged, by hand",
+    "programs": f"{FIND_OUT}; {SITE}, which installs a damaged release again; remove by hand what is extra, and a damaged older version",
     "python": (
-        f"{FIND_OUT}; remove .installed in the environment and {SITE}, which makes the environment anew and restarts TorchServe; remove one that "
-        "nothing runs from"
+        f"{FIND_OUT}; remove .installed in the environment and {SITE}, which makes the environment anew and restarts TorchServe; remove an "
+        "environment that nothing runs from"
     ),
-    "endpoint plugin": f"{FIND_OUT}; {SITE}, which installs the jar again; remove what is extra, which TorchServe would load at its next start",
+    "endpoint plugin": f"{FIND_OUT}; {SITE}, which installs the jar again; remove what is extra, TorchServe loads it at its next start",
     "models": (
         f"{FIND_OUT}; remove the file, and that of its sha256 in /var/lib/modelfleet/blobs, then run modelfleet.serving.distribute with "
         "--limit and the host, then site; what is loaded already is what it was when it was loaded"

@@ -60,10 +60,11 @@ def distribution_of(text):
 def _differences(text):
     for line in text.splitlines():
         found = _LINE.fullmatch(line.strip())
-        if found and found["kind"] != "c" and not _FOR_PEOPLE.match(found["path"]):
-            # Of a file that only has another time or owner, the content is that of the package.
-            if found["flags"] == "missing" or "5" in found["flags"]:
-                yield found["flags"], found["path"]
+        if not found or found["kind"] == "c" or _FOR_PEOPLE.match(found["path"]):
+            continue
+        # Of a file that only has another time or owner, the content is that of the package.
+        if found["flags"] == "missing" or "5" in found["flags"]:
+            yield found["flags"], found["path"]
 
 
 class _Dpkg:

@@ -47,8 +47,8 @@ options:
     default: {}
   require_hashes:
     description:
-      - Install nothing without a hash. Each line of O(packages) and O(first) must have one, and so must what they depend on, as a line of its own,
-        unless the system's Python has it.
+      - Install nothing without a hash. Each line of O(packages) and O(first) must have one, and so must what they depend on, as a line of
+        its own, unless the system's Python has it.
     type: bool
     default: false
   own:

@@ -12,15 +12,16 @@ version_added: 0.1.0
 description:
   - Reads the programs, Python environments, models and packages of this host and compares each file with the digest that is recorded of it.
   - It fails for nothing that it finds; P(modelfleet.serving.verify_report#filter) judges.
-  - One file is read at a time, with the lowest priority at the CPU and the idle class at the disk, and O(mbytes_s) at most. Which disks heed
-    that class is the choice of the kernel's scheduler of the disk, C(bfq) and C(mq-deadline) do. A file with several names is read once.
+  - One file is read at a time, with the lowest priority at the CPU and the idle class at the disk, and O(mbytes_s) at most. The schedulers
+    C(bfq) and C(mq-deadline) of a disk heed that class. A file with several names is read once.
 author:
   - ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
   - modelfleet.serving.attributes.info
 options:
   releases:
-    description: Releases that M(modelfleet.serving.dragonfly_release) installed. Those that stay beside the current one are verified as well.
+    description:
+      - Releases that M(modelfleet.serving.dragonfly_release) installed. Versions that stay beside the current one are verified as well.
     type: list
     elements: dict
     default: []
@@ -47,8 +48,8 @@ options:
         default: ""
   environments:
     description:
-      - Python environments of M(modelfleet.serving.python_environment). Those beside each that are whole and are called C(venv-*) are verified
-        as well.
+      - Python environments of M(modelfleet.serving.python_environment). Those beside each that are whole and are called C(venv-*) are
+        verified as well.
     type: list
     elements: path
     default: []
@@ -139,7 +140,8 @@ options:
     default: 200
   progress_path:
     description:
-      - A file that says how far the module is, once in a second, as that of M(modelfleet.serving.model_artifact) does. It is removed in the end.
+      - A file that says how far the module is, once in a second, as that of M(modelfleet.serving.model_artifact) does. It is removed in
+        the end.
     type: path
 seealso:
   - module: modelfleet.serving.doctor_info
@@ -151,7 +153,11 @@ EXAMPLES = r"""
 - name: Verify the Dragonfly client and the models
   modelfleet.serving.verify_info:
     releases:
-      - {name: client, link: /opt/dragonfly/client/current, version: 1.5.10, sha256: "{{ dfdaemon_release_sha256 }}", unit: dfdaemon.service}
+      - name: client
+        link: /opt/dragonfly/client/current
+        version: 1.5.10
+        sha256: "{{ dfdaemon_release_sha256 }}"
+        unit: dfdaemon.service
     models: "{{ modelfleet_models }}"
     model_store: /var/lib/modelfleet/models
   register: verified
@@ -199,8 +205,8 @@ unverified:
   sample: [{part: python, name: venv-0.12.0-1a2b3c4d, why: "what it takes from the system's Python, but for packages of the distribution"}]
 components:
   description:
-    - What is on this host, each with C(kind) (V(program), V(file), V(python), V(model) or V(package)), C(name) and C(version), and C(sha256) where it
-      is one file. P(modelfleet.serving.host_sbom#filter) makes a bill of materials of it.
+    - What is on this host, each with C(kind) (V(program), V(file), V(python), V(model) or V(package)), C(name) and C(version), and
+      C(sha256) where it is one file. P(modelfleet.serving.host_sbom#filter) makes a bill of materials of it.
   returned: success
   type: list
   elements: dict
