@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import zipfile
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import parse_manifest
@@ -188,7 +189,7 @@ def verify_unpacked(look, unpack_dir, model_store):
         # Of a bundle it has a link.
         if os.path.islink(directory):
             continue
-        served = served_as(directory)
+        served = served_as(directory) if _is_plain(os.path.join(directory, MANIFEST)) else None
         if not served:
             look.add(UNPACKED, "what TorchServe unpacked", EXTRA, directory, "it has no manifest of a model")
             continue
@@ -201,12 +202,20 @@ def verify_unpacked(look, unpack_dir, model_store):
             look.add(UNPACKED, f"{served[0]} {served[1]}", EXTRA, directory, "the model store has no archive of it")
 
 
+def _is_plain(path):
+    """Whether it is a file: a pipe would be waited for without an end."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
 def _archives(store):
     """[((name, version), path)] of the archives in the model store that can be read."""
     found = []
     for name in sorted(os.listdir(store)) if os.path.isdir(store) else []:
         path = os.path.join(store, name)
-        if name.endswith(".mar") and not os.path.islink(path):
+        if name.endswith(".mar") and _is_plain(path):
             try:
                 with zipfile.ZipFile(path) as archive:
                     found.append((described(archive.read(MANIFEST))[:2], path))

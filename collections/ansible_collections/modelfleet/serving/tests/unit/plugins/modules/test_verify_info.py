@@ -406,10 +406,15 @@ def test_links_and_other_things_in_the_place_of_files(host, tmp_path):
     os.symlink("/etc/passwd", host.mar)
     (host.bundle / "weights.bin").unlink()
     os.mkfifo(host.bundle / "weights.bin")
+    os.mkfifo(host.top / "models/pipe-1.0-0123456789ab.mar")
+    (host.top / "unpacked/2f/MAR-INF").mkdir(parents=True)
+    os.mkfifo(host.top / "unpacked/2f/MAR-INF/MANIFEST.json")
     (tmp_path / "unpacked/1f").symlink_to(tmp_path / "unpacked/0f")
     found = host.findings()
     assert found[("models", "tiny 1.0", "unreadable")] == [f"models/{host.mar.name}"]
     assert found[("models", "llama 3.1", "unreadable")] == [f"models/{host.bundle.name}/weights.bin"]
+    assert found[("models", "version pipe-1.0, which nobody lists", "unreadable")] == ["models/pipe-1.0-0123456789ab.mar"]
+    assert found[("unpacked", "what TorchServe unpacked", "extra")] == ["unpacked/2f"]
 
 
 def test_an_unpacked_model_without_an_archive(host):
