@@ -41,6 +41,10 @@ options:
   torchserve_wheel:
     description: TorchServe's wheel, which has C(model-server.jar) in it.
     type: path
+  torchserve_wheel_sha256:
+    description: SHA-256 that O(torchserve_wheel) must have. Empty for whichever is there.
+    type: str
+    default: ""
   javac:
     description: The Java compiler, a name in C(PATH) or a path.
     type: str
@@ -140,6 +144,7 @@ class PluginBuild:
     def _torchserve_jar(self):
         jar, wheel = self.module.params["torchserve_jar"], self.module.params["torchserve_wheel"]
         try:
+            self._check_wheel(wheel, self.module.params["torchserve_wheel_sha256"].lower())
             if jar:
                 with open(jar, "rb") as handle:
                     return handle.read()
@@ -147,6 +152,15 @@ class PluginBuild:
                 return archive.read(_JAR_IN_WHEEL)
         except (OSError, KeyError, ValueError, *DAMAGED) as exc:
             raise ModelFleetError("Failed to read model-server.jar from {}: {}. Check the file.".format(jar or wheel, exc)) from exc
+
+    def _check_wheel(self, wheel, expected):
+        found = sha256_of(wheel) if wheel and expected else expected
+        if found != expected:
+            raise ModelFleetError(
+                "Refused {}: its sha256 is {}, expected {}. Nothing was built. Remove it, find out who changed it, and run again.".format(
+                    wheel, found, expected
+                )
+            )
 
     def _built_from(self):
         try:
@@ -224,6 +238,7 @@ def main():
             "dest": {"type": "path", "required": True},
             "torchserve_jar": {"type": "path"},
             "torchserve_wheel": {"type": "path"},
+            "torchserve_wheel_sha256": {"type": "str", "default": ""},
             "javac": {"type": "str", "default": "javac"},
         },
         mutually_exclusive=[("torchserve_jar", "torchserve_wheel")],
