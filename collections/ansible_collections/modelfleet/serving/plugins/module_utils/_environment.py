@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
+
 # Is there when an environment is whole, and says when it was made.
 MARKER = ".installed"
 # The record of its installation: {"files": {path: sha256}, "links": {path: where to}}, with paths within the environment.
@@ -36,7 +38,7 @@ def record_text(path, digest):
 
 def parse_record(text):
     """What the record says, as (files, links). Raises ValueError for what is none."""
-    found = json.loads(text)
+    found = from_json(text)
     try:
         files, links = dict(found["files"]), dict(found["links"])
     except (KeyError, TypeError) as exc:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._doctor_daemon import unit_state
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify import CHANGED, EXTRA, MISSING, UNREADABLE
 
 PROGRAMS = "programs"
@@ -60,7 +60,7 @@ def _verify_version(look, name, directory, pinned, is_current):
 def _read(path):
     try:
         with open(path, encoding="utf-8") as handle:
-            record = json.load(handle)
+            record = from_json(handle.read())
         return {"sha256": str(record["sha256"]), "programs": {os.path.basename(one): str(sha) for one, sha in record["programs"].items()}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

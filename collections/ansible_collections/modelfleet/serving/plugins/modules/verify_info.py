@@ -234,9 +234,9 @@ idle_disk:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils import _verify
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_models import verify_models, verify_unpacked
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_packages import verify_packages
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_python import verify_environments
@@ -284,7 +284,7 @@ def run(module):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "releases": {
                 "type": "list",
