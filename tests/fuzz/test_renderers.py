@@ -137,7 +137,9 @@ VALUES = {name: mostly(value_like(name, option, PATHS)) for name, option in OPTI
 def inventories(draw):
     """Variables of a host: what its list of models and its store are, and some of the others."""
     names = draw(st.lists(st.sampled_from(sorted(OPTIONS)), max_size=4))
-    return {name: draw(VALUES[name]) for name in dict.fromkeys(["modelfleet_models", "modelfleet_storage", *names])}
+    names = dict.fromkeys(["modelfleet_models", "modelfleet_storage", *names])
+    # A role always has a version.
+    return {"torchserve_version": "0.12.0", **{name: draw(VALUES[name]) for name in names}}
 
 
 class TestInventory:
