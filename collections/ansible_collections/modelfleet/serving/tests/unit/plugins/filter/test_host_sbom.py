@@ -37,7 +37,7 @@ def check_schema(bom):
     assert bom["$schema"] == "http://cyclonedx.org/schema/bom-1.6.schema.json"
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
     assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", bom["serialNumber"])
-    assert type(bom["version"]) is int and bom["version"] >= 1
+    assert isinstance(bom["version"], int) and bom["version"] >= 1
     assert set(bom) == {"$schema", "bomFormat", "specVersion", "serialNumber", "version", "metadata", "components", "dependencies"}
     assert set(bom["metadata"]) == {"tools", "component"} and set(bom["metadata"]["tools"]) == {"components"}
     kinds = {"application", "framework", "library", "container", "platform", "operating-system", "device", "device-driver", "firmware"}

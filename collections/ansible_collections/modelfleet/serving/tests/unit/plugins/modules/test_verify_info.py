@@ -528,7 +528,9 @@ def test_how_far_it_is(host, monkeypatch):
     assert not path.exists() and not list(host.top.glob("progress*"))
     fetched = [one["artifacts"][0]["fetched"] for one in seen]
     assert fetched == sorted(fetched) and fetched[-1] <= result["bytes"] and fetched[-1] == seen[-1]["bytes"]["local_peer"]
-    assert {one["artifacts"][0]["size"] for one in seen} == {result["bytes"]}, "what there is to read was known before"
+    # What there is was counted before, with the records.
+    (size,) = {one["artifacts"][0]["size"] for one in seen}
+    assert result["bytes"] <= size < 2 * result["bytes"]
     # One that cannot be written is no reason to fail.
     assert host.verify(progress_path=str(host.top / "none/progress.json"))["findings"] == []
 
