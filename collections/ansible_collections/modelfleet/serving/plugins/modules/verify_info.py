@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Reads the programs, Python environments, models and packages of this host and compares each file with the digest that is recorded of it.
   - It fails for nothing that it finds; P(modelfleet.serving.verify_report#filter) judges.
-  - One file is read at a time, with the lowest priority at the CPU and the idle class at the disk, and O(mbytes_s) at most. The schedulers
+  - One file is read at a time, with the lowest priority at the CPU and the idle class at the disk, and O(disk_mbytes) at most. The schedulers
     C(bfq) and C(mq-deadline) of a disk heed that class. A file with several names is read once.
 author:
   - ModelFleet developers (@modelfleet)
@@ -134,7 +134,7 @@ options:
     type: list
     elements: path
     default: []
-  mbytes_s:
+  disk_mbytes:
     description: Megabytes that are read in a second at most. V(0) is without a limit.
     type: int
     default: 200
@@ -267,7 +267,7 @@ def run(module):
     params = module.params
     idle = _verify.make_way(module)
     wanted = _verify.bytes_below(tops(params)) if params["progress_path"] else 0
-    look = _verify.Look(params["mbytes_s"] * 1_000_000, params["progress_path"], wanted)
+    look = _verify.Look(params["disk_mbytes"] * 1_000_000, params["progress_path"], wanted)
     try:
         verify(look, params, module.run_command)
     finally:
@@ -330,13 +330,13 @@ def main():
             "unpack_dir": {"type": "path", "default": "/var/lib/torchserve/tmp/models"},
             "packages": {"type": "list", "elements": "str", "default": []},
             "package_programs": {"type": "list", "elements": "path", "default": []},
-            "mbytes_s": {"type": "int", "default": 200},
+            "disk_mbytes": {"type": "int", "default": 200},
             "progress_path": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    if module.params["mbytes_s"] < 0:
-        module.fail_json(msg=f"Refused mbytes_s={module.params['mbytes_s']}: it is a rate, so use 0 (no limit) or more.")
+    if module.params["disk_mbytes"] < 0:
+        module.fail_json(msg=f"Refused disk_mbytes={module.params['disk_mbytes']}: it is a rate, so use 0 (no limit) or more.")
     try:
         result = run(module)
     except ModelFleetError as exc:

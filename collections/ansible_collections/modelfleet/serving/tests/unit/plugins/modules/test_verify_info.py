@@ -116,7 +116,7 @@ class Host:
             "blob_store": str(self.top / "blobs"),
             "record": str(self.top / "state/models.json"),
             "unpack_dir": str(self.top / "unpacked"),
-            "mbytes_s": 0,
+            "disk_mbytes": 0,
         }
         return self.run_module(verify_info.main, {**args, **changed}, check=check)
 
@@ -556,4 +556,4 @@ def test_it_lets_everybody_else_go_first():
 
 
 def test_a_rate_that_is_none(host):
-    assert "use 0 (no limit) or more" in host.verify(mbytes_s=-1)["msg"]
+    assert "use 0 (no limit) or more" in host.verify(disk_mbytes=-1)["msg"]
