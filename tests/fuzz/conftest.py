@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from sandbox import Sandbox
 
+# Ansible refuses half of a surrogate pair where modules run in the controller's process, as here; on a host they get it.
+os.environ["ANSIBLE_MODULE_STRICT_UTF8_RESPONSE"] = "false"
 LONG = os.environ.get("FUZZ") == "long"
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "10000")) if LONG else 15
 

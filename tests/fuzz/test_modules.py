@@ -55,6 +55,7 @@ FOUND = [
         {"backend": "b; disable server b/x", "servers": [], "state": "drain"},
         "Failed to use the name 'b; disable server b/x'",
     ),
+    ("verify_info", {"packages": ["a"]}, None),
     ("inference_check", {"checks": [{"model": "m", "input": "\ud800", "expected": 1}]}, "answers at"),
     ("model_artifact", {"artifacts": [], "storage": {"http": {"url": "http://h"}}, "piece_length": "9" * 5000 + "MiB"}, "piece_length"),
 ]

@@ -215,6 +215,7 @@ class TestTorchServe:
         st.sampled_from(sorted(_torchserve_config.KEYS)),
         st.lists(st.sampled_from(["lan_bind", "no_token", "remote_urls"])),
     )
+    @example({"grpc_inference_port": "9" * 5000}, "0.12.0", [])
     def test_a_configuration_is_refused_or_is_what_the_file_says(self, config, version, allow):
         try:
             text = torchserve_properties.torchserve_properties(config, version, allow)

@@ -125,10 +125,13 @@ def _fits(kind, value):
         return False
     if kind == "bool":
         return text in ("true", "false")
-    if kind in ("int", "port"):
-        return re.fullmatch(r"-?\d+", text) is not None and (kind == "int" or 0 < int(text) < 65536)
+    # Java reads no other digits, and no more of them into a number of 64 bits.
+    if kind == "int":
+        return re.fullmatch("-?[0-9]{1,18}", text) is not None
+    if kind == "port":
+        return re.fullmatch("[0-9]{1,5}", text) is not None and 0 < int(text) < 65536
     if kind == "number":
-        return re.fullmatch(r"\d+(\.\d+)?", text) is not None
+        return re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) is not None
     if kind == "metrics_mode":
         return text in ("log", "prometheus", "legacy")
     if kind == "host":

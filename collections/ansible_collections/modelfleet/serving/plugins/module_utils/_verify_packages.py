@@ -75,7 +75,7 @@ class _Dpkg:
     def installed(run_command, name):
         rc, out, _err = run_command(["dpkg-query", "-W", "-f", "${Package}\\t${Version}\\t${Architecture}\\t${db:Status-Status}\\n", name])
         for line in out.splitlines() if rc == 0 else []:
-            package, version, architecture, state = line.split("\t")
+            package, version, architecture, state = (*line.split("\t"), "", "", "")[:4]
             if state == "installed":
                 return {"name": package, "version": version, "architecture": architecture}
         return None
@@ -107,7 +107,7 @@ class _Rpm:
             rc, out, _err = run_command(["rpm", "-q", "--whatprovides", "--queryformat", form, name])
         if rc or not out.strip():
             return None
-        package, version, architecture = out.splitlines()[0].split("\t")
+        package, version, architecture = (*out.splitlines()[0].split("\t"), "", "")[:3]
         return {"name": package, "version": version[2:] if version.startswith("0:") else version, "architecture": architecture}
 
     @staticmethod

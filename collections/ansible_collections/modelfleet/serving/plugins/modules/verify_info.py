@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Reads the programs, Python environments, models and packages of this host and compares each file with the digest that is recorded of it.
   - It fails for nothing that it finds; P(modelfleet.serving.verify_report#filter) judges.
-  - One file is read at a time, with the lowest priority at the CPU and the idle class at the disk, and O(disk_mbytes) at most. The schedulers
-    C(bfq) and C(mq-deadline) of a disk heed that class. A file with several names is read once.
+  - One file is read at a time, with the lowest priority at the CPU and the idle class at the disk, and O(disk_mbytes) at most. The
+    schedulers C(bfq) and C(mq-deadline) of a disk heed that class. A file with several names is read once.
 author:
   - ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
