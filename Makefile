@@ -7,7 +7,8 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo collection test test-all bench bench-quick bench-setup lint collection-tests repository-tests life-tests lab-tests clean purge
+.PHONY: help setup demo collection test test-all bench bench-quick bench-setup lint collection-tests repository-tests life-tests lab-tests \
+	fuzz-tests clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -94,6 +95,10 @@ life-tests:
 
 lab-tests:
 	pytest lab bench
+
+# FUZZ_INPUTS: how many for each property (10000).
+fuzz-tests:
+	FUZZ=long pytest --numprocesses 2 tests/fuzz tests/plugin/test_fuzz.py
 
 scenario-%:
 	lab/model/make_model.py --out .cache/files

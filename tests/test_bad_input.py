@@ -26,7 +26,12 @@ STORES = {
     "gcs": {"bucket": "models", "service_account_file": "/etc/modelfleet/reader.json"},
     "abs": {"account_name": "example", "account_key": SECRET + "=", "container": "models"},
     "obs": {"bucket": "models", "region": "cn-north-4", "access_key_id": "reader", "secret_access_key": SECRET},
-    "http": {"url": "https://files.example.com", "headers": [{"name": "X-Key", "value": SECRET}], "headers_reach_daemon_logs": True},
+    "http": {
+        "url": "https://files.example.com",
+        "headers": [{"name": "X-Key", "value": SECRET}],
+        "headers_reach_daemon_logs": True,
+        "headers_reach_unverified_server": True,
+    },
 }
 HOSTS = {
     "dragonfly_schedulers": {"scheduler-1": "10.0.0.1"},
@@ -129,6 +134,10 @@ VARIABLES = {
     "headers that nobody accepted": (
         other_store("http", headers_reach_daemon_logs=None),
         ["storage.http.headers: dfdaemon and the scheduler pass on", "Set headers_reach_daemon_logs to true to accept that"],
+    ),
+    "headers for a server that nobody verifies": (
+        other_store("http", headers_reach_unverified_server=None),
+        ["dfdaemon does not verify the certificate of the server", "Set headers_reach_unverified_server to true to accept that"],
     ),
     "a header without its value": (
         other_store("http", headers=[{"name": "X-Key", "valeu": SECRET}]),

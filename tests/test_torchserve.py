@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import zipfile
@@ -30,13 +31,14 @@ def play(run, directory, variables, *, roles=(), tasks=(), options=(), **environ
     return run("ansible-playbook", "-i", "localhost,", directory / "play.yml", "-e", f"@{directory / 'vars.yml'}", *options, **environment)
 
 
-def make_wheel(directory, name, content=""):
+def make_wheel(directory, name, content="", requires=()):
     """A package of one module that bears its name, or the one that is known of it."""
     info = f"{name}-1.0.dist-info"
     files = {
         f"{ {'PyYAML': 'yaml', 'torchserve': 'ts'}.get(name, name) }/__init__.py": content,
         **({"ts/frontend/model-server.jar": ""} if name == "torchserve" else {}),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        + "".join(f"Requires-Dist: {other}\n" for other in requires),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
@@ -183,6 +185,42 @@ def test_a_torchserve_that_is_not_the_pinned_one_is_refused(run, tmp_path):
     assert refused.returncode != 0 and "Failed to install torchserve==0.12.0 from " in output and "DO NOT MATCH THE HASHES" in output, (
         output
     )
+
+
+def test_nothing_comes_without_a_hash(run, tmp_path):
+    """What a package depends on and no line names is refused as well, and a wheel that lies there is not enough."""
+    (tmp_path / "wheels").mkdir()
+    lines = []
+    for name in ("torchserve", "PyYAML", "torch"):
+        make_wheel(tmp_path / "wheels", name, requires=["surplus"] if name == "torch" else [])
+        digest = hashlib.sha256((tmp_path / f"wheels/{name}-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+        lines.append(f"{name}==1.0 --hash=sha256:{digest}")
+    make_wheel(tmp_path / "wheels", "surplus")
+    variables = {
+        "ansible_python_interpreter": sys.executable,
+        "__torchserve_home": str(tmp_path / "home"),
+        "torchserve_java": java(tmp_path),
+        "torchserve_packages": [],
+        "torchserve_pip_packages": lines,
+        "torchserve_pip_require_hashes": True,
+        "torchserve_python": sys.executable,
+        "torchserve_system_site_packages": False,
+        "torchserve_wheelhouse": str(tmp_path / "wheels"),
+    }
+    include = [
+        {"ansible.builtin.include_role": {"name": "modelfleet.serving.torchserve", "tasks_from": file}} for file in ("packages", "install")
+    ]
+    refused = play(run, tmp_path, variables, tasks=include)
+    output = " ".join(refused.stdout.split())
+    assert refused.returncode != 0 and "In --require-hashes mode, all requirements must have their versions pinned" in output, output
+    assert "surplus" in output
+    digest = hashlib.sha256((tmp_path / "wheels/surplus-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    variables["torchserve_pip_packages"] = [*lines, f"surplus==1.0 --hash=sha256:{digest}"]
+    done = play(run, tmp_path, variables, tasks=include)
+    assert done.returncode == 0, done.stdout
+    whole = [path for path in (tmp_path / "home").glob("venv-*/.files.json") if (path.parent / ".installed").exists()]
+    assert len(whole) == 1 and (whole[0].parent / "site-packages/surplus").is_dir()
+    assert (tmp_path / "home/wheels/surplus-1.0-py3-none-any.whl").exists()
 
 
 PACKAGES = """

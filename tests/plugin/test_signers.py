@@ -120,7 +120,11 @@ VARIANTS = {
         {"url": "http://under_score.example.com:8080/base/path"},
         {"url": "https://models.example.com:443/%E6%A8%A1%E5%9E%8B/"},
         {"url": "https://[fd00::5]:8443/archives"},
-        {"headers": [{"name": "Authorization", "value": "Bearer secret"}], "headers_reach_daemon_logs": True},
+        {
+            "headers": [{"name": "Authorization", "value": "Bearer secret"}],
+            "headers_reach_daemon_logs": True,
+            "headers_reach_unverified_server": True,
+        },
     ],
 }
 

@@ -14,7 +14,8 @@ description:
     Tables that a play shows are tables. The recap at the end is Ansible's own.
   - On a terminal the lines below are drawn again in place. They show which hosts the run is waiting for, and during a rollout the batch,
     and host by phase how far each is. Where there are more hosts than lines, they show how many hosts came how far.
-  - While M(modelfleet.serving.model_artifact) brings artifacts, they show bytes and rates by source. For that a file on each host is read
+  - While M(modelfleet.serving.model_artifact) brings artifacts, they show bytes and rates by source, and while
+    M(modelfleet.serving.verify_info) reads what a host has, those of its own disk. For that a file on each host is read
     every five seconds, or less often so that there are no more than five readings in a second of the whole fleet.
   - Without a terminal every line stays, and while something takes long, another one says so every 30 seconds, of downloads every 10.
   - Signs are replaced by ASCII where the output cannot have them, and what a host says cannot move the cursor.
@@ -230,7 +231,8 @@ class CallbackModule(Default):
                 self._line(f"{self.view.title} ({counted(len(self.view.hosts), 'host')})")
         self.task_name = self._name_of(task)
         action = task.action.rpartition(".")[2]
-        self.bringing = action == "model_artifact"
+        # What reads the files of a host says how far it is in the same way.
+        self.bringing = action in ("model_artifact", "verify_info")
         # It asks the person.
         self.quiet = action == "pause"
         self.items = {}

@@ -211,6 +211,13 @@ options:
               - dfdaemon and the scheduler pass on the headers of a request and write them to their logs at level info.
             type: bool
             default: false
+          headers_reach_unverified_server:
+            description:
+              - Must be V(true) with O(storage.http.headers), to say that this is accepted.
+              - dfdaemon sends them to the server without verifying its certificate, and with an C(http) URL in clear text, so that
+                whoever is on the way can take them.
+            type: bool
+            default: false
 """
 
     CREDENTIALS = r"""

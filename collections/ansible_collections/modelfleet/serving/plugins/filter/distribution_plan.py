@@ -21,11 +21,13 @@ VARIABLES = {
 def distribution_plan(
     hosts, size, origin_mbits, host_mbits, seed_mbits=None, seeds=2, files=1, copies=2, piece_length=None, disk_mbytes=2000, unpacked=False
 ):
-    links = Links(origin_mbits * MEGA, (seed_mbits or host_mbits) * MEGA, host_mbits * MEGA)
     try:
+        links = Links(origin_mbits * MEGA, (seed_mbits or host_mbits) * MEGA, host_mbits * MEGA)
         return plan(size, hosts, links, seeds, files, copies, piece_length, disk_mbytes * MEGA, unpacked)
     except ModelFleetError as exc:
         raise AnsibleFilterError(str(exc)) from exc
+    except OverflowError as exc:
+        raise AnsibleFilterError("Failed to plan with a number of 300 digits: give one that a fleet can have.") from exc
 
 
 def plan_table(plans):

@@ -46,10 +46,10 @@ _value:
 """
 
 import base64
-import json
 import os
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 DEFAULT_TOLERANCE = 1e-4
 
@@ -73,7 +73,7 @@ def _input(path):
     if not path.endswith(".json"):
         return {"input_base64": base64.b64encode(content).decode("ascii")}
     try:
-        return {"input": json.loads(content)}
+        return {"input": from_json(content)}
     except ValueError as exc:
         raise AnsibleFilterError(
             f"Failed to parse {path} on the controller as JSON: {exc}. Correct the file, or give it another suffix."
@@ -83,7 +83,7 @@ def _input(path):
 def _expected(path):
     content = _read(path)
     try:
-        return {"expected": json.loads(content)}
+        return {"expected": from_json(content)}
     except ValueError:
         pass
     try:

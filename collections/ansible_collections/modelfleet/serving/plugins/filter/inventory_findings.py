@@ -211,7 +211,7 @@ def settings_findings(settings):
     for variable, owned in OWNED.items():
         yield from _config_findings(variable, ((key, problem) for key, problem in owned.items() if _has(settings.get(variable), key)))
     version, config = settings.get("torchserve_version"), settings.get("torchserve_config") or {}
-    if "torchserve_version" in settings and version not in _torchserve_config.KEYS:
+    if "torchserve_version" in settings and (not isinstance(version, str) or version not in _torchserve_config.KEYS):
         yield f"The torchserve_version is not one that is known ('{version}'); write {' or '.join(_torchserve_config.KEYS)}, in quotes."
     elif not isinstance(config, dict):
         yield "The torchserve_config is not a dictionary; write each key of config.properties with its value below it."
@@ -258,7 +258,7 @@ def _unit_findings(settings):
         for name, problem in _systemd.environment_problems(environment, owned):
             yield f"The variable {name} in {variable} {problem}."
     options = settings.get("torchserve_java_options") or []
-    if isinstance(options, str):
+    if not isinstance(options, (list, tuple)):
         yield "The torchserve_java_options is not a list; make each option an element."
     else:
         for number, option in enumerate(options, 1):

@@ -75,8 +75,12 @@ def _read(value):
 
 
 def _specification_findings(name, option, value, where=None):
-    result = ArgumentSpecValidator({name: option}).validate({name: value})
-    for message in dict.fromkeys(result.error_messages):
+    try:
+        messages = ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
+    except (AttributeError, OverflowError, TypeError):
+        # It stumbles over false for a dictionary, or a number of 400 digits.
+        messages = ["it is not of its type, or something in it is not"]
+    for message in dict.fromkeys(messages):
         yield f"The variable {where or name} is not what its role takes: {message}."
 
 

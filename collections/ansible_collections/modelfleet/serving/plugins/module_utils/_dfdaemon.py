@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import math
 import re
 import urllib.error
 
@@ -18,7 +19,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 TRAFFIC = {"origin": "BACK_TO_SOURCE", "remote_peer": "REMOTE_PEER", "local_peer": "LOCAL_PEER"}
 
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+\d+)?$")
-_PIECE_LENGTH = re.compile(r"(\d+)([kmg]i?b)\Z", re.IGNORECASE)
+_PIECE_LENGTH = re.compile(r"([0-9]{1,9})([kmg]i?b)\Z", re.IGNORECASE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -29,7 +30,7 @@ def get(url, timeout=5):
             return to_text(response.read())
     except urllib.error.HTTPError as exc:
         raise ModelFleetError(f"Failed to ask dfdaemon at {url}: it answered {exc.code} {exc.reason}. See journalctl -u dfdaemon.") from exc
-    except (urllib.error.URLError, UrlsConnectionError, http.client.HTTPException, OSError) as exc:
+    except (urllib.error.URLError, UrlsConnectionError, http.client.HTTPException, OSError, ValueError) as exc:
         reason = getattr(exc, "reason", None) or exc
         raise ModelFleetError(
             f"Failed to ask dfdaemon at {url}: {reason}. See systemctl status dfdaemon and journalctl -u dfdaemon."
@@ -64,9 +65,12 @@ def samples(text):
         match = _SAMPLE.match(line.strip())
         if match:
             try:
-                found.append((match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"])))
+                value = float(match["value"])
             except ValueError:
                 continue
+            # A counter is none of the others.
+            if math.isfinite(value):
+                found.append((match["name"], dict(_LABEL.findall(match["labels"] or "")), value))
     return found
 
 

@@ -80,11 +80,15 @@ def unit_state(run_command, unit):
             if name in _PROPERTIES:
                 state[_PROPERTIES[name]] = value
     for key in ("exit_status", "restarts", "pid"):
-        state[key] = int(state[key]) if state[key].isdigit() else 0
+        state[key] = _whole(state[key])
     # In microseconds since the boot; older releases of systemd show no other time that is a number.
-    started = int(state["since"]) / 1e6 if state["since"].isdigit() else 0
+    started = _whole(state["since"]) / 1e6
     state["since"] = int(time.time() - (time.clock_gettime(time.CLOCK_MONOTONIC) - started)) if started else None
     return state
+
+
+def _whole(text):
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 def _running(pid, proc):

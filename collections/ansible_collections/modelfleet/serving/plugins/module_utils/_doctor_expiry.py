@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import calendar
-import json
 import re
 import socket
 import ssl
@@ -15,6 +14,7 @@ import time
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._reach import split_address
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 _TIMES = {0x17: 12, 0x18: 14}  # UTCTime and GeneralizedTime, with how many digits they have
 
@@ -22,7 +22,7 @@ _TIMES = {0x17: 12, 0x18: 14}  # UTCTime and GeneralizedTime, with how many digi
 def keys_expire(path):
     """When the first of TorchServe's keys in the file ``path`` expires (epoch); None where none does, or there is no such file."""
     try:
-        keys = json.loads(read_text(path) or "{}")
+        keys = from_json(read_text(path) or "{}")
         stamps = [key["expiration time"] for key in keys.values() if "expiration time" in key]
         return min((_epoch_of(stamp) for stamp in stamps), default=None)
     except (ModelFleetError, ValueError, TypeError, AttributeError):
@@ -57,11 +57,11 @@ def not_after(certificate):
         validity = fields[4 if fields[0][0] == 0xA0 else 3][1]
         kind, stamp = list(_elements(validity))[1]
         digits = re.match(rf"\d{{{_TIMES[kind]}}}", stamp.decode()).group()
-    except (IndexError, KeyError, StopIteration, AttributeError, UnicodeError):
+        # Two digits of a year are those of 1950 to 2049.
+        year = digits if len(digits) == 14 else ("19" if digits >= "5" else "20") + digits
+        return calendar.timegm(time.strptime(year, "%Y%m%d%H%M%S"))
+    except (IndexError, KeyError, StopIteration, AttributeError, ValueError):
         return None
-    # Two digits of a year are those of 1950 to 2049.
-    year = digits if len(digits) == 14 else ("19" if digits >= "5" else "20") + digits
-    return calendar.timegm(time.strptime(year, "%Y%m%d%H%M%S"))
 
 
 def _elements(data):

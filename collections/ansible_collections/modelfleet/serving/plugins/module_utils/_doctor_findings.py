@@ -99,6 +99,13 @@ def diagnose(facts, jobs, models, asked, limits):
     return sorted(findings, key=lambda finding: -CODES[finding["severity"]])
 
 
+def configuration_findings(host, facts):
+    """What the rule about the files that roles write finds, of a host of which ``info`` and ``drift`` are known."""
+    patient = Patient(host, [], facts, [], {}, {})
+    _configuration(patient)
+    return patient.findings
+
+
 def parted(sentence):
     """A sentence of this collection as what is wrong and what to do, which it has behind its last semicolon or full stop."""
     sentence = sentence.strip().rstrip(".")

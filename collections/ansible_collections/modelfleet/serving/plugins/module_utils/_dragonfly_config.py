@@ -12,7 +12,7 @@ import re
 from ansible_collections.modelfleet.serving.plugins.module_utils._addresses import DFDAEMON
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_schema import ANY, COMPONENTS, FORBIDDEN, TYPES
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of, from_json
 
 _HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 
@@ -108,7 +108,7 @@ def check(files):
     if found:
         sentences = "; ".join("{key} in {path} {problem}".format(**problem) for problem in found)
         count = "a problem" if len(found) == 1 else f"{len(found)} problems"
-        raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}", problems=found)
+        raise ModelFleetError(f"Refused the configuration and wrote nothing, because of {count}: {sentences}.", problems=found)
 
 
 def _for_its_group_only(mode):
@@ -127,7 +127,7 @@ def file_text(config):
 def to_yaml(value, indent=""):
     """Write dicts, lists and scalars as block YAML. Scalars are JSON, which is YAML that no parser reads in another way."""
     if isinstance(value, dict) and value:
-        return "".join(f"{indent}{_key(key)}:{_below(value[key], indent)}" for key in sorted(value))
+        return "".join(f"{indent}{_key(key)}:{_below(value[key], indent)}" for key in sorted(value, key=str))
     if isinstance(value, list) and value:
         return "".join(f"{indent}-{_item(item, indent)}" for item in value)
     return f"{indent}{_scalar(value)}\n"
@@ -146,18 +146,23 @@ def _item(value, indent):
 
 
 def _key(key):
+    # As JSON has it on the way to a module.
+    key = key if isinstance(key, str) else json.dumps(key)
     plain = re.match(r"^[A-Za-z][A-Za-z0-9_-]*$", key) and key.lower() not in ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
     return key if plain else _scalar(key)
 
 
 def _scalar(value):
+    if isinstance(value, float) and "." not in repr(value):
+        # A number of YAML 1.1 has a point; repr leaves it out before an exponent.
+        return json.dumps(value).replace("e", ".0e")
     # JSON allows what YAML does not, or takes for the end of a line. What is beyond 16 bits stays as it is: JSON would write two halves.
     return re.sub(
         "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False)
     )
 
 
-_ENTRY = re.compile(r'([A-Za-z][A-Za-z0-9_-]*|"(?:[^"\\\\]|\\\\.)*"):(?: (.+))?\Z')
+_ENTRY = re.compile(r'([A-Za-z][A-Za-z0-9_-]*|"(?:[^"\\]|\\.)*"):(?: (.+))?\Z')
 
 
 def from_yaml(text):
@@ -167,7 +172,7 @@ def from_yaml(text):
         lines = lines[1:]
     try:
         value, rest = _block(lines, "")
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return None
     return None if rest else value
 
@@ -183,7 +188,7 @@ def _block(lines, indent):
     found = {}
     while lines and lines[0].startswith(indent) and _ENTRY.match(lines[0][len(indent) :]):
         key, scalar = _ENTRY.match(lines[0][len(indent) :]).groups()
-        key = json.loads(key) if key.startswith('"') else key
+        key = from_json(key) if key.startswith('"') else key
         if scalar is None:
             found[key], lines = _block(lines[1:], indent + "  ")
         else:
@@ -192,12 +197,12 @@ def _block(lines, indent):
         return found, lines
     if not lines[0].startswith(indent):
         raise ValueError("less is indented than must be")
-    return json.loads(lines[0][len(indent) :]), lines[1:]
+    return from_json(lines[0][len(indent) :]), lines[1:]
 
 
 def _scalar_of(text):
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError:
         return text
 

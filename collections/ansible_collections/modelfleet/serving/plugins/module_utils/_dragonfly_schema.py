@@ -312,7 +312,7 @@ def _is_address(value, host_ok):
 
 
 def _is_port(text):
-    return text.isdigit() and 1 <= int(text) <= 65535
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535
 
 
 def _is_regex(value):
@@ -320,14 +320,15 @@ def _is_regex(value):
         return False
     try:
         re.compile(value)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return False
     return True
 
 
 def _matches(pattern):
-    compiled = re.compile(pattern)
-    return lambda value: isinstance(value, str) and bool(compiled.match(value))
+    compiled = re.compile(pattern, re.ASCII)
+    # The end of a pattern is also before a line end.
+    return lambda value: isinstance(value, str) and bool(compiled.match(value)) and not value.endswith("\n")
 
 
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
@@ -50,7 +51,7 @@ def read_gpus(run_command, nvidia_smi="nvidia-smi"):
 def _parse(text, nvidia_smi):
     try:
         log = ElementTree.fromstring(text)
-    except ElementTree.ParseError as exc:
+    except (ElementTree.ParseError, ValueError) as exc:
         raise ModelFleetError(
             f"Failed to read the GPUs: the output of {nvidia_smi} -q -x is not XML ({exc}); check that it is NVIDIA's program."
         ) from exc
@@ -97,7 +98,7 @@ def _uncorrectable(errors):
     if errors is None:
         return None
     counts = [field.text for field in errors if "uncorrectable" in field.tag] or [errors.findtext("double_bit/total")]
-    numbers = [int(text) for text in counts if text and text.strip().isdigit()]
+    numbers = [int(text) for text in counts if text and re.fullmatch(r"[0-9]{1,18}", text.strip())]
     return sum(numbers) if numbers else None
 
 
@@ -111,7 +112,7 @@ def _recovery(gpu):
 
 def _process(process):
     return {
-        "pid": int(process.findtext("pid") or 0),
+        "pid": _number(process.findtext("pid")) or 0,
         "type": _text(process, "type"),
         "name": _text(process, "process_name"),
         "memory_mib": _number(process.findtext("used_memory")),
@@ -121,4 +122,4 @@ def _process(process):
 def _number(text):
     """'81559 MiB' -> 81559, '-2 C' -> -2; None for 'N/A' (GPUs that share the host's memory report no frame buffer)."""
     number = (text or "").split(" ")[0]
-    return int(number) if number.lstrip("-").isdigit() else None
+    return int(number) if re.fullmatch(r"-?[0-9]{1,18}", number) else None

@@ -14,6 +14,7 @@ import time
 
 from ansible.module_utils.common.text.converters import to_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 # One check, for the argument specification of a module that takes a list of them.
 CHECK = {
@@ -72,7 +73,7 @@ def _short(value):
 
 def parse(text):
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError:
         return NOT_JSON
 
@@ -119,7 +120,7 @@ def request_of(check):
         return decode(check, "input_base64"), check["content_type"] or "application/octet-stream"
     if isinstance(check["input"], str):
         kind = "application/octet-stream" if parse(check["input"]) is NOT_JSON else "application/json"
-        return to_bytes(check["input"]), check["content_type"] or kind
+        return check["input"].encode("utf-8", "replace"), check["content_type"] or kind
     return to_bytes(json.dumps(check["input"])), check["content_type"] or "application/json"
 
 

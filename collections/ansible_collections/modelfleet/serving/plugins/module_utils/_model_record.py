@@ -13,9 +13,14 @@ from contextlib import contextmanager
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 # What the record says, by its key in the file.
 _PARTS = ("models", "previous", "staged")
+# What an entry must have, and what stands for the rest where it has not: what is written otherwise is not what was meant.
+_ENTRY = {"name": str, "version": str, "file": str}
+_REST = {"kind": "object", "sha256": "", "workers": 1, "default": False, "device": "cpu", "params": {}}
+_MORE = {"previous": {"retired": 0, "run": "", "rolled_back": False}, "staged": {"since": 0, "run": ""}}
 
 
 def read_record(path):
@@ -40,12 +45,20 @@ def read_parts(path):
 
 def _parse(text):
     """{part: {(name, version): entry}}; a host without a rollout has no other part than its models."""
-    found = json.loads(text) if text is not None else {"models": []}
+    found = from_json(text) if text is not None else {"models": []}
     parts = {part: found[part] if part == "models" else found.get(part, []) for part in _PARTS}
-    return {
-        part: {(entry["name"], entry["version"]): {"device": "cpu", "kind": "object", **entry} for entry in entries}
-        for part, entries in parts.items()
-    }
+    return {part: {(entry["name"], entry["version"]): _checked(entry, part) for entry in entries} for part, entries in parts.items()}
+
+
+def _checked(entry, part):
+    """An entry of the record with all of its keys. Raises KeyError or TypeError for one in which something else is than must be."""
+    rest = {**_REST, **_MORE.get(part, {})}
+    entry = {**rest, **entry}
+    for key, kind in {**_ENTRY, **{key: type(value) for key, value in rest.items()}}.items():
+        # A time may have a fraction.
+        if not isinstance(entry[key], (int, float) if key in ("retired", "since") else kind):
+            raise TypeError(key)
+    return entry
 
 
 @contextmanager

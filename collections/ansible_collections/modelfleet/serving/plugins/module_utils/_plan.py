@@ -36,6 +36,8 @@ HOPS_AN_E_FOLD = 3.5
 VERIFY_RATE = 1.1e9
 # Of Dragonfly's own advice, https://d7y.io/docs/next/operations/best-practices/deployment-best-practices/.
 HOSTS_A_SCHEDULER = 500
+# Of anything; what is reckoned with more has no meaning.
+_TOO_MUCH = 1e24
 
 
 class Links(NamedTuple):
@@ -163,7 +165,8 @@ def _busiest(hosts):
 
 def _check(**numbers):
     for name, value in numbers.items():
-        if value <= 0:
-            raise ModelFleetError(f"Failed to plan with {name} {value}: give more than 0.")
+        if not 0 < value < _TOO_MUCH:
+            more = "" if value <= 0 else ", and what a fleet can have"
+            raise ModelFleetError(f"Failed to plan with {name} {value}: give more than 0{more}.")
     if numbers["files"] > numbers["size"]:
         raise ModelFleetError("Failed to plan with {files} files in {size} bytes: give at least a byte for each.".format(**numbers))

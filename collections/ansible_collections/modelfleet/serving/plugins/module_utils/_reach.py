@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ OPEN = "firewall-cmd --permanent --add-port={port}/tcp && firewall-cmd --reload,
 def split_address(address):
     """Host (str) and port (int) of an address, an IPv6 one in brackets. Raises ModelFleetError."""
     host, _colon, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ModelFleetError(f"Refused the address '{address}': write host and port, as in 10.0.0.1:8002 or [fd00::1]:8002.")
     return host.strip("[]"), int(port)
 
@@ -28,6 +29,8 @@ def connects(address, timeout):
     """Empty, or why no connection to ``address`` came about in ``timeout`` seconds."""
     try:
         socket.create_connection(split_address(address), timeout=timeout).close()
+    except UnicodeError:
+        return "this is no name that DNS can have"
     except OSError as exc:
         return exc.strerror or str(exc) or type(exc).__name__
     return ""

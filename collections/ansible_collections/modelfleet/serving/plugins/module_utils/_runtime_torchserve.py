@@ -20,7 +20,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve imp
 )
 
 # The unit writes its access log into the journal: REMOTE "METHOD URI PROTOCOL" STATUS MILLISECONDS
-_ACCESS = re.compile(r'ACCESS_LOG - \S+ "POST (\S+) [^"]*" (\d{3}) (\d+)$')
+_ACCESS = re.compile(r'ACCESS_LOG - \S+ "POST (\S+) [^"]*" ([0-9]{3}) ([0-9]{1,18})$')
 UNIT = "torchserve.service"
 
 
@@ -103,6 +103,10 @@ def requests_of(log, name):
     """Yield (version or None, status, milliseconds) of each prediction of the model in an access log."""
     for line in log.splitlines():
         found = _ACCESS.search(line.rstrip())
-        parts = [unquote(part) for part in urlsplit(found[1]).path.strip("/").split("/")] if found else []
+        try:
+            parts = [unquote(part) for part in urlsplit(found[1]).path.strip("/").split("/")] if found else []
+        except ValueError:
+            # Whoever asks chooses the URI.
+            continue
         if parts[:2] == ["predictions", name] and len(parts) in (2, 3):
             yield (parts[2] if len(parts) == 3 else None), int(found[2]), int(found[3])

@@ -108,7 +108,11 @@ def store_from_unchecked(storage):
     storage = _plain(storage)
     if isinstance(storage, dict):
         storage = _with_account_as_text(storage)
-    result = ArgumentSpecValidator({"storage": storage_argument_spec()}).validate({"storage": storage})
+    try:
+        result = ArgumentSpecValidator({"storage": storage_argument_spec()}).validate({"storage": storage})
+    except (AttributeError, OverflowError, TypeError) as exc:
+        # It stumbles over false for a dictionary.
+        raise ModelFleetError("Failed to read the storage description: a part of it has another type than it must have.") from exc
     if result.error_messages:
         raise ModelFleetError("Failed to read the storage description: {}.".format("; ".join(result.error_messages)))
     return store_from(result.validated_parameters["storage"])

@@ -18,6 +18,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signin
     encode_query,
     text_to_sign,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 _BUCKET = re.compile(r"(?!goog)(?!.*google)(?!.*\.\.)(?=[a-z0-9])[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*(?<=[a-z0-9])\Z")
 # Its content is checked where it is used: the library that can do so is not on the hosts.
@@ -106,7 +107,7 @@ class GCSStore(BaseStore):
     @staticmethod
     def _parsed(text, name):
         try:
-            account = json.loads(text)
+            account = from_json(text)
         except ValueError:
             account = None
         problem = None

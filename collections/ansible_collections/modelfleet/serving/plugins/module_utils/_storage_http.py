@@ -43,12 +43,14 @@ class HTTPStore(BaseStore):
         "url": {"type": "str", "required": True},
         "headers": _HEADERS,
         "headers_reach_daemon_logs": {"type": "bool", "default": False},
+        "headers_reach_unverified_server": {"type": "bool", "default": False},
     }
     SECRETS = ("headers",)
 
     def __init__(self, options, from_credentials=()):
         super().__init__(options, from_credentials)
         self.headers_reach_daemon_logs = bool(options.get("headers_reach_daemon_logs"))
+        self.headers_reach_unverified_server = bool(options.get("headers_reach_unverified_server"))
         url = options["url"]
         self._need(url=url)
         if not is_url(url) or not _BASE_PATH.match(urlsplit(url).path):
@@ -76,11 +78,22 @@ class HTTPStore(BaseStore):
             if not _HEADER_VALUE.match(value):
                 raise self.refuse_secret("headers", "the value of {} is empty or not plain ASCII on one line. Correct it".format(name))
             checked[name] = value
-        if checked and not self.headers_reach_daemon_logs and "headers" not in self._from_credentials:
+        if not checked or "headers" in self._from_credentials:
+            return checked
+        if not self.headers_reach_daemon_logs:
             raise self.refuse_secret(
                 "headers",
                 "dfdaemon and the scheduler pass on the headers of a request and write them to their logs at level info."
                 " Set headers_reach_daemon_logs to true to accept that, or let the server admit the hosts by their addresses",
+            )
+        # What a store signs is of one object and for a while; a header opens everything until somebody changes it.
+        if not self.headers_reach_unverified_server:
+            how = "dfdaemon does not verify the certificate of the server" if self.tls else "the URL is http, so they go in clear text"
+            raise self.refuse_secret(
+                "headers",
+                "they let in whoever has them, and {}, so that whoever is on the way can take them."
+                " Set headers_reach_unverified_server to true to accept that, let the server admit the hosts by their addresses,"
+                " or use a store whose URLs are signed".format(how),
             )
         return checked
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from ansible.module_utils.common.text.formatters import human_to_bytes
@@ -19,6 +20,14 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def without_colours(text):
     """What a program prints for a terminal, as plain text."""
     return _COLOUR.sub("", text)
+
+
+def from_json(text):
+    """What ``text`` (str or bytes) says in JSON. Raises ValueError for what is none, or is nested deeper than Python can follow."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def human_bytes(size):
@@ -36,7 +45,7 @@ def bytes_of(size):
     """A size such as 2GiB in bytes; None for what is none."""
     try:
         return human_to_bytes(re.sub(r"(?i)ib$", "B", str(size)))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -61,4 +70,6 @@ def outer_problem(text):
         return "ends with a line end" if text.endswith("\n") else "begins or ends with white space"
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         return "holds a control character, such as a line end or a tab"
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        return "holds half of a surrogate pair, which no text has"
     return None

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 MANAGEMENT_URL = "http://127.0.0.1:8081"
 INFERENCE_URL = "http://127.0.0.1:8080"
@@ -22,6 +23,10 @@ KEY_FILE = "/var/lib/torchserve/key_file.json"
 WORKER_BOOT_S = 120
 # A worker begins to use its GPU while it loads the model.
 GPU_GRACE_S = 15
+# Of 100 models each.
+_MOST_PAGES = 1000
+# What is read of a version of a model.
+_DESCRIPTION = {"modelVersion": str, "modelUrl": str, "minWorkers": int, "maxWorkers": int, "workers": list}
 
 
 class Unreachable(ModelFleetError):
@@ -43,7 +48,7 @@ class Answer:
     def data(self):
         """The parsed JSON body, or None where it is not JSON."""
         try:
-            return json.loads(self.text)
+            return from_json(self.text)
         except ValueError:
             return None
 
@@ -103,19 +108,20 @@ class TorchServe:
         if key:
             headers["Authorization"] = "Bearer " + key
         try:
-            response = open_url(
-                url,
-                method=method,
-                data=body,
-                headers=headers,
-                timeout=timeout or self.timeout,
-                use_proxy=False,
-                follow_redirects="none",
-                http_agent="modelfleet.serving",
-            )
+            try:
+                response = open_url(
+                    url,
+                    method=method,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout or self.timeout,
+                    use_proxy=False,
+                    follow_redirects="none",
+                    http_agent="modelfleet.serving",
+                )
+            except HTTPError as exc:
+                response = exc
             return Answer(response.getcode(), response.read())
-        except HTTPError as exc:
-            return Answer(exc.code, exc.read())
         except Exception as exc:  # open_url lets URLError, socket timeouts and HTTPException through
             reason = getattr(exc, "reason", None) or exc
             raise Unreachable(
@@ -127,13 +133,15 @@ class TorchServe:
         """The current key, or None without a key file (token authorization is off)."""
         try:
             with open(self.key_file, "rb") as handle:
-                key = json.load(handle).get(self.api, {}).get("key")
+                key = from_json(handle.read()).get(self.api, {}).get("key") or ""
         except FileNotFoundError:
             return None
         except ValueError:
             return None  # half-written during a start; the refusal that follows reads it again
         except (OSError, AttributeError) as exc:
             raise ModelFleetError(f"Failed to read TorchServe's key file {self.key_file}: {exc}. Run the task with become.") from exc
+        if not isinstance(key, str):
+            raise ModelFleetError(f"Failed to read TorchServe's key file {self.key_file}: its {self.api} key is no text. Correct key_file.")
         if key:
             self.module.no_log_values.add(key)
         return key
@@ -147,7 +155,7 @@ class TorchServe:
             try:
                 answer = self.call("OPTIONS", "/", timeout=5)
                 if answer.status == 200:
-                    return answer.data or {}
+                    return answer.data if isinstance(answer.data, dict) else {}
             except Unreachable:
                 pass
             if time.monotonic() >= deadline:
@@ -156,14 +164,16 @@ class TorchServe:
 
     def model_names(self):
         names, token = [], None
-        while True:
+        for _page in range(_MOST_PAGES):
             answer = self.call("GET", "/models", {"limit": 100, **({"next_page_token": token} if token else {})})
             if answer.status != 200:
                 raise ModelFleetError(f"Failed to list the models at {self.base_url}: {answer.message}. Check torchserve.service.")
-            names += [model["modelName"] for model in answer.data["models"]]
-            token = answer.data.get("nextPageToken")
+            with self._understood():
+                names += [_of_type(model["modelName"], str) for model in answer.data["models"]]
+                token = answer.data.get("nextPageToken")
             if not token:
                 return names
+        raise self._misunderstood()
 
     def describe(self, name):
         """Return {version: description} of every registered version; ``is_default`` is added to each."""
@@ -173,8 +183,23 @@ class TorchServe:
         if answer.status != 200:
             raise ModelFleetError(f"Failed to describe model {name} at {self.base_url}: {answer.message}. Check torchserve.service.")
         default = self.call("GET", f"/models/{segment(name)}")
-        default_version = default.data[0]["modelVersion"] if default.status == 200 else None
-        return {item["modelVersion"]: {**item, "is_default": item["modelVersion"] == default_version} for item in answer.data}
+        with self._understood():
+            default_version = default.data[0]["modelVersion"] if default.status == 200 else None
+            return {item["modelVersion"]: {**_checked(item), "is_default": item["modelVersion"] == default_version} for item in answer.data}
+
+    @contextmanager
+    def _understood(self):
+        """Around what looks into an answer: another server may answer as well."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, TypeError) as exc:
+            raise self._misunderstood() from exc
+
+    def _misunderstood(self):
+        return ModelFleetError(
+            f"Failed to read what is served at {self.base_url}: what answers there is not TorchServe. Nothing was changed; correct "
+            "base_url."
+        )
 
     def register(self, query, path="/models", timeout=None):
         return self.call("POST", path, query, body=b"", timeout=timeout)
@@ -253,6 +278,21 @@ def read_models(server):
     ]
 
 
+def _checked(item):
+    """One version of a model as TorchServe describes it. Raises KeyError or TypeError for what is none."""
+    for key, kind in _DESCRIPTION.items():
+        _of_type(item[key], kind)
+    for worker in item["workers"]:
+        _of_type(worker, dict)
+    return item
+
+
+def _of_type(value, kind):
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
 def _version_path(name, version):
     return f"/models/{segment(name)}/{segment(version)}"
 
@@ -270,7 +310,8 @@ def on_gpu(worker):
     """
     if not worker.get("gpu") or str(worker.get("gpuUsage", "")).startswith("failed"):
         return False
-    used = [_uses_gpu(pid) for pid in _family(worker.get("pid", -1))]
+    pid = worker.get("pid")
+    used = [_uses_gpu(one) for one in _family(pid if isinstance(pid, int) else -1)]
     return any(seen is not False for seen in used)
 
 

@@ -93,13 +93,13 @@ HOW = {
 def problems(version, config, allow=()):
     """Yield ``(key, problem)`` for everything that is wrong with ``config``."""
     keys = KEYS[version]
-    for key in sorted(config):
+    for key in sorted(config, key=str):
         value = config[key]
         if key in OWNED:
             yield key, OWNED[key]
         elif key not in keys:
             newer = [other for other in KEYS if key in KEYS[other]]
-            near = difflib.get_close_matches(key, [known for known in keys if known not in OWNED], 1)
+            near = difflib.get_close_matches(str(key), [known for known in keys if known not in OWNED], 1)
             hint = f"; it exists in {newer[0]}" if newer else f"; did you mean {near[0]}?" if near else ""
             yield key, f"is not a key of TorchServe {version}{hint}"
         elif not _fits(keys[key], value):
@@ -125,10 +125,13 @@ def _fits(kind, value):
         return False
     if kind == "bool":
         return text in ("true", "false")
-    if kind in ("int", "port"):
-        return re.fullmatch(r"-?\d+", text) is not None and (kind == "int" or 0 < int(text) < 65536)
+    # Java reads no other digits, and no more of them into a number of 64 bits.
+    if kind == "int":
+        return re.fullmatch("-?[0-9]{1,18}", text) is not None
+    if kind == "port":
+        return re.fullmatch("[0-9]{1,5}", text) is not None and 0 < int(text) < 65536
     if kind == "number":
-        return re.fullmatch(r"\d+(\.\d+)?", text) is not None
+        return re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) is not None
     if kind == "metrics_mode":
         return text in ("log", "prometheus", "legacy")
     if kind == "host":
@@ -157,8 +160,8 @@ def _unsafe(key, kind, value, allow):
 def _is_local(text):
     if text.startswith("unix:"):
         return True
-    host = urlsplit(text).hostname if "://" in text else text
     try:
+        host = urlsplit(text).hostname if "://" in text else text
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False

@@ -104,9 +104,9 @@ cache:
 import os
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import get, parse_traffic, samples
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 POLL_S = 0.25
 
@@ -136,8 +136,13 @@ def waited_for(params):
             result = state(params)
             if result["uptime_s"] >= params["min_uptime_s"]:
                 return result
+            if time.monotonic() >= deadline + params["min_uptime_s"]:
+                raise ModelFleetError(
+                    f"dfdaemon answers, but says that it began {result['uptime_s']} s ago, not {params['min_uptime_s']}, however long one "
+                    "waits. See journalctl -u dfdaemon, whether it dies again and again, and the clock of this host."
+                )
             # Until then it can die and be young again.
-            time.sleep(params["min_uptime_s"] - result["uptime_s"])
+            time.sleep(params["min_uptime_s"] - max(0, result["uptime_s"]))
         except ModelFleetError as exc:
             if time.monotonic() < deadline:
                 time.sleep(POLL_S)
@@ -165,7 +170,7 @@ def cache(storage_dir):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "health_url": {"type": "str", "default": "http://127.0.0.1:4003/healthy"},
             "metrics_url": {"type": "str", "default": "http://127.0.0.1:4002/metrics"},

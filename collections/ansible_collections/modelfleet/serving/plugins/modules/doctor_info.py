@@ -243,10 +243,10 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils import _doctor_daemon, _doctor_expiry, _proc
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._preflight_disk import existing_parent
 from ansible_collections.modelfleet.serving.plugins.module_utils._reach import connects, split_address
 
@@ -316,7 +316,7 @@ def filesystems(paths):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "daemons": {
                 "type": "list",

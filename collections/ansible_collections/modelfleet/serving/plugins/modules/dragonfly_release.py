@@ -130,6 +130,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._download impor
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 RELEASE_FILE = ".release.json"
 STAGING = ".new"
@@ -218,7 +219,7 @@ class Release:
     def recorded(self, version):
         try:
             with open(os.path.join(self.base, version, RELEASE_FILE), encoding="utf-8") as handle:
-                record = json.load(handle)
+                record = from_json(handle.read())
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}

@@ -131,7 +131,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage import
     storage_argument_spec,
     store_from,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, outer_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME, from_json, outer_problem
 
 _SECRETS = {key for store in STORES.values() for key in store.SECRETS}
 # Of a service account's file; everything else in it is treated as a secret.
@@ -150,8 +150,6 @@ def build_config(params, store):
         "retry_seconds": params["retry_seconds"],
         "url_expiry": params["url_expiry"],
     }
-    if params["retry_seconds"] < 0:
-        raise ModelFleetError("Failed to use retry_seconds {}: it must not be negative.".format(params["retry_seconds"]))
     if not 60 <= params["url_expiry"] <= 7 * 24 * 3600:
         raise ModelFleetError("Failed to use url_expiry {}: it must be from 60 to 604800 seconds.".format(params["url_expiry"]))
     if params["incoming_dir"]:
@@ -198,7 +196,7 @@ def _checked_proxy_url(url):
 
 def _loaded(text):
     try:
-        return json.loads(text)
+        return from_json(text)
     except (ValueError, TypeError):
         return None
 

@@ -41,6 +41,10 @@ options:
   torchserve_wheel:
     description: TorchServe's wheel, which has C(model-server.jar) in it.
     type: path
+  torchserve_wheel_sha256:
+    description: SHA-256 that O(torchserve_wheel) must have. Empty for whichever is there.
+    type: str
+    default: ""
   javac:
     description: The Java compiler, a name in C(PATH) or a path.
     type: str
@@ -80,9 +84,10 @@ import shutil
 import tempfile
 import zipfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 _JAR_IN_WHEEL = "ts/frontend/model-server.jar"
 _INPUTS = "ModelFleet-Inputs-Sha256"
@@ -97,6 +102,8 @@ class PluginBuild:
         self.dest = module.params["dest"]
 
     def run(self):
+        if os.path.isdir(self.dest):
+            raise ModelFleetError("Failed to build {}: there is a directory. Give dest the name of a file.".format(self.dest))
         missing = self._missing()
         if missing and not self.module.check_mode:
             raise ModelFleetError(missing)
@@ -137,19 +144,29 @@ class PluginBuild:
     def _torchserve_jar(self):
         jar, wheel = self.module.params["torchserve_jar"], self.module.params["torchserve_wheel"]
         try:
+            self._check_wheel(wheel, self.module.params["torchserve_wheel_sha256"].lower())
             if jar:
                 with open(jar, "rb") as handle:
                     return handle.read()
             with zipfile.ZipFile(wheel) as archive:
                 return archive.read(_JAR_IN_WHEEL)
-        except (OSError, KeyError, zipfile.BadZipFile) as exc:
+        except (OSError, KeyError, ValueError, *DAMAGED) as exc:
             raise ModelFleetError("Failed to read model-server.jar from {}: {}. Check the file.".format(jar or wheel, exc)) from exc
+
+    def _check_wheel(self, wheel, expected):
+        found = sha256_of(wheel) if wheel and expected else expected
+        if found != expected:
+            raise ModelFleetError(
+                "Refused {}: its sha256 is {}, expected {}. Nothing was built. Remove it, find out who changed it, and run again.".format(
+                    wheel, found, expected
+                )
+            )
 
     def _built_from(self):
         try:
             with zipfile.ZipFile(self.dest) as jar:
                 manifest = jar.read("META-INF/MANIFEST.MF").decode()
-        except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError):
+        except (OSError, KeyError, ValueError, *DAMAGED):
             return None
         fields = dict(line.split(": ", 1) for line in manifest.replace("\r\n ", "").splitlines() if ": " in line)
         return fields.get(_INPUTS)
@@ -215,12 +232,13 @@ def _sha256(path):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "torchserve_jar": {"type": "path"},
             "torchserve_wheel": {"type": "path"},
+            "torchserve_wheel_sha256": {"type": "str", "default": ""},
             "javac": {"type": "str", "default": "javac"},
         },
         mutually_exclusive=[("torchserve_jar", "torchserve_wheel")],

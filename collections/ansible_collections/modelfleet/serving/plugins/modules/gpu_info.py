@@ -138,13 +138,13 @@ gpus:
       processes: []
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._gpu import read_gpus
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 
 def main():
-    module = AnsibleModule(argument_spec={"nvidia_smi": {"type": "str", "default": "nvidia-smi"}}, supports_check_mode=True)
+    module = CheckedModule(argument_spec={"nvidia_smi": {"type": "str", "default": "nvidia-smi"}}, supports_check_mode=True)
     try:
         result = read_gpus(module.run_command, module.params["nvidia_smi"])
     except ModelFleetError as exc:

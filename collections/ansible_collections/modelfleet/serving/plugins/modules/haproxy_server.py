@@ -60,16 +60,20 @@ servers:
 """
 
 import csv
+import re
 import socket
 import time
+from contextlib import contextmanager
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 # srv_admin_state is a set of these.
 MAINT = 0x01 | 0x02 | 0x04
 DRAIN = 0x08 | 0x10
+# Of a backend or a server. Anything else would be another command to HAProxy.
+NAME = re.compile(r"[A-Za-z0-9._:-]+")
 
 
 class Haproxy:
@@ -103,12 +107,24 @@ class Haproxy:
                 "Set modelfleet_haproxy_backend to the name of one in its configuration."
             )
         rows = [dict(zip(head, line)) for line in lines if len(line) == len(head) and line[0] != "#"]
-        return {row["srv_name"]: state_of(int(row["srv_admin_state"])) for row in rows}
+        with self.understood():
+            return {row["srv_name"]: state_of(int(row["srv_admin_state"])) for row in rows}
 
     def sessions(self, server):
         """Requests on their way to it."""
         rows = csv.DictReader(self.ask("show stat").lstrip("# ").splitlines())
-        return sum(int(row["scur"] or 0) for row in rows if (row["pxname"], row["svname"]) == (self.backend, server))
+        with self.understood():
+            return sum(int(row["scur"] or 0) for row in rows if (row["pxname"], row["svname"]) == (self.backend, server))
+
+    @contextmanager
+    def understood(self):
+        """Around what looks into an answer: another program may have the socket as well."""
+        try:
+            yield
+        except (KeyError, ValueError, csv.Error) as exc:
+            raise ModelFleetError(
+                f"Failed to read what answers at {self.path}: that is not HAProxy, or one of another version ({exc}). Correct socket."
+            ) from exc
 
     def set(self, server, state):
         said = self.ask(f"set server {self.backend}/{server} state {state}")
@@ -124,6 +140,11 @@ def state_of(admin):
 
 def run(module):
     params = module.params
+    for name in [params["backend"], *params["servers"]]:
+        if not NAME.fullmatch(name):
+            raise ModelFleetError(
+                f"Failed to use the name {name!r}: what HAProxy names has letters, digits and ._:- only. Correct backend or servers."
+            )
     haproxy = Haproxy(params["socket"], params["backend"])
     states = haproxy.states()
     missing = [server for server in params["servers"] if server not in states]
@@ -164,7 +185,7 @@ def wait(haproxy, servers, timeout):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "servers": {"type": "list", "elements": "str", "required": True},
             "backend": {"type": "str", "required": True},

@@ -147,9 +147,9 @@ import pwd
 import re
 import stat
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, put_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._proc import mount_points
 
 HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
@@ -370,7 +370,7 @@ def provide(module):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
             "keep": {"type": "list", "elements": "path", "default": []},

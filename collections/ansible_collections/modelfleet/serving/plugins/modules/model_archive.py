@@ -143,10 +143,17 @@ import tempfile
 import traceback
 import zipfile
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED, MANIFEST, NOT_INSTALLED, described
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import (
+    DAMAGED,
+    MANIFEST,
+    NOT_INSTALLED,
+    described,
+    read_manifest,
+)
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CREATED = "01/01/1980 00:00:00"
@@ -350,7 +357,7 @@ def report(path, warn=lambda _text: None):
     try:
         sha256, size = _digest_of(path)
         with zipfile.ZipFile(path) as archive:
-            name, version, requirements = described(archive.read(MANIFEST))
+            name, version, requirements = described(read_manifest(archive))
     except OSError as exc:
         raise ModelFleetError("Failed to read {}: {}. Check src.".format(path, exc.strerror or exc)) from exc
     except (*DAMAGED, KeyError, ValueError) as exc:
@@ -407,7 +414,7 @@ def _shown(files):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "src": {"type": "path"},
             "directory": {"type": "path"},

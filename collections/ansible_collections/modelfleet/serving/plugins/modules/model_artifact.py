@@ -231,8 +231,6 @@ def check(params):
     checked_piece_length(params["piece_length"])
     if params["parallel"] < 1:
         raise ModelFleetError(f"Failed to use parallel {params['parallel']}: it must be at least 1.")
-    if params["retry_s"] < 0:
-        raise ModelFleetError(f"Failed to use retry_s {params['retry_s']}: it must not be negative.")
     if not 60 <= params["url_expiry_s"] <= 7 * 24 * 3600:
         raise ModelFleetError(f"Failed to use url_expiry_s {params['url_expiry_s']}: it must be from 60 to 604800 seconds.")
     seen = set()

@@ -417,7 +417,8 @@ class _Archive(_Tree):
         except (*DAMAGED, ValueError) as exc:
             raise self._error("it is neither a directory nor a model archive", "Check src") from exc
         for entry in self._archive.infolist():
-            if not entry.is_dir():
+            # Not entry.is_dir(), which takes for granted that there is a name.
+            if not entry.filename.endswith("/"):
                 self._add(entry)
         if MANIFEST not in self.files:
             raise self._error("it is no model archive, it has no {}".format(MANIFEST), "Build it with torch-model-archiver")

@@ -202,7 +202,6 @@ free:
 import os
 import re
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import free_bytes, listdir, lstat, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import digests_in, remove_tree
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
@@ -212,6 +211,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._disk_usage imp
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, version_key
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts, unchanged
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._proc import holders
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of, human_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL, TorchServe, read_models
@@ -226,9 +226,8 @@ MODEL_SERVER = "org.pytorch.serve.ModelServer"
 def check(params):
     """Fail on options that cannot be, before anything is done."""
     checked_piece_length(params["piece_length"])
-    for option in ("keep", "retry_s"):
-        if params[option] < 0:
-            raise ModelFleetError(f"Failed to use {option} {params[option]}: it must not be negative.")
+    if params["keep"] < 0:
+        raise ModelFleetError(f"Failed to use keep {params['keep']}: it must not be negative.")
     if params["limit"] is not None and bytes_of(params["limit"]) is None:
         raise ModelFleetError(f"Failed to use limit {params['limit']!r}: it is not a size. Give a number with a unit, for example 500GiB.")
     for option in ("models", "pinned"):
@@ -360,13 +359,7 @@ class ModelPrune:
         server = TorchServe(self.module, self.params["base_url"], self.params["key_file"])
         self.reachable = server.api_description() is not None
         if self.reachable:
-            try:
-                models = read_models(server)
-            except (KeyError, TypeError, IndexError) as exc:
-                raise ModelFleetError(
-                    f"Failed to read what is served at {self.params['base_url']}: what answers there is not TorchServe. Nothing was "
-                    "removed; correct base_url."
-                ) from exc
+            models = read_models(server)
             files |= {model["file"] for model in models}
             names |= {model["name"] for model in models}
         return files, recorded, names
@@ -575,7 +568,7 @@ def age(version):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "models": {
                 "type": "list",

@@ -242,15 +242,15 @@ seconds:
   sample: 2.5
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._rollout import Rollout
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "models": {"type": "list", "elements": "dict", "required": True, "options": MODEL_OPTIONS},
             "state": {"type": "str", "required": True, "choices": ["prepared", "switched", "finished", "undone", "rolled_back"]},

@@ -67,9 +67,9 @@ models:
       rolled_back: false
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 
 def describe(record, name):
@@ -87,7 +87,7 @@ def describe(record, name):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={"record": {"type": "path", "default": "/var/lib/modelfleet/state/models.json"}},
         supports_check_mode=True,
     )

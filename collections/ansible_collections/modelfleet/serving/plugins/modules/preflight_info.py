@@ -175,13 +175,13 @@ ansible_facts:
   sample: {architecture: x86_64, os_family: Debian}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _preflight_disk,
     _preflight_gpu,
     _preflight_network,
     _preflight_system,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 
 class Preflight:
@@ -207,7 +207,7 @@ class Preflight:
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "data_dir": {"type": "path", "default": "/var/lib/modelfleet"},
             "one_filesystem": {

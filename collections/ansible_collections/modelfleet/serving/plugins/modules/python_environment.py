@@ -13,6 +13,7 @@ description:
   - Makes a virtual environment, installs packages into it, tries it, and only then writes the file C(.installed) into it. An environment
     with that file is left alone; whatever an attempt that failed has left is removed by the next one.
   - So an environment is never changed. Another content belongs into another O(path), and what runs from the old one goes on.
+  - The SHA-256 of each file that it has then is in its file C(.files.json), with which M(modelfleet.serving.verify_info) compares it.
   - All users can read it, whatever the umask of the user who makes it.
   - Needs nothing but the Python that the environment is made from. Ansible's own Python on the host may be another one.
   - Makes the link C(site-packages) in the environment, because the name of the directory itself depends on the version of Python.
@@ -44,6 +45,12 @@ options:
     description: Hashes for lines in O(packages) that have none, as C(sha256:) with the digest, by the line.
     type: dict
     default: {}
+  require_hashes:
+    description:
+      - Install nothing without a hash. Each line of O(packages) and O(first) must have one, and so must what they depend on, as a line of
+        its own, unless the system's Python has it.
+    type: bool
+    default: false
   own:
     description:
       - Names of projects in O(packages) that are installed into the environment even where the system's Python has them.
@@ -66,6 +73,10 @@ options:
   wheels:
     description: Directory on the host with wheels. With it no index is asked.
     type: path
+  wheel_sha256:
+    description: SHA-256 of the wheels in O(wheels) by file name. One that differs is refused, and one that is not named is not used.
+    type: dict
+    default: {}
   probe:
     description: Python program that the environment runs. When it fails, its last line is the module's message, and nothing is installed.
     type: str
@@ -111,11 +122,11 @@ import re
 import shutil
 import tempfile
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._environment import MARKER, RECORD, record_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
-MARKER = ".installed"
 HASH = re.compile(r"\s+(?:\\\s*)?--hash[= ]\S+")
 
 
@@ -130,8 +141,14 @@ class Environment:
         pattern = self.params["others"]
         if not pattern or not os.path.isdir(directory):
             return []
+        try:
+            pattern = re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as exc:
+            raise ModelFleetError(
+                f"Failed to look for other environments with {pattern!r}: it is no regular expression ({exc}). Correct others."
+            ) from exc
         names = (entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
-        return [os.path.join(directory, name) for name in sorted(names) if name != own and re.fullmatch(pattern, name)]
+        return [os.path.join(directory, name) for name in sorted(names) if name != own and pattern.fullmatch(name)]
 
     def make(self):
         before = os.umask(0o022)
@@ -141,6 +158,7 @@ class Environment:
             self.install()
             self.link()
             self.probe()
+            self.record()
             made = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
             put_file(self.module, self.marker, f"{self.params['content']}made: {made}\n", params={"mode": "0644"})
         finally:
@@ -168,7 +186,7 @@ class Environment:
     def install(self):
         params, source = self.params, []
         if params["wheels"]:
-            source = ["--no-index", f"--find-links={params['wheels']}"]
+            source = ["--no-index", f"--find-links={self.wheels()}"]
         index = [f"--index-url={params['index_url']}"] if params["index_url"] else []
         first_index = [f"--index-url={params['first_index_url']}"] if params["first_index_url"] else index
         packages = [f"{line} --hash={params['hashes'][line]}" if line in params["hashes"] else line for line in params["packages"]]
@@ -178,12 +196,49 @@ class Environment:
         own = [line for line in packages if line not in hashed and _canonical(_name(line)) in own_names]
         # The system's Python may have them too, which would be enough for pip. Of what they depend on, that is enough.
         alone = ["--ignore-installed", "--no-deps"]
+        if params["require_hashes"]:
+            self.check_hashes([*params["first"], *packages])
+            # Then what these depend on and is not there: pip refuses that, for it has no hash.
+            for arguments in (alone, []):
+                self.pip(params["first"], source or first_index, *arguments, "--require-hashes")
+                self.pip(packages, source or index, *arguments, "--require-hashes")
+            return
         self.pip(first, source or first_index, *alone)
         self.pip([_present(line) if line in first else line for line in params["first"]], source or first_index)
         self.pip(hashed, source or index, *alone, "--require-hashes")
         self.pip(own, source or index, *alone)
         rest = [_present(line) if line in hashed + own else line for line in packages]
         self.pip([line for line in rest if line], source or index)
+
+    def wheels(self):
+        """The directory with the wheels, or one with links to those that are named and are what they should be."""
+        directory, named = self.params["wheels"], self.params["wheel_sha256"]
+        if not named:
+            return directory
+        trusted = tempfile.mkdtemp(dir=self.module.tmpdir)
+        for name, expected in named.items():
+            path = os.path.join(directory, os.path.basename(name))
+            try:
+                found = sha256_of(path)
+            except OSError as exc:
+                raise ModelFleetError(
+                    f"Failed to read the wheel {path} on this host: {exc.strerror}. Run again, which copies it, or check the disk."
+                ) from exc
+            if found != expected:
+                raise ModelFleetError(
+                    f"Refused the wheel {path} on this host: its sha256 is {found}, expected {expected}. Nothing was installed. Remove it, "
+                    "find out who changed it, and run again."
+                )
+            os.symlink(os.path.abspath(path), os.path.join(trusted, os.path.basename(name)))
+        return trusted
+
+    def check_hashes(self, lines):
+        bare = [line for line in lines if not HASH.search(line)]
+        if bare:
+            raise ModelFleetError(
+                f"Refused to install {', '.join(bare)} into {self.path}: require_hashes is set, and there is no hash of it. Add "
+                "--hash=sha256:… to the line, as pip hash prints it for a wheel that you trust."
+            )
 
     def pip(self, lines, source, *arguments):
         if not lines:
@@ -210,13 +265,26 @@ class Environment:
             f"Failed to run the environment {self.path}",
             "Try its bin/python",
         )
-        os.symlink(out.strip(), os.path.join(self.path, "site-packages"))
+        link = os.path.join(self.path, "site-packages")
+        try:
+            os.symlink(out.strip(), link)
+        except (OSError, ValueError) as exc:
+            raise ModelFleetError(f"Failed to make the link {link}: {exc}. Try bin/python of this environment.") from exc
 
     def probe(self):
         if self.params["probe"]:
             rc, out, err = self.module.run_command([self.program, "-c", self.params["probe"]], cwd="/")
             if rc != 0:
                 raise ModelFleetError(_tail(err or out, 1), stdout=out, stderr=err)
+
+    def record(self):
+        try:
+            text = record_text(self.path, sha256_of)
+        except OSError as exc:
+            raise ModelFleetError(
+                f"Failed to record the files of the environment {self.path}: {exc.filename}: {exc.strerror}. Check the disk."
+            ) from exc
+        put_file(self.module, os.path.join(self.path, RECORD), text, params={"mode": "0644"})
 
     def call(self, command, problem, remedy):
         try:
@@ -257,11 +325,13 @@ def main():
             "system_site_packages": {"type": "bool", "default": False},
             "packages": {"type": "list", "elements": "str", "default": []},
             "hashes": {"type": "dict", "default": {}},
+            "require_hashes": {"type": "bool", "default": False},
             "own": {"type": "list", "elements": "str", "default": []},
             "first": {"type": "list", "elements": "str", "default": []},
             "first_index_url": {"type": "str"},
             "index_url": {"type": "str"},
             "wheels": {"type": "path"},
+            "wheel_sha256": {"type": "dict", "default": {}},
             "probe": {"type": "str"},
             "content": {"type": "str", "default": ""},
             "others": {"type": "str"},
@@ -271,11 +341,11 @@ def main():
     environment = Environment(module)
     complete = os.path.exists(environment.marker)
     changed = not complete
-    result = {"changed": changed, "complete": complete, "path": environment.path, "others": environment.others()}
-    if module._diff and changed:
-        header = {"before_header": environment.marker, "after_header": environment.marker}
-        result["diff"] = {**header, "before": "", "after": module.params["content"]}
     try:
+        result = {"changed": changed, "complete": complete, "path": environment.path, "others": environment.others()}
+        if module._diff and changed:
+            header = {"before_header": environment.marker, "after_header": environment.marker}
+            result["diff"] = {**header, "before": "", "after": module.params["content"]}
         if changed and not module.check_mode:
             environment.make()
     except ModelFleetError as exc:

@@ -111,7 +111,6 @@ pins:
 """
 
 import base64
-import json
 import os
 import re
 import tempfile
@@ -127,6 +126,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_conf
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 VARIABLE = "modelfleet_release_pins"
 HEADER = """\
@@ -150,7 +150,7 @@ def listed_in_provenance(text, name):
     """The digest (str) that in-toto statements, a DSSE envelope a line, have for the file ``name``, or None."""
     for line in text.splitlines():
         try:
-            statement = json.loads(base64.b64decode(json.loads(line)["payload"]))
+            statement = from_json(base64.b64decode(from_json(line)["payload"]))
             for subject in statement["subject"]:
                 if subject["name"].rpartition("/")[2] == name:
                     return subject["digest"]["sha256"].lower()

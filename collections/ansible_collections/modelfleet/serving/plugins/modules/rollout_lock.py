@@ -89,9 +89,10 @@ import json
 import os
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 
 def read_holder(path):
@@ -100,7 +101,7 @@ def read_holder(path):
     if text is None:
         return {}
     try:
-        return {"run": "", "user": "?", "controller": "?", "pid": 0, "since": "?", **json.loads(text)}
+        return {"run": "", "user": "?", "controller": "?", "pid": 0, "since": "?", **from_json(text)}
     except (ValueError, TypeError):
         return {"run": "", "user": "?", "controller": "?", "pid": 0, "since": "?"}
 
@@ -113,7 +114,10 @@ def run(module):
             return {"changed": params["state"] == "present", "run": params["holder"]["run"], "holder": {}, "taken_over": False}
         raise ModelFleetError(f"Failed to lock this host: it has no {directory}. Run the playbook site first.")
     # Not the lock on the directory, which may be held for as long as a model takes to load.
-    guard = os.open(f"{params['path']}.guard", os.O_RDWR | os.O_CREAT, 0o600) if not module.check_mode else None
+    try:
+        guard = os.open(f"{params['path']}.guard", os.O_RDWR | os.O_CREAT, 0o600) if not module.check_mode else None
+    except OSError as exc:
+        raise ModelFleetError(f"Failed to lock this host: {exc.filename}: {exc.strerror}. Check the path and the disk.") from exc
     try:
         if guard is not None:
             fcntl.flock(guard, fcntl.LOCK_EX)
@@ -129,7 +133,10 @@ def change(module, holder):
     mine = holder.get("run") == me
     if params["state"] == "absent":
         if mine and not module.check_mode:
-            os.unlink(params["path"])
+            try:
+                os.unlink(params["path"])
+            except OSError as exc:
+                raise ModelFleetError(f"Failed to remove {params['path']}: {exc.strerror}. Remove it by hand.") from exc
         return {"changed": mine, "run": me, "holder": holder, "taken_over": False}
     if mine:
         return {"changed": False, "run": me, "holder": holder, "taken_over": False}
@@ -145,7 +152,7 @@ def change(module, holder):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "path": {"type": "path", "default": "/var/lib/modelfleet/state/rollout.lock"},

@@ -142,9 +142,9 @@ not_restored:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record, unchanged
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     KEY_FILE,
     MANAGEMENT_URL,
@@ -166,7 +166,7 @@ def run(params, server):
     result["recorded"] = [{key: entry[key] for key in ("name", "version", "device")} for entry in entries.values()]
     if description is None:
         return result
-    models = read_models(server)
+    models, info = read_models(server), description.get("info")
     ready = {}
     for model in models:
         key = (model["name"], model["version"])
@@ -175,7 +175,7 @@ def run(params, server):
     missing = [f"{name} {version}" for name, version in entries if not ready.get((name, version))]
     result.update(
         reachable=True,
-        version=description.get("info", {}).get("version", ""),
+        version=str(info.get("version", "")) if isinstance(info, dict) else "",
         models=models,
         not_restored=missing,
         healthy=not missing and all(ready[model["name"], model["version"]] >= max(1, model["workers"]) for model in models),
@@ -184,7 +184,7 @@ def run(params, server):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "base_url": {"type": "str", "default": MANAGEMENT_URL},
             "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},

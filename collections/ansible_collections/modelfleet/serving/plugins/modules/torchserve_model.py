@@ -217,15 +217,15 @@ models:
       bytes: {origin: 0, remote_peer: 102760448, local_peer: 0}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_manager import ModelManager
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             "models": {
                 "type": "list",

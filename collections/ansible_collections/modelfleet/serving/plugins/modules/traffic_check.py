@@ -182,9 +182,9 @@ allowed:
 import math
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._inference import CHECK, request_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
 
 LOOK_EVERY_S = 2
@@ -209,7 +209,8 @@ class Traffic:
 
     def run(self):
         old = self.logged(self.params["before"] - self.params["seconds"], self.params["before"], self.params["old_version"])
-        end = self.params["since"] + self.params["seconds"]
+        # One in the future would be waited for.
+        end = min(self.params["since"], self.clock()) + self.params["seconds"]
         while True:
             new = self.logged(self.params["since"], self.clock(), self.params["version"])
             if self.clock() >= end or self.hopeless(summary(old), summary(new)):
@@ -280,7 +281,7 @@ def percent(counted):
 
 
 def main():
-    module = AnsibleModule(
+    module = CheckedModule(
         argument_spec={
             **runtime_options(),
             "model": {"type": "str", "required": True},

@@ -60,7 +60,12 @@ class Brought:
         self.wanted, self.fetched, self.bytes, self.seconds = found["wanted"], found["fetched"], found["bytes"], found["seconds"]
 
     def end(self, result):
-        """With the result (dict) of the module model_artifact, also of one that failed."""
+        """With the result (dict) of the module model_artifact, also of one that failed, or of verify_info, whose bytes are one number."""
+        if isinstance(result.get("bytes"), int):
+            self.wanted = self.fetched = self.bytes["local_peer"] = result["bytes"]
+            self.rates = dict.fromkeys(SOURCES, 0.0)
+            self.done = True
+            return
         artifacts = [one for one in result.get("artifacts") or [] if one.get("action") in ("fetched", "failed")]
         self.wanted = sum(one.get("size") or 0 for one in artifacts)
         self.fetched = sum(one.get("fetched") or 0 for one in artifacts)

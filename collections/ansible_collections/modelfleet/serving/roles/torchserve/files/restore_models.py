@@ -185,7 +185,7 @@ def restore(api, model, store, manifests, timeout):
         # The minWorkers and maxWorkers of a model-config.yaml take the place of initial_workers.
         workers = model["workers"]
         require(api.call("PUT", version_path(model), {"min_worker": workers, "max_worker": workers, "synchronous": "false"}), "scale")
-    if model["default"]:
+    if model.get("default"):
         require(api.call("PUT", version_path(model) + "/set-default"), "become the default version")
     wait_ready(api, model, device, timeout)
 
@@ -275,10 +275,16 @@ def family(pid):
 def read_record(path):
     try:
         with open(path, encoding="utf-8") as handle:
-            return json.load(handle)["models"]
+            models = json.load(handle)["models"]
+        for model in models:
+            if not all(isinstance(model[key], str) for key in ("name", "version", "file", "sha256")) or not isinstance(
+                model["workers"], int
+            ):
+                raise TypeError("it says something else than what it must say of a model")
+        return models
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise Failure(f"Cannot read the record {path}: {exc}; run the playbook site, which writes it anew") from exc
 
 

@@ -331,8 +331,9 @@ def test_what_was_brought_is_registered_and_restored_and_goes_again(fake, dragon
     assert [list(Path(options[key]).glob("[!.]*")) for key in ("model_store", "manifest_store", "blob_store")] == [[], [], []]
 
 
-def test_damaged_record(host, capsys):
-    host.record.write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"models": 1}', '{"models": ["x"]}', '{"models": [{"name": 1}]}'])
+def test_damaged_record(host, capsys, text):
+    host.record.write_text(text)
     assert host.restore() == 1
     assert f"Cannot read the record {host.record}" in capsys.readouterr().err
 

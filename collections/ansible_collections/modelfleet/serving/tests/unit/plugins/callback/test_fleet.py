@@ -272,6 +272,24 @@ def put(run, host, fetched, seconds):
     _progress.put(os.environ[_progress.VARIABLE], host, json.dumps(found))
 
 
+def test_what_is_read_is_seen_as_what_is_brought(run):
+    run.play("Verify", ["gpu-1", "gpu-2"])
+    run.task("Hash what is installed", "modelfleet.serving.verify_info", ("gpu-1", "gpu-2"))
+    found = {"artifacts": [{"size": 100 << 20, "fetched": 20 << 20}], "bytes": {"local_peer": 20 << 20}, "seconds": 2.0}
+    _progress.put(os.environ[_progress.VARIABLE], "gpu-1", json.dumps(found))
+    run.clock = 10
+    run.callback._draw()
+    assert run.lines[2:] == [
+        "0 of 2 hosts done, 20.0 MiB of 100.0 MiB, 10.0 MiB/s (origin 0 B/s, peers 0 B/s, local 10.0 MiB/s), 0:10",
+        "  gpu-2: 0 % of 0 B, 0 B/s, origin 0 B, peers 0 B, local 0 B",
+        "  gpu-1: 20 % of 100.0 MiB, 10.0 MiB/s, origin 0 B, peers 0 B, local 20.0 MiB",
+    ]
+    for host in ("gpu-1", "gpu-2"):
+        run.end(host, {"bytes": 100 << 20, "findings": []})
+    run.finish()
+    assert "✓ Verify: 2 hosts, 200.0 MiB (origin 0 B, peers 0 B, local 200.0 MiB), 0:10" in run.lines
+
+
 def test_downloads_every_ten_seconds(run):
     run.play("Bring", ["gpu-1", "gpu-2"])
     run.task("Bring the artifacts", "modelfleet.serving.model_artifact", ("gpu-1", "gpu-2"))

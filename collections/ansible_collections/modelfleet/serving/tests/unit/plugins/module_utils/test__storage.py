@@ -73,6 +73,10 @@ AMZ = "X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-SignedHea
 OSS4 = "x-oss-signature-version x-oss-credential x-oss-date x-oss-expires x-oss-signature"
 
 
+# What a user says of headers.
+ACCEPTED = {"headers_reach_daemon_logs": True, "headers_reach_unverified_server": True}
+
+
 def store(name, **changes):
     return store_from_unchecked({name: {**STORAGE[name], **changes}})
 
@@ -330,7 +334,7 @@ def test_to_config_has_the_keys_of_the_public_plugin_and_ours_only_when_used():
         ("http", {}, {}),
         (
             "http",
-            {"headers": [{"name": "X-Key", "value": "a b"}], "headers_reach_daemon_logs": True},
+            {"headers": [{"name": "X-Key", "value": "a b"}], **ACCEPTED},
             {"headers": {"X-Key": "a b"}, "headers_reach_daemon_logs": True},
         ),
     ],
@@ -434,7 +438,7 @@ def account_json(**changes):
 
 
 def http_header(name="X-Key", value="PLANTED"):
-    return {"headers": [{"name": name, "value": value}], "headers_reach_daemon_logs": True}
+    return {"headers": [{"name": name, "value": value}], **ACCEPTED}
 
 
 @pytest.mark.parametrize(
@@ -520,6 +524,13 @@ def http_header(name="X-Key", value="PLANTED"):
         ("http", {"url": "https://files.example.com/100%"}, "storage.http.url"),
         ("http", {"url": "https://files.example.com/ü"}, "storage.http.url"),
         ("http", {"headers": [{"name": "X-Key", "value": "PLANTED"}]}, "headers_reach_daemon_logs to true"),
+        ("http", {**http_header(), "headers_reach_unverified_server": False}, "dfdaemon does not verify the certificate of the server"),
+        ("http", {**http_header(), "headers_reach_unverified_server": False}, "headers_reach_unverified_server to true"),
+        (
+            "http",
+            {**http_header(), "headers_reach_unverified_server": False, "url": "http://files.example.com"},
+            "the URL is http, so they go in clear text",
+        ),
         ("http", http_header(name="Host"), "Host is set by those who carry the request"),
         ("http", http_header(name="x-dragonfly-Tag"), "x-dragonfly-Tag is set by"),
         ("http", http_header(name="X Key"), "a name is not one that HTTP allows"),
@@ -527,7 +538,7 @@ def http_header(name="X-Key", value="PLANTED"):
         ("http", http_header(value=""), "the value of X-Key is empty"),
         (
             "http",
-            {"headers": http_header()["headers"] + http_header("x-key")["headers"], "headers_reach_daemon_logs": True},
+            {"headers": http_header()["headers"] + http_header("x-key")["headers"], **ACCEPTED},
             "x-key is listed more than once",
         ),
         ("http", {"headers": {"X-Key": "PLANTED"}}, "headers"),
@@ -591,11 +602,11 @@ def test_without_credentials_a_store_publishes_with_its_own(name, credentials):
         ("gcs", {}, {"service_account_file": "/nonexistent"}, {"service_account_file": "/nonexistent", "side_file": None}),
         (
             "http",
-            {"headers": [{"name": "X-Read", "value": "R"}], "headers_reach_daemon_logs": True},
+            {"headers": [{"name": "X-Read", "value": "R"}], **ACCEPTED},
             {"headers": [{"name": "X-Write", "value": "W"}]},
             {"headers": {"X-Write": "W"}},
         ),
-        ("http", {"headers": [{"name": "X-Read", "value": "R"}], "headers_reach_daemon_logs": True}, {}, {"headers": {}}),
+        ("http", {"headers": [{"name": "X-Read", "value": "R"}], **ACCEPTED}, {}, {"headers": {}}),
         ("http", {}, {"headers": [{"name": "X-Write", "value": "W"}]}, {"headers": {"X-Write": "W"}}),
     ],
 )
@@ -681,7 +692,7 @@ def test_no_option_has_outer_white_space_or_control_characters(name, where, key,
 
 def test_no_header_has_a_line_end():
     with pytest.raises(ModelFleetError, match=r"storage\.http\.headers: the value of X-Key ends with a line end; .*printf %s"):
-        store("http", headers=[{"name": "X-Key", "value": "key\n"}], headers_reach_daemon_logs=True)
+        store("http", headers=[{"name": "X-Key", "value": "key\n"}], **ACCEPTED)
 
 
 @pytest.mark.parametrize("key", ["a", "a b+ü%2F", "models/x..y.mar", ".hidden", "k" * 1024, "ü" * 512])

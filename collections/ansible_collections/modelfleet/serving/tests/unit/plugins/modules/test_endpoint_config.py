@@ -24,6 +24,7 @@ HTTP = {
         "url": "https://files.example.com",
         "headers": [{"name": "X-Key", "value": SECRET}],
         "headers_reach_daemon_logs": True,
+        "headers_reach_unverified_server": True,
     }
 }
 STORES = [

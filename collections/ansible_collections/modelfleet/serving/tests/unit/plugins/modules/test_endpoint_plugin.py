@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 
@@ -71,6 +72,14 @@ def test_the_same_jar_from_the_wheel_and_from_its_model_server_jar(run_module, a
         endpoint_plugin.main, {**args, "torchserve_jar": str(tmp_path / "model-server.jar"), "dest": str(tmp_path / "2.jar")}
     )
     assert second["sha256"] == first["sha256"]
+
+
+def test_another_wheel_than_the_pinned_one_is_refused(run_module, args, tmp_path):
+    digest = hashlib.sha256((tmp_path / "torchserve.whl").read_bytes()).hexdigest()
+    refused = run_module(endpoint_plugin.main, {**args, "torchserve_wheel_sha256": "9f" * 32})
+    assert f"Refused {tmp_path}/torchserve.whl: its sha256 is {digest}, expected {'9f' * 32}. Nothing was built" in refused["msg"]
+    assert not os.path.exists(args["dest"])
+    assert run_module(endpoint_plugin.main, {**args, "torchserve_wheel_sha256": digest.upper()})["changed"]
 
 
 def test_check_mode_builds_nothing(run_module, args):

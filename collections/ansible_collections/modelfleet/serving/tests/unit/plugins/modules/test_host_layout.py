@@ -63,7 +63,7 @@ def host(tmp_path, monkeypatch):
             else {}[name]
         )
 
-    monkeypatch.setattr(host_layout.AnsibleModule, "run_command", run_command)
+    monkeypatch.setattr(host_layout.CheckedModule, "run_command", run_command)
     monkeypatch.setattr(host_layout, "pwd", SimpleNamespace(getpwnam=user))
     monkeypatch.setattr(host_layout, "grp", SimpleNamespace(getgrnam=group))
     monkeypatch.setattr(host_layout, "mount_points", lambda: {str(path) for path in state.mounts})

@@ -128,7 +128,7 @@ def test_back_to_source_where_there_is_no_seed(host, apply, monkeypatch):
 
 def test_headers_of_a_web_server_go_along(host, apply):
     headers = [{"name": "X-Api-Key", "value": "s3cret"}]
-    storage = {"http": {"url": host.url, "headers": headers, "headers_reach_daemon_logs": True}}
+    storage = {"http": {"url": host.url, "headers": headers, "headers_reach_daemon_logs": True, "headers_reach_unverified_server": True}}
     apply(DEMO, storage=storage)
     assert host.calls[0]["options"]["--header"] == ["X-Api-Key: s3cret"]
     assert host.calls[0]["url"] == f"{host.url}/{KEY}"

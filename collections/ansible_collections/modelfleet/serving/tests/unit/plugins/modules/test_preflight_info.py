@@ -48,7 +48,7 @@ class Host:
         patch(os.path, "isdir", lambda path: self.systemd if path == "/run/systemd/system" else real_isdir(path))
         patch(os.path, "exists", lambda path: False if path == "/run/systemd/container" else real_exists(path))
         patch(socket, "getaddrinfo", self.getaddrinfo)
-        patch(preflight_info.AnsibleModule, "run_command", lambda _module, _command: self.systemctl)
+        patch(preflight_info.CheckedModule, "run_command", lambda _module, _command: self.systemctl)
         patch(_preflight_gpu, "read_gpus", self.read_gpus)
         patch(_preflight_system.platform, "machine", lambda: "x86_64")
 
@@ -329,7 +329,7 @@ def test_java(preflight, host, monkeypatch, there, said, comes, alternatives, me
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: there if path == "/usr/bin/java" else exists(path))
     monkeypatch.setattr(
-        preflight_info.AnsibleModule,
+        preflight_info.CheckedModule,
         "run_command",
         lambda _module, command: (0, "", said) if command == ["/usr/bin/java", "-version"] else host.systemctl,
     )

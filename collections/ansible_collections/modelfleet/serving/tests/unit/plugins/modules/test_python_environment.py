@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -142,6 +143,46 @@ def test_each_package_has_one_index(make):
 def test_wheels_take_the_place_of_every_index(make):
     make(first=["torch"], first_index_url="https://torch.example.com/cu124", wheels="/srv/wheels")
     assert {tuple(arguments[-2:]) for arguments, _packages in make.pip()} == {("--no-index", "--find-links=/srv/wheels")}
+
+
+def test_only_wheels_that_are_what_they_should_be_are_used(make):
+    wheels = make.directory / "wheels"
+    wheels.mkdir()
+    for name in ("example-1.0.whl", "stale-0.9.whl"):
+        (wheels / name).write_text(name)
+    digest = hashlib.sha256(b"example-1.0.whl").hexdigest()
+    make(wheels=str(wheels), wheel_sha256={"example-1.0.whl": digest})
+    ((_no_index, where),) = {tuple(arguments[-2:]) for arguments, _packages in make.pip()}
+    # What an earlier run left in the directory is not offered to pip.
+    assert where.startswith("--find-links=") and not where.endswith(str(wheels))
+    refused = make(path=str(make.directory / "home/venv-2"), wheels=str(wheels), wheel_sha256={"example-1.0.whl": "9f" * 32})
+    assert f"its sha256 is {digest}, expected {'9f' * 32}. Nothing was installed. Remove it" in refused["msg"] and make.pip() == []
+    gone = make(path=str(make.directory / "home/venv-2"), wheels=str(wheels), wheel_sha256={"other.whl": "9f" * 32})
+    assert "Failed to read the wheel" in gone["msg"] and "No such file" in gone["msg"]
+
+
+def test_nothing_without_a_hash(make):
+    lines = {"first": [f"torch==2.6.0 {HASH}"], "packages": [f"example==1.0 {HASH}", "torchserve==0.12.0"]}
+    refused = make(require_hashes=True, **lines)
+    assert "Refused to install torchserve==0.12.0" in refused["msg"] and "Add --hash=sha256:" in refused["msg"] and make.pip() == []
+    make(require_hashes=True, hashes={"torchserve==0.12.0": "sha256:" + "9f" * 32}, **lines)
+    packages = [f"example==1.0 {HASH}", f"torchserve==0.12.0 {HASH}"]
+    alone = ["--ignore-installed", "--no-deps", "--require-hashes"]
+    assert make.pip() == [
+        (alone, lines["first"]),
+        (alone, packages),
+        (["--require-hashes"], lines["first"]),
+        (["--require-hashes"], packages),
+    ]
+
+
+def test_all_its_files_are_recorded(make):
+    """Not the two that are written after them."""
+    make()
+    record = json.loads((make.path / ".files.json").read_text())
+    assert set(record["files"]) == {"bin/python", "made-by-pip"} and record["links"] == {"site-packages": str(make.directory / "purelib")}
+    assert record["files"]["made-by-pip"] == hashlib.sha256().hexdigest()
+    assert (make.path / ".files.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_package_by_url_is_not_fetched_twice(make):

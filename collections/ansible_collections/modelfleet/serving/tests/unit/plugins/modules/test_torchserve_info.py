@@ -27,6 +27,10 @@ def read(fake, run_module):
     )
 
 
+def entry(name, version):
+    return {"name": name, "version": version, "file": f"{name}-{version}-{'a' * 12}.mar"}
+
+
 def test_models(fake, read):
     fake.put("demo", description("1.0", "/store/demo-1.0-abc.mar", 2), description("2.0", "demo-2.0-def.mar", 1))
     result = read()
@@ -55,7 +59,7 @@ def test_unreachable_is_an_answer(read):
 def test_record(fake, read, tmp_path):
     record = tmp_path / "models.json"
     assert (read(record=str(record))["not_restored"], read(record=str(record))["recorded"]) == ([], [])
-    record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0"}, {"name": "other", "version": "1"}]}))
+    record.write_text(json.dumps({"models": [entry("demo", "1.0"), entry("other", "1")]}))
     fake.put("demo", description("1.0", "x"))
     result = read(record=str(record))
     assert result["not_restored"] == ["other 1"]
@@ -67,7 +71,7 @@ def test_record(fake, read, tmp_path):
 @pytest.mark.parametrize(("device", "healthy"), [("cpu", True), ("gpu", False)])
 def test_a_worker_on_the_cpu_is_not_ready_for_a_model_recorded_for_a_gpu(fake, read, tmp_path, device, healthy):
     record = tmp_path / "models.json"
-    record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0", "device": device}]}))
+    record.write_text(json.dumps({"models": [{**entry("demo", "1.0"), "device": device}]}))
     fake.put("demo", description("1.0", "x"))
     result = read(record=str(record))
     assert (result["healthy"], result["not_restored"]) == (healthy, [] if healthy else ["demo 1.0"])
@@ -78,7 +82,7 @@ def test_who_changes_the_record_is_not_waited_for_where_nobody_wants_to(read, tm
     """A model may take minutes to load."""
     record = tmp_path / "state/models.json"
     record.parent.mkdir()
-    record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0"}]}))
+    record.write_text(json.dumps({"models": [entry("demo", "1.0")]}))
     handle = os.open(record.parent, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     found = read(record=str(record), wait_for_record=False)
@@ -90,7 +94,7 @@ def test_who_changes_the_record_is_not_waited_for_where_nobody_wants_to(read, tm
 def test_what_a_rollout_keeps_beside_the_models_is_not_served(read, tmp_path):
     """Neither the version to go back to nor the one that is on its way."""
     record = tmp_path / "models.json"
-    parts = {part: [{"name": "demo", "version": version}] for part, version in (("models", "2.0"), ("previous", "1.0"), ("staged", "3.0"))}
+    parts = {part: [entry("demo", version)] for part, version in (("models", "2.0"), ("previous", "1.0"), ("staged", "3.0"))}
     record.write_text(json.dumps(parts))
     result = read(record=str(record))
     assert [one["version"] for one in result["recorded"]] == ["2.0"] and result["not_restored"] == ["demo 2.0"]
@@ -98,7 +102,7 @@ def test_what_a_rollout_keeps_beside_the_models_is_not_served(read, tmp_path):
 
 def test_the_record_is_read_where_torchserve_is_down(read, tmp_path):
     record = tmp_path / "models.json"
-    record.write_text(json.dumps({"models": [{"name": "demo", "version": "1.0"}]}))
+    record.write_text(json.dumps({"models": [entry("demo", "1.0")]}))
     result = read(base_url="http://127.0.0.1:9", record=str(record))
     assert not result["reachable"]
     assert result["recorded"] == [{"name": "demo", "version": "1.0", "device": "cpu"}]

@@ -26,7 +26,8 @@ final class Json {
                 throw new IOException("it is not a JSON object");
             }
             return element.getAsJsonObject();
-        } catch (JsonParseException e) {
+        } catch (JsonParseException | NumberFormatException e) {
+            // The latter for what stands behind a backslash and u.
             throw new IOException("it is not valid JSON", e);
         }
     }

@@ -13,6 +13,8 @@ final class Location {
             "(https?)://(\\[[0-9A-Fa-f:.]+]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
                     + "((?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*)");
 
+    private static final int MOST_CHARACTERS = 2048;
+
     final boolean tls;
     final String host;
     /** As it was given, or -1. */
@@ -29,8 +31,9 @@ final class Location {
 
     /** Null when the text is not the URL of a server, perhaps with a path. */
     static Location parse(String text) {
+        // A long one would take all of the stack.
         Matcher matcher = URL.matcher(text);
-        if (!matcher.matches()) {
+        if (text.length() > MOST_CHARACTERS || !matcher.matches()) {
             return null;
         }
         if (matcher.group(2).startsWith("[") && !isAddress(matcher.group(2))) {

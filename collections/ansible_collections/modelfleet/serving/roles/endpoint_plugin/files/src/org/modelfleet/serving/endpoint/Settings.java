@@ -3,6 +3,7 @@ package org.modelfleet.serving.endpoint;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
+import java.math.BigDecimal;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -60,9 +61,10 @@ final class Settings {
     int seconds(String key, int fallback, int least, int most) throws EndpointException {
         JsonPrimitive value = primitive(key);
         try {
-            int seconds = value == null ? fallback : value.getAsInt();
-            if (least <= seconds && seconds <= most) {
-                return seconds;
+            // Compared before it becomes an int, in which 1e999999999 would be 0.
+            BigDecimal seconds = value == null ? BigDecimal.valueOf(fallback) : new BigDecimal(value.getAsString());
+            if (seconds.compareTo(BigDecimal.valueOf(least)) >= 0 && seconds.compareTo(BigDecimal.valueOf(most)) <= 0) {
+                return seconds.compareTo(BigDecimal.ONE) < 0 ? 0 : seconds.intValue();
             }
         } catch (NumberFormatException e) {
             // The one message below serves both.

@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever a server or a program answers, a module reads it or says that it cannot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _dfdaemon, _doctor_daemon, _runtime_torchserve
+from ansible_collections.modelfleet.serving.plugins.modules import haproxy_server
+from hypothesis import example, given
+from hypothesis import strategies as st
+from inputs import changed, damaged, junk, odd_texts, texts
+from sandbox import World
+
+WORKER = {"id": "9000", "status": "READY", "gpu": True, "gpuUsage": "N/A", "pid": 1}
+VERSION = {
+    "modelName": "m", "modelVersion": "1", "modelUrl": f"m-1-{'a' * 12}.mar", "minWorkers": 1, "maxWorkers": 1, "workers": [WORKER],
+    "batchSize": 1, "deviceType": "gpu",
+}  # fmt: skip
+METRICS = """# HELP x
+dragonfly_client_version{git_version="1.5.10",platform="linux"} 1
+process_start_time_seconds 1.7e9
+dragonfly_client_disk_space_total 1000
+dragonfly_client_disk_usage_space_total{a="b"} 10
+dragonfly_client_download_traffic{type="BACK_TO_SOURCE",task_type="STANDARD"} 12
+dragonfly_client_download_traffic{type="REMOTE_PEER"} 1e3 17
+"""
+NUMBERS_IN_TEXT = ["NaN", "+Inf", "-Inf", "1e999", "²", "٣", "--5", "9" * 5000, "0x1", "1_0", ""]
+GPU = """<?xml version="1.0" ?><nvidia_smi_log><driver_version>570.1</driver_version><cuda_version>12.8</cuda_version><gpu id="0:1">
+<product_name>H100</product_name><uuid>GPU-1</uuid><fb_memory_usage><total>81559 MiB</total><used>2 MiB</used></fb_memory_usage>
+<temperature><gpu_temp>30 C</gpu_temp></temperature><ecc_errors><volatile><dram_uncorrectable>0</dram_uncorrectable></volatile></ecc_errors>
+<processes><process_info><pid>12</pid><type>C</type><process_name>p</process_name><used_memory>3 MiB</used_memory></process_info>
+</processes>
+</gpu></nvidia_smi_log>"""
+STATES = """1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state
+3 models 1 gpu-1 10.0.0.1 2 0
+3 models 2 gpu-2 10.0.0.2 2 8
+"""
+STATS = """# pxname,svname,qcur,scur,
+models,gpu-1,0,3,
+models,gpu-2,0,,
+"""
+
+
+@st.composite
+def text_like(draw, text):
+    """A text with some of its numbers and words others."""
+    words = text.split(" ")
+    for _turn in range(draw(st.integers(0, 3))):
+        words[draw(st.integers(0, len(words) - 1))] = draw(st.sampled_from(NUMBERS_IN_TEXT) | odd_texts)
+    return " ".join(words)
+
+
+def http(status, body, framing):
+    """An answer as it comes from the network."""
+    length = {"right": len(body), "short": len(body) + 9, "none": None}.get(framing, framing)
+    head = f"HTTP/1.1 {status} said\r\nContent-Type: application/json\r\n"
+    head += "" if length is None else f"Content-Length: {length}\r\n"
+    return head.encode("utf-8", "replace") + b"\r\n" + body
+
+
+framings = st.sampled_from(["right"] * 9 + ["short", "none", "x", "-1", "²"])
+
+
+def answers(value):
+    """Answers with this JSON, nearly right."""
+    body = changed(value).map(lambda found: json.dumps(found).encode())
+    bodies = st.integers(0, 9).flatmap(lambda turn: st.binary(max_size=20) | st.just(b"[" * 100_000) if turn == 0 else body)
+    statuses = st.integers(0, 7).flatmap(
+        lambda turn: st.sampled_from([100, 204, 302, 400, 404, 409, 500, 999, "x"]) if turn == 0 else st.just(200)
+    )
+    whole = st.builds(http, statuses, bodies, framings)
+    return st.integers(0, 19).flatmap(lambda turn: st.binary(max_size=30) if turn == 0 else whole)
+
+
+@st.composite
+def torchserves(draw):
+    refusal = {"code": 400, "type": "InvalidKeyException", "message": "Token"}
+    return {
+        "OPTIONS": draw(answers({"openapi": "3", "info": {"version": "0.12.0"}})),
+        "/all": draw(answers([VERSION, {**VERSION, "modelVersion": "2"}])),
+        "GET /models?": draw(answers({"models": [{"modelName": "m", "modelUrl": "m.mar"}]})),
+        "GET /models/": draw(answers([VERSION])),
+        "/metrics": http(200, draw(text_like(METRICS)).encode("utf-8", "replace"), "right"),
+        "/predictions": draw(answers({"tabby": 0.5})),
+        "": draw(answers({"status": "done"}) | answers(refusal)),
+    }
+
+
+MODEL = {"name": "m", "version": "1", "sha256": "a" * 64, "object": "m.mar"}
+RUNTIME = {"base_url": "http://127.0.0.1:1", "inference_url": "http://127.0.0.1:2", "timeout": 5}
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("torchserve_info", {"wait_s": 1}),
+        ("torchserve_model", {"models": [MODEL], "timeout": 5}),
+        ("torchserve_model", {"models": [{**MODEL, "state": "absent"}], "timeout": 5}),
+        ("model_rollout", {"models": [MODEL], "state": "prepared", **RUNTIME}),
+        ("model_prune", {"models": [MODEL]}),
+        ("inference_check", {"checks": [{"model": "m", "input": [1], "expected": {"tabby": 0.5}}]}),
+        ("traffic_check", {"model": "m", "version": "1", "old_version": "2", "since": 0.0, "before": 0.0, "seconds": 1, "requests": 2,
+                           "checks": [{"model": "m", "input": [1], "expected": 1}], **RUNTIME}),
+        ("dfdaemon_info", {"min_uptime_s": 5, "wait_s": 2}),
+        ("daemon", {"name": "x.service", "files": [], "started_record": "/x"}),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)  # fmt: skip
+def test_a_server_that_answers_anything_is_understood_or_refused(sandbox, module, options):
+    named = str(sandbox.named)
+    options = {
+        **options,
+        **({"record": f"{named}/state/models.json", "key_file": f"{named}/new"} if module.startswith(("torchserve", "model_")) else {}),
+        **({"key_file": f"{named}/new"} if module in ("inference_check", "traffic_check") else {}),
+    }
+    if module == "model_prune":
+        stores = ("model_store", "blob_store", "manifest_store", "incoming", "piece_store", "unpack_dir")
+        options.update(dict.fromkeys(stores, f"{named}/empty"))
+    if module == "daemon":
+        unit = {"path": f"{named}/units/x.service", "content": "[Service]\n"}
+        options.update(files=[unit], started_record=f"{named}/state/x", answers={"url": "http://127.0.0.1:1/x", "timeout": 1})
+
+    @given(torchserves(), st.booleans(), st.lists(st.tuples(st.just(0), texts, texts), min_size=1, max_size=2))
+    def ends(servers, check, programs):
+        sandbox.run(module, options, check, world=World(programs, servers))
+
+    ends()
+
+
+@given(text_like(METRICS) | texts)
+@example('dragonfly_client_download_traffic{type="REMOTE_PEER"} +Inf')
+def test_counters_are_read(text):
+    assert all(isinstance(value, int) for value in _dfdaemon.parse_traffic(text).values())
+
+
+@given(text_like(GPU) | texts | damaged(GPU.encode()).map(lambda content: content.decode("utf-8", "surrogateescape")))
+@example(GPU.replace("12<", "N/A<").replace("30 C", "--5 C").replace("81559", "²"))
+def test_gpus_are_read_or_refused(sandbox, text):
+    sandbox.run("gpu_info", {}, world=World([(0, text, "")]))
+
+
+@given(text_like(STATES) | texts, text_like(STATS) | texts, st.sampled_from(["drain", "ready"]), st.booleans())
+@example(STATES.replace("srv_name", "name"), STATS, "ready", True)
+@example(STATES, STATS.replace("scur", "other"), "drain", False)
+@example(STATES.replace("2 8", "2 x"), STATS, "ready", False)
+def test_a_balancer_is_understood_or_refused(sandbox, states, stats, state, check):
+    before = haproxy_server.Haproxy.ask
+    haproxy_server.Haproxy.ask = lambda _self, command: {"servers": states, "stat": stats}.get(command.split()[1], "").strip()
+    try:
+        sandbox.run("haproxy_server", {"servers": ["gpu-1", "gpu-2"], "backend": "models", "state": state, "timeout": 1}, check, diff=True)
+    finally:
+        haproxy_server.Haproxy.ask = before
+
+
+LOG = 'ACCESS_LOG - /127.0.0.1:1 "POST /predictions/m/1?x=y HTTP/1.1" 200 12'
+
+
+@given(text_like(LOG) | texts | st.text(st.sampled_from("[]:/?#m% ")).map(lambda path: LOG.replace("/predictions/m/1?x=y", path)))
+@example(LOG.replace("/predictions", "//[/predictions"))
+def test_whatever_was_requested_the_access_log_is_read(text):
+    for version, status, milliseconds in _runtime_torchserve.requests_of(text, "m"):
+        assert (version is None or isinstance(version, str)) and isinstance(status, int) and isinstance(milliseconds, int)
+
+
+SHOWN = "LoadState=loaded\nActiveState=active\nMainPID= 12\nNRestarts= 0\nExecMainStatus= 0\nActiveEnterTimestampMonotonic= 1000000"
+
+
+@given(text_like(SHOWN).map(lambda text: text.replace("= ", "=")), texts)
+@example(SHOWN.replace("= 12", "=²"), "")
+def test_a_unit_is_as_systemd_says_or_not_known(text, line):
+    state = _doctor_daemon.unit_state(lambda *_args, **_kwargs: (0, text, ""), "x.service")
+    assert all(isinstance(state[key], int) for key in ("exit_status", "restarts", "pid"))
+    assert len(_doctor_daemon.masked(line)) <= _doctor_daemon.LONGEST_LINE
+
+
+@given(junk | st.fixed_dictionaries({"message": texts | junk}))
+@example({"message": "a\n b"})
+def test_a_message_of_torchserve_is_one_line(value):
+    from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import Answer
+
+    said = Answer(500, json.dumps(value).encode()).message
+    assert said and "\n" not in said
