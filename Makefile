@@ -84,8 +84,8 @@ lint:
 collection-tests:
 	tests/collection
 
-# Doctor and the scenario life show on a fleet what these show on stubs.
-LIFE_TESTS := tests/test_doctor.py tests/test_life.py
+# The scenarios default and life show on a fleet what these show on stubs.
+LIFE_TESTS := tests/test_doctor.py tests/test_life.py tests/test_verify.py
 
 repository-tests:
 	pytest tests $(LIFE_TESTS:%=--ignore=%)
