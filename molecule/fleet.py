@@ -130,6 +130,11 @@ def table_of(finished):
     return json.loads(re.search(r'"msg": (\[.*?\n    \])', shown, re.DOTALL)[1])
 
 
+def clients():
+    """Dragonfly's client from which the lab upgrades, and the one to which, as lab/dragonfly/releases describes them."""
+    return [json.loads((REPOSITORY / f".cache/releases{name}.json").read_text())["client"] for name in ("-before", "")]
+
+
 def published(finished):
     """The entries for modelfleet_models that the play publish shows, with results in JSON."""
     assert finished.returncode == 0, finished.stdout[-3000:]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from conftest import DAEMONS, HOSTS, MORE, changed
-from fleet import GPU_HOSTS, MODELS, REPOSITORY, recap, wait_until
+from fleet import GPU_HOSTS, MODELS, clients, recap, wait_until
 
 OTHERS = ("scheduler-1", "seed-1", "gpu-1", "gpu-2")
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
-BEFORE, CLIENT = (json.loads((REPOSITORY / f".cache/releases{name}.json").read_text())["client"] for name in ("-before", ""))
+BEFORE, CLIENT = clients()
 NEW = {
     "torchserve_version": "0.12.0",
     "dfdaemon_version": CLIENT["version"],

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 
 import pytest
 from conftest import HOSTS, SCENARIO, SEEN
-from fleet import REPOSITORY, recap, wait_until
+from fleet import clients, recap, wait_until
 
 HOST = "http://127.0.0.1:8081/models/demo"
 
@@ -219,7 +218,7 @@ def test_a_version_in_the_place_of_the_old_one(fleet, load, rollout, versions):
 
 def test_another_release_and_back(fleet, load, rollout, versions):
     served = versions("7.0", seed=7)
-    before, client = (json.loads((REPOSITORY / f".cache/releases{name}.json").read_text())["client"] for name in ("-before", ""))
+    before, client = clients()
     older = {
         "torchserve_version": "0.11.1",
         "dfdaemon_version": before["version"],

@@ -19,7 +19,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._bundle_tree im
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import digest_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED, MANIFEST, described
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED, MANIFEST, described, read_manifest
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify import CHANGED, EXTRA, MISSING, UNREADABLE
 
@@ -218,7 +218,7 @@ def _archives(store):
         if name.endswith(".mar") and _is_plain(path):
             try:
                 with zipfile.ZipFile(path) as archive:
-                    found.append((described(archive.read(MANIFEST))[:2], path))
+                    found.append((described(read_manifest(archive))[:2], path))
             except (OSError, KeyError, ValueError, *DAMAGED):
                 continue
     return found

@@ -9,6 +9,7 @@ import os
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
+from ansible_collections.modelfleet.serving.plugins.module_utils._preflight_system import parse_os_release
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify import CHANGED, MISSING
 
 PACKAGES = "packages"
@@ -53,8 +54,8 @@ def verify_packages(look, names, programs, run_command):
 
 def distribution_of(text):
     """{"id", "version"} of /etc/os-release."""
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return {"id": values.get("ID", "").strip("\"'"), "version": values.get("VERSION_ID", "").strip("\"'")}
+    release = parse_os_release(text.splitlines())
+    return {"id": release.get("ID", ""), "version": release.get("VERSION_ID", "")}
 
 
 def _differences(text):
