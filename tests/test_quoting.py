@@ -34,15 +34,20 @@ def read_unit():
     """What systemd has read from the lines of a service: (its environment, the arguments of its command)."""
     # Not below pytest's directories, which only their owner may enter: systemd refuses to try a unit as root.
     units = Path(tempfile.mkdtemp(prefix="modelfleet-units-"))
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    if user:
+    directory, user = units, []
+    if os.geteuid() == 0:
         os.chown(units, 65534, 65534)
+        # systemd makes a directory in /tmp whatever TMPDIR says, and there are hosts on which only root may.
+        directory = "/tmp"
+        user = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /tmp && exec "$@"', units]
+        user += ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command = [*user, "/lib/systemd/systemd", "--test", "--user", "--unit=probe.service"]
-    environment = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": units, "SYSTEMD_UNIT_PATH": units, "LC_ALL": "C.UTF-8"}
+    environment = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": directory, "SYSTEMD_UNIT_PATH": directory, "LC_ALL": "C.UTF-8"}
 
     def read(*lines):
         (units / "probe.service").write_text("\n".join(["[Unit]", "DefaultDependencies=no", "[Service]", *lines, ""]), encoding="utf-8")
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True, timeout=60)
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        assert done.returncode == 0, done.stdout.decode()
         # Newer versions draw an arrow.
         dump = done.stdout.decode().replace("\t\u2192 ", "\t-> ")
         shown = dump.partition("\t-> Unit probe.service:\n")[2].partition("\n\t-> ")[0].split("\n")
