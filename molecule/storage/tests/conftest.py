@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
-from fleet import BUCKET, REPOSITORY, Scenario, make_model, recap
+from fleet import BUCKET, GPU_HOSTS, REPOSITORY, Scenario, make_model, recap
 
 SCENARIO = Scenario("storage")
 FILES = REPOSITORY / ".cache/files"
@@ -22,14 +25,56 @@ SERVICE_ACCOUNT = "/etc/dragonfly-endpoint/service-account.json"
 SEEN = {}  # by store: what the table at the end shows
 SERVED = []  # the entry of the store whose model the fleet serves
 RESTARTED = ("scheduler-1 dragonfly-scheduler", *(f"gpu-{n} torchserve" for n in (1, 2, 3)))
+# What Ansible keeps of a run where its user wants that.
+KEPT = {"ANSIBLE_LOG_PATH": LOGS / "ansible.log", "ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": LOGS / "facts"}
+# Notes, as long as its file is there, what stands in the arguments and the environment of every process. What lives shorter is missed.
+WATCH = """
+import glob, os, sys, time
+seen = set()
+with open(sys.argv[1], "ab") as notes:
+    while os.path.exists(sys.argv[1]):
+        for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
+            try:
+                with open(path, "rb") as handle:
+                    text = handle.read()
+            except OSError:
+                continue
+            if text not in seen:
+                seen.add(text)
+                notes.write(text + b"\\n")
+                notes.flush()
+        time.sleep(0.05)
+"""
+WATCHED = "/run/processes"
 
 
 def play(name, playbook, *args):
-    """A play with everything that Ansible can show, kept for the test that looks for secrets."""
-    finished = SCENARIO.play(playbook, "-vvv", "--diff", *args)
+    """A play with everything that Ansible can show, kept for the tests that look for secrets."""
     LOGS.mkdir(parents=True, exist_ok=True)
+    with watched(name), pytest.MonkeyPatch.context() as patched:
+        for variable, value in KEPT.items():
+            patched.setenv(variable, str(value))
+        finished = SCENARIO.play(playbook, "-vvv", "--diff", *args)
     (LOGS / f"{name}.log").write_text(finished.stdout + finished.stderr, encoding="utf-8")
     return finished
+
+
+@contextmanager
+def watched(name):
+    """What processes show of themselves here and on the GPU hosts, kept as well."""
+    notes = LOGS / f"{name}.processes"
+    hosts = SCENARIO.hosts(GPU_HOSTS).values()
+    here = subprocess.Popen([sys.executable, "-c", WATCH, str(notes)])
+    for host in hosts:
+        host.check_output("systemd-run --quiet python3 -c %s %s", WATCH, WATCHED)
+    try:
+        yield
+    finally:
+        here.kill()
+        here.wait()
+        for host in hosts:
+            seen = host.shell.run("cat %s; rm %s", WATCHED, WATCHED)
+            (LOGS / f"{name}.{host.name}.processes").write_bytes(seen.stdout_bytes)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,15 @@
-"""What the scenario leaves behind on hosts and in logs; runs last."""
+"""What the scenario leaves behind on hosts and on the controller; runs last."""
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import CONFIG, LOGS, SCENARIO, SERVICE_ACCOUNT, STORES
-from fleet import DAEMON_HOSTS, SIGNATURES
+from fleet import DAEMON_HOSTS, GPU_HOSTS, REPOSITORY, SIGNATURES
 
 
 def leaves(value):
@@ -39,13 +41,21 @@ def secrets(fleet):
     return [*planted, *private, *torchserve, settings["lab_read_secret_key"], settings["lab_publish_secret_key"]]
 
 
-def test_no_run_printed_a_secret(secrets):
-    logs = sorted(LOGS.glob("*.log"))
-    assert len(logs) >= 3 * len(STORES)
-    for log in logs:
-        text = log.read_text(encoding="utf-8")
-        assert "PLAY RECAP" in text
-        assert [secret for secret in (*secrets, *SIGNATURES) if secret in text] == [], log.name
+def test_no_run_left_a_secret_here(secrets):
+    """Neither in what it printed, nor in what Ansible and the report keep, nor where everybody sees it while a run goes on."""
+    printed, processes, facts = sorted(LOGS.glob("*.log")), sorted(LOGS.glob("*.processes")), sorted(LOGS.glob("facts/*"))
+    assert len(printed) >= 3 * len(STORES) and len(processes) == 4 * (len(printed) - 1) and {path.name for path in facts} >= set(GPU_HOSTS)
+    assert all("PLAY RECAP" in path.read_text(encoding="utf-8") for path in printed)
+    for path in processes:
+        # That it saw arguments here, and the environment of another user there.
+        assert (b"DRAGONFLY_ENDPOINT_CONFIG=" if ".gpu-" in path.name else b"ansible-playbook") in path.read_bytes(), path
+    reports = sorted((REPOSITORY / "reports" / SCENARIO.lab_name).iterdir())
+    temporary = [path for path in Path("~/.ansible").expanduser().rglob("*") if path.is_file()]
+    assert reports
+    wanted = [text.encode() for text in (*secrets, *SIGNATURES)]
+    for path in (*printed, *processes, *facts, *reports, *temporary):
+        content = path.read_bytes()
+        assert [text for text in wanted if text in content] == [], path
 
 
 @pytest.mark.parametrize("name", DAEMON_HOSTS)
@@ -56,6 +66,30 @@ def test_no_host_logged_a_secret(fleet, secrets, name):
     each = " ".join(["-e %s"] * len(patterns))
     found = host.run(f"grep -rIlF {each} /var/log /run/log /var/lib/torchserve --exclude=key_file.json", *patterns)
     assert found.stdout == ""
+
+
+@pytest.mark.parametrize("name", DAEMON_HOSTS)
+def test_a_secret_is_in_its_file_and_nowhere_else(fleet, secrets, name):
+    """Not in temporary files of Ansible either, nor in the files of what a store before this one needed."""
+    host = fleet[name]
+    each = " ".join(["-e %s"] * len(secrets))
+    everywhere = "--exclude-dir=proc --exclude-dir=sys --exclude-dir=dev / 2>/dev/null"
+    found = host.run(f"grep -ralF {each} {everywhere}", *secrets).stdout.split()
+    holders = [CONFIG, "/var/lib/torchserve/key_file.json"] if name in GPU_HOSTS else []
+    assert sorted(found) == holders
+    for path in found:
+        assert host.check_output("stat -c '%%a %%U' %s", path) == "600 torchserve"
+
+
+@pytest.mark.parametrize("name", DAEMON_HOSTS)
+def test_a_daemon_that_crashes_leaves_no_core(fleet, name):
+    """It would hold keys and signed URLs."""
+    host = fleet[name]
+    units = [unit for unit in ("dragonfly-scheduler", "dfdaemon", "torchserve") if host.active(unit)]
+    assert len(units) == (2 if name in GPU_HOSTS else 1)
+    for unit in units:
+        limits = host.check_output("cat /proc/%s/limits", host.main_pid(unit))
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), limits
 
 
 @pytest.mark.parametrize("name", ["gpu-1", "gpu-2", "gpu-3"])
