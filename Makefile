@@ -8,7 +8,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help setup demo collection test test-all bench bench-quick bench-setup lint collection-tests repository-tests life-tests lab-tests \
-	fuzz-tests clean purge
+	fuzz-tests programs-before clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -99,6 +99,17 @@ lab-tests:
 # FUZZ_INPUTS: how many for each property (10000).
 fuzz-tests:
 	FUZZ=long pytest --numprocesses 2 tests/fuzz tests/plugin/test_fuzz.py
+
+# What "make setup" leaves out, because only these need it.
+scenario-rollout: image-rollout
+scenario-mixed: image-bookworm
+scenario-rollout scenario-life: programs-before
+
+image-%:
+	lab/image/build $*
+
+programs-before:
+	lab/dragonfly/releases --before
 
 scenario-%:
 	lab/model/make_model.py --out .cache/files
