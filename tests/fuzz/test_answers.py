@@ -118,6 +118,8 @@ def test_a_server_that_answers_anything_is_understood_or_refused(sandbox, module
         **({"record": f"{named}/state/models.json", "key_file": f"{named}/new"} if module.startswith(("torchserve", "model_")) else {}),
         **({"key_file": f"{named}/new"} if module in ("inference_check", "traffic_check") else {}),
     }
+    if module in ("torchserve_model", "model_rollout"):
+        options["record_group"] = "root"  # there is no other here, so that it would not come further than its first record
     if module == "model_prune":
         stores = ("model_store", "blob_store", "manifest_store", "incoming", "piece_store", "unpack_dir")
         options.update(dict.fromkeys(stores, f"{named}/empty"))

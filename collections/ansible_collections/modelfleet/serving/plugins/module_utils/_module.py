@@ -23,6 +23,8 @@ class CheckedModule(AnsibleModule):
     Options of type raw and json are as they are: JSON has such text. An option that is null was not given.
     """
 
+    _told = False
+
     def __init__(self, *args, **kwargs):
         try:
             super().__init__(*args, **kwargs)
@@ -41,6 +43,12 @@ class CheckedModule(AnsibleModule):
         """Ansible leaves it out under no_log, and ends with a traceback for what it cannot write into the journal."""
         self._refuse_unusable()
         super()._log_invocation()
+
+    def _return_formatted(self, kwargs):
+        """Ansible reads one result. The first says why the module fails; what fails after it, where it tidies up, does not."""
+        if not self._told:
+            self._told = True
+            super()._return_formatted(kwargs)
 
     def _refuse_unusable(self):
         for name, option in self.argument_spec.items():

@@ -44,6 +44,17 @@ def end_of(capfd, options, kind=CheckedModule):
 
 
 @pytest.mark.parametrize("kind", [CheckedModule, DiscreetModule])
+def test_a_module_that_fails_while_it_tidies_up_after_a_failure_has_one_result(capfd, kind):
+    with patch_module_args({"path": "/x"}), pytest.raises(SystemExit):
+        module = kind(argument_spec=SPEC)
+        try:
+            module.fail_json(msg="why")
+        finally:
+            module.fail_json(msg="what came of it")
+    assert json.loads(capfd.readouterr().out)["msg"] == "why"
+
+
+@pytest.mark.parametrize("kind", [CheckedModule, DiscreetModule])
 @pytest.mark.parametrize(
     ("options", "said"),
     [
