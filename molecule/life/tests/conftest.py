@@ -20,12 +20,10 @@ FILES = REPOSITORY / ".cache/files"
 # Every name on a host with its owner and mode, but what a system that runs writes by itself: Ansible's own directory, records of systemd,
 # the package manager's index and what it copies at midnight, backups of the lists of users, and what Python has compiled. The last are the
 # requests of the tests.
-SYSTEM = (
-    "/root/.ansible /var/log/journal /var/lib/systemd /var/cache/apt /var/backups /var/tmp /tmp /run"
-    " /etc/.pwd.lock /etc/.updated /var/.updated"
-)
+SYSTEM = "/root/.ansible /var/log/journal /var/lib/systemd /var/cache/apt /var/tmp /tmp /run /etc/.pwd.lock /etc/.updated /var/.updated"
 OURS = "/root/answers.log /root/input.json /root/load.py"
-SKIPPED = " -o ".join([*(f"-path {path}" for path in f"{SYSTEM} {OURS}".split()), "-path '/etc/*-'", "-name __pycache__"])
+COPIES = [f"-path '/var/backups/{name}.*'" for name in ("alternatives.tar", "apt.extended_states", "dpkg")]
+SKIPPED = " -o ".join([*(f"-path {path}" for path in f"{SYSTEM} {OURS}".split()), "-path '/etc/*-'", *COPIES, "-name __pycache__"])
 TREE = rf"find / -xdev \( {SKIPPED} \) -prune -o -printf '%p %y %m %U %G\n' | LC_ALL=C sort"
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import CONFIG, LOGS, SCENARIO, SERVICE_ACCOUNT, STORES
 from fleet import DAEMON_HOSTS, GPU_HOSTS, REPOSITORY, SIGNATURES
+from test_rotation import UNITS
 
 
 def leaves(value):
@@ -87,9 +88,7 @@ def test_a_secret_is_in_its_file_and_nowhere_else(fleet, secrets, name):
 def test_a_daemon_that_crashes_leaves_no_core(fleet, name):
     """It would hold keys and signed URLs."""
     host = fleet[name]
-    units = [unit for unit in ("dragonfly-scheduler", "dfdaemon", "torchserve") if host.active(unit)]
-    assert len(units) == (2 if name in GPU_HOSTS else 1)
-    for unit in units:
+    for unit in UNITS[name]:
         limits = host.check_output("cat /proc/%s/limits", host.main_pid(unit))
         assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), limits
 
