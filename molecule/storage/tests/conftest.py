@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,24 +26,45 @@ SERVICE_ACCOUNT = "/etc/dragonfly-endpoint/service-account.json"
 SEEN = {}  # by store: what the table at the end shows
 SERVED = []  # the entry of the store whose model the fleet serves
 RESTARTED = ("scheduler-1 dragonfly-scheduler", *(f"gpu-{n} torchserve" for n in (1, 2, 3)))
-# What Ansible keeps of a run where its user wants that.
-KEPT = {"ANSIBLE_LOG_PATH": LOGS / "ansible.log", "ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": LOGS / "facts"}
-# Notes, as long as its file is there, what stands in the arguments and the environment of every process. What lives shorter is missed.
+# What Ansible keeps of a run where its user wants that, and where: ~/.ansible has files of other runs of this machine, too.
+HOME = LOGS / "home"
+KEPT = {
+    "ANSIBLE_LOG_PATH": LOGS / "ansible.log",
+    "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+    "ANSIBLE_CACHE_PLUGIN_CONNECTION": LOGS / "facts",
+    "ANSIBLE_HOME": HOME,
+}
+# Notes, as long as its file is there, what stands in the arguments and the environment of every process, or of those that come from
+# one. What lives shorter is missed.
 WATCH = """
 import glob, os, sys, time
-seen = set()
+
+def everything():
+    return glob.glob("/proc/[0-9]*")
+
+def tree(pid):
+    found = [f"/proc/{pid}"]
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        for child in (read(path) or b"").split():
+            found += tree(int(child))
+    return found
+
+def read(path):
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except OSError:
+        return None
+
+seen = {None}
 with open(sys.argv[1], "ab") as notes:
     while os.path.exists(sys.argv[1]):
-        for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
-            try:
-                with open(path, "rb") as handle:
-                    text = handle.read()
-            except OSError:
-                continue
-            if text not in seen:
-                seen.add(text)
-                notes.write(text + b"\\n")
-                notes.flush()
+        for path in tree(int(sys.argv[2])) if sys.argv[2:] else everything():
+            for text in read(path + "/cmdline"), read(path + "/environ"):
+                if text not in seen:
+                    seen.add(text)
+                    notes.write(text + b"\\n")
+                    notes.flush()
         time.sleep(0.05)
 """
 WATCHED = "/run/processes"
@@ -61,10 +83,10 @@ def play(name, playbook, *args):
 
 @contextmanager
 def watched(name):
-    """What processes show of themselves here and on the GPU hosts, kept as well."""
+    """What processes show of themselves here, where they come from a play of this scenario, and on the GPU hosts, kept as well."""
     notes = LOGS / f"{name}.processes"
     hosts = SCENARIO.hosts(GPU_HOSTS).values()
-    here = subprocess.Popen([sys.executable, "-c", WATCH, str(notes)])
+    here = subprocess.Popen([sys.executable, "-c", WATCH, str(notes), str(os.getpid())])
     for host in hosts:
         host.check_output("systemd-run --quiet python3 -c %s %s", WATCH, WATCHED)
     try:
@@ -208,4 +230,4 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-__all__ = ["BUCKET", "CONFIG", "LOGS", "SCENARIO", "SEEN", "SERVICE_ACCOUNT", "STORES", "play", "recap", "sha256"]
+__all__ = ["BUCKET", "CONFIG", "HOME", "LOGS", "SCENARIO", "SEEN", "SERVICE_ACCOUNT", "STORES", "play", "recap", "sha256"]

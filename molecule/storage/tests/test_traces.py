@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CONFIG, LOGS, SCENARIO, SERVICE_ACCOUNT, STORES
+from conftest import CONFIG, HOME, LOGS, SCENARIO, SERVICE_ACCOUNT, STORES
 from fleet import DAEMON_HOSTS, GPU_HOSTS, REPOSITORY, SIGNATURES
 from test_rotation import UNITS
 
@@ -53,8 +52,8 @@ def test_no_run_left_a_secret_here(secrets):
         # That it saw arguments here, and the environment of another user there.
         assert (b"DRAGONFLY_ENDPOINT_CONFIG=" if ".gpu-" in path.name else b"ansible-playbook") in path.read_bytes(), path
     reports = sorted((REPOSITORY / "reports" / SCENARIO.lab_name).iterdir())
-    temporary = [path for path in Path("~/.ansible").expanduser().rglob("*") if path.is_file()]
-    assert reports
+    temporary = [path for path in HOME.rglob("*") if path.is_file()]
+    assert reports and HOME.is_dir()
     wanted = [text.encode() for text in (*secrets, *SIGNATURES)]
     for path in (*printed, *processes, *facts, *reports, *temporary):
         content = path.read_bytes()
