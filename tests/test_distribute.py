@@ -228,12 +228,12 @@ GOOGLE = {"gcs": {"bucket": "models", "service_account_file": "/etc/google.json"
 
 
 @pytest.mark.parametrize(("packages", "library"), [({}, False), ({"dfdaemon_packages": []}, True)])
-def test_what_signs_for_google_is_there_first(fleet, packages, library):
+def test_what_asks_and_what_signs_for_google_is_there_first(fleet, packages, library):
     done, calls = fleet("distribute", [OBJECT], {}, modelfleet_storage=GOOGLE, **packages)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("installs python3-cryptography") == (0 if packages else 2)
+    assert done.stdout.count("installs curl python3-cryptography") == (0 if packages else 2)
     (looked,) = asked(calls, "preflight_info")
-    assert looked["cryptography"] is library
+    assert looked["cryptography"] is looked["curl"] is library
     assert asked(calls, "preflight_info", "seed-1")[0]["cryptography"] is False
 
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import methods
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils._dfget import Fetcher
+from ansible_collections.modelfleet.serving.plugins.module_utils._fetcher import Fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import model_file
 from methods import METHODS, QUICK, Job
 

@@ -41,11 +41,17 @@ def checked_piece_length(text):
     """The length of a piece as dfdaemon takes it, or "auto". Raises ModelFleetError for any other."""
     if text == "auto":
         return text
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    match = _PIECE_LENGTH.match(text)
-    if not match or not 4 << 20 <= int(match[1]) * units[match[2][0].lower()] <= 64 << 20:
+    if not _PIECE_LENGTH.match(text) or not 4 << 20 <= piece_length_bytes(text) <= 64 << 20:
         raise ModelFleetError("Failed to use piece_length {!r}: it must be auto or a size from 4MiB to 64MiB.".format(text))
     return text
+
+
+def piece_length_bytes(text):
+    """Bytes of a checked piece_length; None for "auto"."""
+    if text == "auto":
+        return None
+    number, unit = _PIECE_LENGTH.match(text).groups()
+    return int(number) * {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[unit[0].lower()]
 
 
 def task_name(sha256, piece_length):

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
 import sys
 import time
 
@@ -139,6 +140,14 @@ def _alternative_is_automatic(program):
     return os.path.dirname(program) == "/usr/bin" and ["auto"] in states
 
 
+def curl(host):
+    if host.params["curl"] and not shutil.which("curl"):
+        host.error(
+            "curl",
+            "there is no program curl, which asks dfdaemon for artifacts, and dfdaemon_packages brings none; name its package there.",
+        )
+
+
 def cryptography(host):
     """What signs URLs for Google Cloud Storage runs with the Python that runs this."""
     if host.params["cryptography"] and not importlib.util.find_spec("cryptography"):
@@ -149,4 +158,4 @@ def cryptography(host):
         )
 
 
-CHECKS = (operating_system, python, systemd, architecture, memory, clock, java, cryptography)
+CHECKS = (operating_system, python, systemd, architecture, memory, clock, java, curl, cryptography)

@@ -23,7 +23,7 @@ description:
   - One artifact that fails does not keep the others from coming; the module fails then, and returns what was done.
   - The module asks the origin itself for the size of an object, and for its ETag where it has not the content that was asked for, through
     the proxies of its environment.
-  - While dfget runs, the signed URL of its object stands in the process list of this host, and so do the headers of a plain HTTP store.
+  - It asks dfdaemon as dfget does, at its socket, but not with dfget, in whose arguments everybody on the host could read signed URLs.
 author:
   - ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
@@ -62,10 +62,10 @@ options:
         type: str
         choices: [present, absent]
         default: present
-  dfget:
-    description: The program dfget.
+  curl:
+    description: The program curl, which speaks HTTP/2 to dfdaemon.
     type: path
-    default: /opt/dragonfly/client/current/dfget
+    default: curl
   dfdaemon_metrics_url:
     description: Metrics of this host's dfdaemon, from which the bytes by source come.
     type: str
@@ -213,8 +213,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundl
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, read_traffic
-from ansible_collections.modelfleet.serving.plugins.module_utils._dfget import Fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._fetcher import Fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import StorageModule, storage_argument_spec, store_from
@@ -556,7 +556,7 @@ def main():
             },
             "storage": storage_argument_spec(),
             **store_argument_spec(),
-            "dfget": {"type": "path", "default": "/opt/dragonfly/client/current/dfget"},
+            "curl": {"type": "path", "default": "curl"},
             "dfdaemon_metrics_url": {"type": "str", "default": "http://127.0.0.1:4002/metrics"},
             "piece_length": {"type": "str", "default": "auto"},
             "back_to_source": {"type": "bool", "default": False},

@@ -93,6 +93,10 @@ options:
     description: Whether a package that is about to be installed brings a Java.
     type: bool
     default: false
+  curl:
+    description: Whether this host must have the program curl already, which asks dfdaemon for artifacts.
+    type: bool
+    default: false
   cryptography:
     description: Whether this host's Python must have the library cryptography already, which signs URLs for Google Cloud Storage.
     type: bool
@@ -235,6 +239,7 @@ def main():
             "names": {"type": "list", "elements": "str", "default": []},
             "java": {"type": "str", "default": ""},
             "java_from_packages": {"type": "bool", "default": False},
+            "curl": {"type": "bool", "default": False},
             "cryptography": {"type": "bool", "default": False},
             "gpu": {"type": "bool", "default": False},
             "cuda": {"type": "str", "default": ""},

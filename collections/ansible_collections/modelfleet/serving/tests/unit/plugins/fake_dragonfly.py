@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host with a stand-in for dfget, dfctl and dfdaemon: real files, real hard links, the messages of client 1.5.10."""
+"""A host with a stand-in for dfdaemon, behind curl, and for dfctl: real files, real hard links, the messages of client 1.5.10."""
 
 from __future__ import annotations
 
@@ -18,66 +18,91 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import 
 # Whom the files in the piece store belong to, where the tests may give files away.
 DFDAEMON = 64999
 
-# How both programs end and say that dfdaemon is not there.
-COMMON = r"""
-def fail(title, *fields):
-    print("\x1b[38;5;1m\x1b[3m\x1b[1m" + title + "\x1b[m")
-    print("\x1b[38;5;0m\x1b[3m\x1b[1m" + "*" * 40 + "\x1b[m")
-    for name, value in fields:
-        print("\x1b[38;5;6m\x1b[3m\x1b[1m" + name + ":\x1b[m " + str(value))
-    sys.exit(1)
-
-
-def require(endpoint):
-    if not os.path.exists(endpoint):
-        said = "can not connect ConnectError cause: transport error, please check the unix socket "
-        fail("Connect Dfdaemon Failed!", ("Message", said + endpoint))
-
-
-"""
-
-DFGET = (
-    r"""#!{python}
-import fcntl, hashlib, json, os, shutil, sys
-from urllib.parse import unquote, urlsplit
+# Stands for dfdaemon behind its socket: it reads the request and prints what curl prints of the answer.
+CURL = r"""#!{python}
+import base64, fcntl, hashlib, json, os, shutil, sys
+from urllib.parse import quote, unquote, urlsplit
 
 host = "{host}"
 data = "{data}"
-url, options = sys.argv[1], {{}}
-for word in sys.argv[2:]:
-    name, _, value = word.partition("=")
-    options.setdefault(name, []).append(value)
-"""
-    + COMMON
-    + r"""output = options["--output"][0]
-if not os.path.isdir(os.path.dirname(output)):
-    fail("Validating Failed!", ("Message", "validate failed: output path " + os.path.dirname(output) + " is not a directory"))
-if os.path.lexists(output):
-    fail("Validating Failed!", ("Message", "validate failed: output path " + output + " is already exist"))
-endpoint = options["--endpoint"][0]
-require(endpoint)
 
-task = options["--content-for-calculating-task-id"][0]
+
+def fail(message, status_code=None):
+    print("HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r")
+    print("grpc-status: 13\r\ngrpc-message: " + quote("backend error: " + message if status_code else message) + "\r")
+    if status_code:
+        details = json.dumps({{"message": message, "header": {{}}, "status_code": status_code}})
+        print("grpc-status-details-bin: " + base64.b64encode(details.encode()).decode().rstrip("=") + "\r")
+    sys.exit(0)
+
+
+def number(content):
+    value = shift = 0
+    while True:
+        byte = content.pop(0)
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+        shift += 7
+
+
+def fields(content):
+    content, found = bytearray(content), {{}}
+    while content:
+        key = number(content)
+        value = number(content)
+        if key & 7 == 2:
+            value, content = bytes(content[:value]), content[value:]
+        found.setdefault(key >> 3, []).append(value)
+    return found
+
+
+arguments = sys.argv[1:]
+socket = arguments[arguments.index("--unix-socket") + 1]
+if not os.path.exists(socket):
+    print("curl: (7) Failed to connect to localhost port 80 after 0 ms: Couldn't connect to server", file=sys.stderr)
+    sys.exit(7)
+sent = sys.stdin.buffer.read()
+assert sent[:1] == b"\0" and int.from_bytes(sent[1:5], "big") == len(sent) - 5
+(download,) = fields(sent[5:])[1]
+download = fields(download)
+url, output, task = (download[key][0].decode() for key in (1, 11, 23))
+call = {{
+    "task": task,
+    "url": url,
+    "arguments": arguments,
+    "environment": dict(os.environ),
+    "headers": [[part[0].decode() for part in fields(header).values()] for header in download.get(9, [])],
+    "piece_length": download.get(10),
+    "disable_back_to_source": download[13],
+    "force_hard_link": download[22],
+}}
+# It begins.
+if not os.path.isdir(os.path.dirname(output)):
+    fail("No such file or directory (os error 2)")
+
 name = hashlib.sha256(task.encode()).hexdigest()
 with open(host + "/state.json", "r+") as handle:
     fcntl.flock(handle, fcntl.LOCK_EX)
     state = json.load(handle)
-    state["calls"].append({{"task": task, "url": url, "options": options, "environment": dict(os.environ)}})
+    state["calls"].append(call)
     key = unquote(urlsplit(url).path).removeprefix("/bucket").lstrip("/")
     faults = state["faults"].get(key) or state["faults"].get("*") or []
     fault = faults.pop(0) if faults else None
     handle.seek(0), handle.truncate()
     json.dump(state, handle)
+if fault and "curl" in fault:
+    print("curl: (%d) %s" % (fault["curl"], fault["message"]), file=sys.stderr)
+    sys.exit(fault["curl"])
 if fault:
-    title = fault.pop("title", "Downloading Failed!")
-    fail(title, *((name.replace("_", " "), value.replace("<URL>", url)) for name, value in fault.items()))
+    fail(**{{**fault, "message": fault["message"].replace("<URL>", url)}})
 
 piece = os.path.join(data, "pieces", "content", "tasks", name[:3], name)
 origin = os.path.join(host, "origin", key)
 source = "LOCAL_PEER"
 if not os.path.exists(piece):
     if not os.path.exists(origin):
-        fail("Downloading Failed!", ("Bad Status Code", 404), ("Message", "404 Not Found"), ("Header", "\n  [server]: x"))
+        fail("404 Not Found", 404)
     source = "REMOTE_PEER"
     try:
         os.makedirs(os.path.dirname(piece), exist_ok=True)
@@ -85,7 +110,7 @@ if not os.path.exists(piece):
     except OSError as exc:
         if os.path.exists(piece):
             os.unlink(piece)
-        fail("Downloading Failed!", ("Bad Code", "Internal error"), ("Message", "%s (os error %d)" % (exc.strerror, exc.errno)))
+        fail("%s (os error %d)" % (exc.strerror, exc.errno))
     os.chmod(piece, 0o640)
     owner = os.stat(os.path.join(data, "pieces"))
     os.chown(piece, owner.st_uid, owner.st_gid)
@@ -103,20 +128,33 @@ os.seteuid(owner.st_uid)
 try:
     os.link(os.path.basename(piece), os.path.basename(output), src_dir_fd=shelf, dst_dir_fd=incoming)
 except OSError as exc:
-    fail("Downloading Failed!", ("Bad Code", "Internal error"), ("Message", "%s (os error %d)" % (exc.strerror, exc.errno)))
+    fail("%s (os error %d)" % (exc.strerror, exc.errno))
+print("HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\r")
 """
-)
 
-DFCTL = (
-    r"""#!{python}
+DFCTL = r"""#!{python}
 import fcntl, json, os, sys
 
 host = "{host}"
 data = "{data}"
 command, endpoint = sys.argv[2], sys.argv[3].partition("=")[2]
-"""
-    + COMMON
-    + r"""assert sys.argv[1] == "task"
+
+
+def fail(title, *fields):
+    print("\x1b[38;5;1m\x1b[3m\x1b[1m" + title + "\x1b[m")
+    print("\x1b[38;5;0m\x1b[3m\x1b[1m" + "*" * 40 + "\x1b[m")
+    for name, value in fields:
+        print("\x1b[38;5;6m\x1b[3m\x1b[1m" + name + ":\x1b[m " + str(value))
+    sys.exit(1)
+
+
+def require(endpoint):
+    if not os.path.exists(endpoint):
+        said = "can not connect ConnectError cause: transport error, please check the unix socket "
+        fail("Connect Dfdaemon Failed!", ("Message", said + endpoint))
+
+
+assert sys.argv[1] == "task"
 require(endpoint)
 with open(host + "/state.json", "r+") as handle:
     fcntl.flock(handle, fcntl.LOCK_EX)
@@ -146,11 +184,10 @@ if fault:
     fail("Removing Task Failed!", ("Bad Code", "Internal error"), ("Message", fault["message"]))
 print("Task Removed!")
 """
-)
 
 
 class FakeDragonfly:
-    """``origin`` has the objects by key, ``tags`` and ``sizes`` what it says of them; ``fault`` makes the next calls of dfget fail."""
+    """``origin`` has the objects by key, ``tags`` and ``sizes`` what it says of them; ``fault`` makes the next downloads fail."""
 
     def __init__(self, path, data=None):
         """``data`` is where the disk for models and pieces is mounted, if that is another."""
@@ -164,9 +201,9 @@ class FakeDragonfly:
         if os.geteuid() == 0:
             os.chown(self.pieces, DFDAEMON, DFDAEMON)
             os.chown(self.incoming, DFDAEMON, DFDAEMON)
-        self.dfget = path / "dfget"
-        self.dfget.write_text(DFGET.format(python=sys.executable, host=path, data=data))
-        self.dfget.chmod(0o755)
+        self.curl = path / "curl"
+        self.curl.write_text(CURL.format(python=sys.executable, host=path, data=data))
+        self.curl.chmod(0o755)
         self.dfctl = path / "dfctl"
         self.dfctl.write_text(DFCTL.format(python=sys.executable, host=path, data=data))
         self.dfctl.chmod(0o755)
@@ -248,7 +285,7 @@ class FakeDragonfly:
             "incoming": str(self.incoming),
             "piece_store": str(self.pieces),
             "record": str(self.state / "models.json"),
-            "dfget": str(self.dfget),
+            "curl": str(self.curl),
             "socket": str(self.socket),
             "dfdaemon_metrics_url": self.url + "/metrics",
             "retry_s": 0,

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _artifact_bundle, _artifact_store, _dfget
+from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact, _artifact_bundle, _artifact_store, _fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import blob_key, manifest_key
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import DFDAEMON, FakeDragonfly, bundle, mode, sha256
@@ -39,9 +39,9 @@ def host(tmp_path, monkeypatch):
     fake = FakeDragonfly(tmp_path)
     fake.publish(KEY, CONTENT)
     # Their own, for subprocess has that module too.
-    monkeypatch.setattr(_dfget, "time", SimpleNamespace(**vars(time)))
+    monkeypatch.setattr(_fetcher, "time", SimpleNamespace(**vars(time)))
     monkeypatch.setattr(_artifact_store, "time", SimpleNamespace(**vars(time)))
-    monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(_fetcher.time, "sleep", lambda seconds: None)
     for name in "http_proxy", "HTTP_PROXY":
         monkeypatch.delenv(name, raising=False)
     yield fake
@@ -112,25 +112,31 @@ def test_task_is_named_as_the_plugin_names_it_and_the_seed_goes_to_the_origin(ho
     apply(DEMO, piece_length="8MiB")
     (call,) = host.calls
     assert call["task"] == f"sha256:{SHA};piece_length=8MiB"
-    assert call["options"]["--piece-length"] == ["8MiB"]
-    assert {"--force-hard-link", "--no-progress", "--disable-back-to-source"} <= set(call["options"])
-    assert call["options"]["--endpoint"] == [str(host.socket)]
+    assert call["piece_length"] == [8 << 20]
+    assert call["force_hard_link"] == call["disable_back_to_source"] == [1]
 
 
-def test_back_to_source_where_there_is_no_seed(host, apply, monkeypatch):
-    monkeypatch.setenv("DFGET_DISABLE_BACK_TO_SOURCE", "true")
+def test_nothing_that_opens_an_object_is_in_arguments_or_environment(host, apply):
+    """Everybody on the host may read the arguments, and curl takes headers and proxies from its environment."""
+    apply(DEMO)
+    (call,) = host.calls
+    assert "X-Amz-Signature=" in call["url"]
+    assert [word for word in call["arguments"] if "amz" in word.lower() or KEY in word] == []
+    assert set(call["environment"]) <= {"PATH", "LC_CTYPE"}  # the second is Python's, which the stand-in is
+
+
+def test_back_to_source_where_there_is_no_seed(host, apply):
     apply(DEMO, back_to_source=True)
     (call,) = host.calls
-    assert "--disable-back-to-source" not in call["options"]
-    assert "--piece-length" not in call["options"]
-    assert [name for name in call["environment"] if name.startswith("DFGET_")] == []
+    assert call["disable_back_to_source"] == [0]
+    assert call["piece_length"] is None
 
 
 def test_headers_of_a_web_server_go_along(host, apply):
     headers = [{"name": "X-Api-Key", "value": "s3cret"}]
     storage = {"http": {"url": host.url, "headers": headers, "headers_reach_daemon_logs": True, "headers_reach_unverified_server": True}}
     apply(DEMO, storage=storage)
-    assert host.calls[0]["options"]["--header"] == ["X-Api-Key: s3cret"]
+    assert host.calls[0]["headers"] == [["X-Api-Key", "s3cret"]]
     assert host.calls[0]["url"] == f"{host.url}/{KEY}"
     assert host.asked[0][1]["X-Api-Key"] == "s3cret"
 
@@ -319,29 +325,30 @@ def test_wrong_content_without_a_word_of_the_origin(host, apply):
 
 
 def unavailable(**more):
-    return {"Bad_Code": "Internal error", "Message": "unknown download failed", **more}
+    return {"message": "unknown download failed", **more}
 
 
 def test_passing_failures_are_retried(host, apply, monkeypatch):
     pauses = []
-    monkeypatch.setattr(_dfget.time, "sleep", pauses.append)
+    monkeypatch.setattr(_fetcher.time, "sleep", pauses.append)
     host.fault(
         unavailable(),
-        {"title": "Connect Dfdaemon Failed!", "Message": "can not connect"},
-        {"Bad_Status_Code": "503", "Message": "503 Service Unavailable"},
-        {"Bad_Status_Code": "429", "Message": "429 Too Many Requests"},
-        {"Bad_Code": "Some resource has been exhausted", "Message": "server is overloaded: too many requests, please retry later"},
+        {"curl": 7, "message": "Could not connect"},
+        {"curl": 56, "message": "Recv failure: Connection reset by peer"},
+        {"status_code": 503, "message": "503 Service Unavailable"},
+        {"status_code": 429, "message": "429 Too Many Requests"},
+        {"message": "server is overloaded: too many requests, please retry later"},
         unavailable(),
     )
     assert apply(DEMO, retry_s=600)["artifacts"][0]["action"] == "fetched"
-    for pause, ceiling in zip(pauses, (1, 2, 4, 8, 15, 15), strict=True):
+    for pause, ceiling in zip(pauses, (1, 2, 4, 8, 15, 15, 15), strict=True):
         assert ceiling / 2 <= pause <= ceiling
 
 
 def test_retries_end(host, apply, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(_dfget.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(_fetcher.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_fetcher.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     host.fault(*[unavailable()] * 100)
     result = apply(DEMO, retry_s=60)
     assert result["failed"]
@@ -354,9 +361,9 @@ def test_retries_end(host, apply, monkeypatch):
 @pytest.fixture
 def long_attempts(monkeypatch):
     """Attempts of 360 s, which is when dfdaemon gives up by itself; returns a list of what is called in each."""
-    now, called, real = [1000.0], [], _dfget.Fetcher._output
-    monkeypatch.setattr(_dfget.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    now, called, real = [1000.0], [], _fetcher.Fetcher._outputs
+    monkeypatch.setattr(_fetcher.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_fetcher.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
 
     def output(*args):
         now[0] += 360
@@ -364,7 +371,7 @@ def long_attempts(monkeypatch):
             call()
         return real(*args)
 
-    monkeypatch.setattr(_dfget.Fetcher, "_output", output)
+    monkeypatch.setattr(_fetcher.Fetcher, "_outputs", output)
     return called
 
 
@@ -390,7 +397,7 @@ def test_retries_go_on_while_something_comes(host, apply, long_attempts):
 
 
 def test_signed_url_that_expires_meanwhile_is_signed_anew(host, apply, long_attempts):
-    refused = {"Bad_Status_Code": "403", "Message": "403 Forbidden"}
+    refused = {"status_code": 403, "message": "403 Forbidden"}
     host.fault(refused)
     assert apply(DEMO, retry_s=600, url_expiry_s=300)["artifacts"][0]["action"] == "fetched"
     (host.blobs / SHA).unlink()
@@ -404,14 +411,14 @@ def test_signed_url_of_another_host_expires(host, apply, monkeypatch):
     """The seed peer takes the URL of who asks first, so what came before a refusal says that it is no matter of credentials."""
     written = itertools.count()
     monkeypatch.setattr(_artifact.Blobs, "written", lambda *args: next(written))
-    host.fault({"Bad_Status_Code": "403", "Message": "403 Forbidden"})
+    host.fault({"status_code": 403, "message": "403 Forbidden"})
     assert apply(DEMO, retry_s=600)["artifacts"][0]["action"] == "fetched"
 
 
-def test_dfget_that_hangs_is_ended(host, apply, monkeypatch):
-    monkeypatch.setattr(_dfget, "_LOOK_S", 0.05, raising=False)
-    monkeypatch.setattr(_dfget, "_STALLED_S", 0, raising=False)
-    host.dfget.write_text("#!/bin/sh\nexec sleep 30\n")
+def test_dfdaemon_that_hangs_is_not_waited_for(host, apply, monkeypatch):
+    monkeypatch.setattr(_fetcher, "_LOOK_S", 0.05, raising=False)
+    monkeypatch.setattr(_fetcher, "_STALLED_S", 0, raising=False)
+    host.curl.write_text("#!/bin/sh\nexec sleep 30\n")
     assert apply(DEMO)["msg"].startswith("Failed to get s3://bucket/models/demo.mar: dfdaemon brought nothing of it for 0 s. Look at")
     assert not host.left()
 
@@ -434,8 +441,8 @@ def test_retries_of_many_blobs_end_together(host, apply, monkeypatch):
     sha = bundle(host, {f"{number}.bin": bytes([number]) * 2000 for number in range(1, 9)})
     apply(llama(sha), check=True)
     now = [1000.0]
-    monkeypatch.setattr(_dfget.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(_fetcher.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_fetcher.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     for number in range(1, 9):
         host.fault(*[unavailable()] * 100, key=blob_key("bundles/demo", sha256(bytes([number]) * 2000)))
     assert "Failed to get" in apply(llama(sha), retry_s=60, parallel=1)["msg"]
@@ -445,19 +452,19 @@ def test_retries_of_many_blobs_end_together(host, apply, monkeypatch):
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        ({"Bad_Status_Code": "404", "Message": "404 Not Found"}, "the origin has no such object. Publish it"),
-        ({"Bad_Status_Code": "403", "Message": "403 Forbidden"}, "the origin refused with 403. Check credentials"),
-        ({"Bad_Status_Code": "410", "Message": "410 Gone"}, "the origin answered 410"),
-        ({"Bad_Code": "Internal error", "Message": "Invalid cross-device link (os error 18)"}, "on one filesystem and, under systemd,"),
-        ({"Bad_Code": "Internal error", "Message": "Operation not permitted (os error 1)"}, "is the storage.dir of dfdaemon"),
-        ({"Bad_Code": "Internal error", "Message": "Permission denied (os error 13)"}, "may not write in"),
-        ({"Bad_Code": "Internal error", "Message": "No space left on device (os error 28)"}, "there is no room for it in the piece store"),
+        ({"status_code": 404, "message": "404 Not Found"}, "the origin has no such object. Publish it"),
+        ({"status_code": 403, "message": "403 Forbidden"}, "the origin refused with 403. Check credentials"),
+        ({"status_code": 410, "message": "410 Gone"}, "the origin answered 410"),
+        ({"message": "Invalid cross-device link (os error 18)"}, "on one filesystem and, under systemd,"),
+        ({"message": "Operation not permitted (os error 1)"}, "is the storage.dir of dfdaemon"),
+        ({"message": "Permission denied (os error 13)"}, "may not write in"),
+        ({"message": "No space left on device (os error 28)"}, "there is no room for it in the piece store"),
         (
-            {"Bad_Code": "Internal error", "Message": "IO error: No space left on device: While appending to file: /p/metadata/4.log"},
+            {"message": "IO error: No space left on device: While appending to file: /p/metadata/4.log"},
             "free now. Free some and run again; if the same is said then, dfdaemon's database has not recovered: restart it",
         ),
         (
-            {"Bad_Code": "Internal error", "Message": f"no space left on device: not enough space: content_length={1 << 60}"},
+            {"message": f"no space left on device: not enough space: content_length={1 << 60}"},
             "free, the object has 1048576.0 TiB, and dfdaemon_disk_budget is what dfdaemon may use",
         ),
     ],
@@ -492,9 +499,9 @@ def test_no_room_for_several_at_once(host, apply, tmp_path, monkeypatch):
             go.touch()
         return (64 << 20) + 150_000
 
-    monkeypatch.setattr(_dfget, "free_bytes", free_bytes)
-    wait = f'while "blobs" in sys.argv[1] and not os.path.exists("{go}"):\n    pass\n'
-    host.dfget.write_text(host.dfget.read_text().replace("host = ", wait + "host = ", 1))
+    monkeypatch.setattr(_fetcher, "free_bytes", free_bytes)
+    wait = f'while "blobs" in url and not os.path.exists("{go}"):\n    pass\n'
+    host.curl.write_text(host.curl.read_text().replace("# It begins.\n", wait, 1))
     assert "and this needs 64.2 MiB with what else" in apply(llama(sha))["msg"]
     assert len([call for call in host.calls if "/blobs/" in call["url"]]) == 1
 
@@ -502,8 +509,8 @@ def test_no_room_for_several_at_once(host, apply, tmp_path, monkeypatch):
 def test_a_disk_that_somebody_else_filled_meanwhile_is_named(host, apply, monkeypatch):
     """dfdaemon only says that the download failed."""
     free = iter([1 << 30, 5 << 10])
-    monkeypatch.setattr(_dfget, "free_bytes", lambda directory: next(free))
-    host.fault({"Bad_Code": "Internal error", "Message": "unknown download failed"})
+    monkeypatch.setattr(_fetcher, "free_bytes", lambda directory: next(free))
+    host.fault({"message": "unknown download failed"})
     assert f"and the disk of {host.pieces} has 5.0 KiB free. Free some and run again; if" in apply(DEMO)["msg"]
 
 
@@ -511,7 +518,7 @@ def test_what_the_disk_had_no_room_for_gives_back_what_it_took(host, apply):
     """dfdaemon leaves the file, on ext4 with all that was free."""
     piece = host.piece(TASK)
     piece.parent.mkdir(parents=True)
-    full = {"Bad_Code": "Internal error", "Message": "No space left on device (os error 28)"}
+    full = {"message": "No space left on device (os error 28)"}
     for content, kept in (b"", False), (b"a piece", True):
         piece.write_bytes(content)
         os.truncate(piece, 1 << 20)
@@ -521,7 +528,7 @@ def test_what_the_disk_had_no_room_for_gives_back_what_it_took(host, apply):
 
 
 def test_full_budget_of_dfdaemon_passes(host, apply):
-    host.fault({"Bad_Code": "Internal error", "Message": "no space left on device: not enough space: content_length=7000"})
+    host.fault({"message": "no space left on device: not enough space: content_length=7000"})
     assert apply(DEMO, retry_s=3600)["artifacts"][0]["action"] == "fetched"
 
 
@@ -534,7 +541,7 @@ def test_full_budget_of_dfdaemon_passes(host, apply):
     ],
 )
 def test_no_error_holds_a_signed_url(host, apply, message):
-    host.fault({"Bad_Code": "Internal error", "Message": message})
+    host.fault({"message": message})
     result = apply(DEMO)
     assert result["failed"]
     assert "dfdaemon says" in result["msg"]
@@ -548,8 +555,19 @@ def test_stopped_dfdaemon(host, apply):
     assert f"dfdaemon does not answer at {host.socket}. See systemctl status dfdaemon" in apply(DEMO)["msg"]
 
 
-def test_missing_dfget(apply):
-    assert "Failed to run /nonexistent/dfget: No such file or directory. Run the role" in apply(DEMO, dfget="/nonexistent/dfget")["msg"]
+def test_missing_curl(apply):
+    assert "Failed to run /nonexistent/curl: No such file or directory. Have one that" in apply(DEMO, curl="/nonexistent/curl")["msg"]
+
+
+def test_curl_without_http_2(host, apply):
+    host.curl.write_text('#!/bin/sh\necho "curl: option --http2-prior-knowledge: the installed libcurl version does not" >&2\nexit 2\n')
+    assert f"Failed to run {host.curl}: curl: option --http2-prior-knowledge: the installed" in apply(DEMO, retry_s=3600)["msg"]
+
+
+def test_call_that_is_broken_off(host, apply):
+    host.fault({"curl": 56, "message": "Recv failure: Connection reset by peer"})
+    msg = apply(DEMO)["msg"]
+    assert "dfdaemon broke it off (curl: (56) Recv failure: Connection reset by peer). See systemctl status dfdaemon" in msg
 
 
 def test_missing_directory(host, apply):
@@ -585,7 +603,7 @@ def test_full_disk_while_writing(host, apply, monkeypatch):
 @pytest.mark.parametrize(("limit", "step"), [("size={}k", 20), ("size=1g,nr_inodes={}", 3)])
 def test_a_full_disk_at_whatever_step(small_disk, tmp_path, run_module, monkeypatch, limit, step):
     """A disk with more and more room, in bytes and in names: the steps meet its end one after the other, and the next run goes on."""
-    monkeypatch.setattr(_dfget, "free_bytes", lambda directory: 1 << 40)
+    monkeypatch.setattr(_fetcher, "free_bytes", lambda directory: 1 << 40)
     said, room = [], 16
     while True:
         (tmp_path / str(room)).mkdir()
@@ -784,7 +802,7 @@ def test_more_names_than_a_file_may_have(host, apply, monkeypatch):
 
 def test_interrupted_call_goes_on(host, apply):
     sha = bundle(host, TREE)
-    host.fault({"Bad_Status_Code": "403", "Message": "403"}, key=blob_key("bundles/demo", sha256(WEIGHTS)))
+    host.fault({"status_code": 403, "message": "403"}, key=blob_key("bundles/demo", sha256(WEIGHTS)))
     assert "refused with 403" in apply(llama(sha))["msg"]
     assert os.listdir(host.models) == []
     before = len(host.calls)
@@ -797,7 +815,7 @@ def test_interrupted_call_goes_on(host, apply):
 
 def test_calls_for_others_leave_what_an_interrupted_one_brought(host, apply):
     sha = bundle(host, {**TREE, "more.bin": WEIGHTS[::-1]})
-    host.fault({"Bad_Status_Code": "403", "Message": "403"}, key=blob_key("bundles/demo", sha256(WEIGHTS[::-1])))
+    host.fault({"status_code": 403, "message": "403"}, key=blob_key("bundles/demo", sha256(WEIGHTS[::-1])))
     assert "refused with 403" in apply(llama(sha))["msg"]
     apply(DEMO)
     assert (host.blobs / sha256(WEIGHTS)).exists()
@@ -838,10 +856,10 @@ def test_what_a_killed_call_left_is_removed(host, apply):
 
 
 def test_killed_call_leaves_nothing_under_a_final_name(host, apply, tmp_path):
-    """Killed while it waits for dfget, the next call does all of it."""
+    """Killed while it waits for dfdaemon, the next call does all of it."""
     sha = bundle(host, TREE)
-    real, started = host.dfget.read_text(), tmp_path / "started"
-    host.dfget.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 3600\n")
+    real, started = host.curl.read_text(), tmp_path / "started"
+    host.curl.write_text(f"#!/bin/sh\ntouch {started}\nexec sleep 3600\n")
     program = "\n".join([
         "import json, sys",
         "from ansible.module_utils.testing import patch_module_args",
@@ -856,7 +874,7 @@ def test_killed_call_leaves_nothing_under_a_final_name(host, apply, tmp_path):
     process.kill()
     process.wait()
     assert os.listdir(host.models) == []
-    host.dfget.write_text(real)
+    host.curl.write_text(real)
     assert apply(llama(sha))["artifacts"][0]["action"] == "fetched"
     assert contents(tree(host, sha)) == TREE
 
@@ -950,7 +968,7 @@ def test_as_many_samples_however_long_it_takes():
 def test_progress_while_it_runs(host, apply, tmp_path, monkeypatch):
     progress = tmp_path / "progress.json"
     seen = []
-    monkeypatch.setattr(_dfget.time, "sleep", lambda seconds: seen.append(json.loads(progress.read_text())))
+    monkeypatch.setattr(_fetcher.time, "sleep", lambda seconds: seen.append(json.loads(progress.read_text())))
     host.fault(unavailable())
     apply(DEMO, progress_path=str(progress), retry_s=100)
     assert seen[0]["artifacts"] == [{"name": "demo", "version": "1.0", "state": "fetching", "size": None, "fetched": 0}]
@@ -963,10 +981,10 @@ def test_parallel_is_the_limit(host, apply, tmp_path):
 notes = open("{notes}", "a", 1)
 notes.write("1\\n")
 atexit.register(notes.write, "-1\\n")
-while "blobs" in sys.argv[1] and len(open("{notes}").read().split()) < 4:
+while "blobs" in url and len(open("{notes}").read().split()) < 4:
     pass
 """
-    host.dfget.write_text(host.dfget.read_text().replace("host = ", begin + "host = ", 1))
+    host.curl.write_text(host.curl.read_text().replace("# It begins.\n", begin, 1))
     files = {f"{number}.bin": bytes([number]) * 2000 for number in range(1, 9)}
     apply(llama(bundle(host, files)), parallel=2)
     assert max(itertools.accumulate(map(int, notes.read_text().split()))) == 2

@@ -16,7 +16,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _dfget
+from ansible_collections.modelfleet.serving.plugins.module_utils import _fetcher
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, model_prune
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, bundle, sha256
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
@@ -29,7 +29,7 @@ def host(tmp_path, monkeypatch):
     fake = FakeDragonfly(tmp_path)
     fake.unpacked = tmp_path / "unpacked"
     fake.unpacked.mkdir()
-    monkeypatch.setattr(_dfget, "time", SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None}))
+    monkeypatch.setattr(_fetcher, "time", SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None}))
     # Only the processes of the test: what else runs on this machine may be hidden, or be a TorchServe.
     fake.proc = tmp_path / "proc"
     fake.proc.mkdir()
@@ -43,7 +43,7 @@ def host(tmp_path, monkeypatch):
 @pytest.fixture
 def prune(host, run_module, tmp_path):
     def run(*models, check=False, diff=False, **options):
-        args = {key: value for key, value in host.options().items() if key not in ("storage", "dfget", "dfdaemon_metrics_url")}
+        args = {key: value for key, value in host.options().items() if key not in ("storage", "curl", "dfdaemon_metrics_url")}
         args.update(dfctl=str(host.dfctl), base_url="http://127.0.0.1:9", key_file=str(tmp_path / "none"), unpack_dir=str(host.unpacked))
         listed = [{key: model[key] for key in ("name", "version", "sha256") if key in model} for model in models]
         return run_module(model_prune.main, {**args, "models": listed, **options}, check=check, diff=diff)
@@ -400,7 +400,7 @@ def test_what_dfdaemon_has_for_others_stays(host, bring, prune):
 
 def test_an_interrupted_download_keeps_what_it_brought(host, bring, prune, run_module):
     one = llama(host, "1.0")
-    host.fault(*[{"Message": "no"}] * 2, key="bundles/llama/blobs/" + sha256(random.Random("llama 1.0").randbytes(100_000)))
+    host.fault(*[{"message": "no"}] * 2, key="bundles/llama/blobs/" + sha256(random.Random("llama 1.0").randbytes(100_000)))
     assert "Failed to get" in run_module(model_artifact.main, {**host.options(), "artifacts": [one]})["msg"]
     assert (host.blobs / sha256(SHARED)).exists()
     assert not prune(keep=0)["changed"]
@@ -552,7 +552,7 @@ def test_a_full_disk_is_what_it_frees(small_disk, tmp_path, run_module, monkeypa
     """Not one byte, and not one name, is left on it."""
     (tmp_path / "full").mkdir()
     full = FakeDragonfly(tmp_path / "full", small_disk("size=1g,nr_inodes=10000"))
-    monkeypatch.setattr(_dfget, "free_bytes", lambda directory: 1 << 40)
+    monkeypatch.setattr(_fetcher, "free_bytes", lambda directory: 1 << 40)
     models = [llama(full, "1.0"), llama(full, "2.0"), demo(full, "1")]
     brought = run_module(model_artifact.main, {**full.options(), "artifacts": models})
     assert not brought.get("failed"), brought["msg"]
@@ -561,7 +561,7 @@ def test_a_full_disk_is_what_it_frees(small_disk, tmp_path, run_module, monkeypa
     status = os.statvfs(full.models)
     used_kib = (status.f_blocks - status.f_bfree) * status.f_frsize // 1024
     small_disk(limit.format(used_kib if "nr_inodes" not in limit else status.f_files - status.f_ffree))
-    args = {key: value for key, value in full.options().items() if key not in ("storage", "dfget", "dfdaemon_metrics_url")}
+    args = {key: value for key, value in full.options().items() if key not in ("storage", "curl", "dfdaemon_metrics_url")}
     args.update(dfctl=str(full.dfctl), base_url="http://127.0.0.1:9", unpack_dir=str(host.unpacked), keep=0)
     result = run_module(model_prune.main, {**args, "models": [{"name": "llama", "version": "2.0"}]})
     full.close()

@@ -342,6 +342,14 @@ def test_java(preflight, host, monkeypatch, there, said, comes, alternatives, me
         assert only_finding(result)["check"] == "java" and message in only_finding(result)["message"]
 
 
+def test_program_that_asks_dfdaemon(preflight, monkeypatch, tmp_path):
+    assert preflight(curl=True)["findings"] == []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert preflight()["findings"] == []
+    finding = only_finding(preflight(curl=True))
+    assert finding["check"] == "curl" and "there is no program curl" in finding["message"]
+
+
 def test_library_that_signs_for_google(preflight, monkeypatch):
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "cryptography", None)

@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import ConnectionError as UrlsConnectionError
 from ansible.module_utils.urls import open_url
+from ansible_collections.modelfleet.serving.plugins.module_utils import _download_task
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import TEMPORARY, free_bytes, remove, writing
-from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import task_name
+from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import piece_length_bytes, task_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import human_bytes, without_colours
 
-_FIELD = re.compile(r"^(Bad Status Code|Message): *(.*)$", re.MULTILINE)
 # A signed URL opens its object to whoever reads it.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s)\"']+")
 _SIGNATURE = re.compile(r"\S*(?i:signature|credential|token|[?&]sig)=\S*")
@@ -181,7 +181,7 @@ class Fetcher:
         """Returns the path of the file in the blob store, not verified yet."""
         link = os.path.join(self.params["incoming"], TEMPORARY + str(uuid.uuid4()))
         try:
-            self._dfget(name, key, task, link)
+            self._download(name, key, task, link)
             # Where nobody else may write: dfdaemon and the runtimes may, in incoming.
             temporary = self.blobs.temporary()
             with writing(name, self.blobs.directory):
@@ -190,47 +190,66 @@ class Fetcher:
         finally:
             remove(link)
 
-    def _dfget(self, name, key, task, link):
-        command = [
-            self.params["dfget"],
+    def _download(self, name, key, task, link):
+        request = _download_task.request(
             self.store.presign("GET", key, self.params["url_expiry_s"]),
-            *(f"--header={header}: {value}" for header, value in self._headers().items()),
-            f"--output={link}",
-            f"--endpoint={self.params['socket']}",
-            f"--content-for-calculating-task-id={task}",
-            "--force-hard-link",
-            "--no-progress",
-        ]
-        if self.params["piece_length"] != "auto":
-            command.append(f"--piece-length={self.params['piece_length']}")
-        if not self.params["back_to_source"]:
-            command.append("--disable-back-to-source")
-        # Its options can come from the environment, too.
+            self._headers(),
+            link,
+            task,
+            piece_length_bytes(self.params["piece_length"]),
+            self.params["back_to_source"],
+        )
+        # What curl takes from its environment is for the origin, not for dfdaemon.
         environment = {"PATH": os.environ.get("PATH", os.defpath)}
         began, written = time.monotonic(), self.blobs.written(task)
         try:
             # Several at a time, which a module's run_command is not made for.
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+                _download_task.command(self.params["curl"], self.params["socket"]),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
             )
         except OSError as exc:
-            raise ModelFleetError(
-                f"Failed to run {self.params['dfget']}: {exc.strerror}. Run the role modelfleet.serving.dfdaemon, which installs it."
-            ) from None
+            raise self._unusable(exc.strerror) from None
         with process:
-            output = self._output(process, task)
-        if process.returncode != 0:
+            printed, complaint = (to_text(output, errors="replace") for output in self._outputs(process, request, task))
+        if process.returncode in _download_task.UNABLE:
+            raise self._unusable(complaint.strip())
+        if process.returncode == _download_task.NOT_CONNECTED:
+            raise _Passing(
+                f"dfdaemon does not answer at {self.params['socket']}. See systemctl status dfdaemon and journalctl -u dfdaemon."
+            )
+        answer = _download_task.answer(printed)
+        if answer.status is None:
+            raise _Passing(
+                f"dfdaemon broke it off ({self._harmless(complaint)}). See systemctl status dfdaemon and journalctl -u dfdaemon."
+            )
+        if answer.status != 0:
             # The origin is asked with the URL of the host that asked the seed peer first, which may be older than that of this one.
             may_have_expired = time.monotonic() - began >= self.params["url_expiry_s"] or self.blobs.written(task) > written
-            self._explain(name, task, process.returncode, to_text(output, errors="replace"), may_have_expired)
+            self._explain(name, task, answer, may_have_expired)
 
-    def _output(self, process, task):
-        """What dfget prints until it ends. It is ended when nothing comes for long: it waits for ever for a dfdaemon that hangs."""
+    def _unusable(self, why):
+        return ModelFleetError(
+            f"Failed to run {self.params['curl']}: {why}. Have one that speaks HTTP/2: the role modelfleet.serving.dfdaemon installs it as "
+            "one of dfdaemon_packages."
+        )
+
+    @staticmethod
+    def _harmless(text):
+        """A text of others without what opens an object, short enough for an error."""
+        return _SIGNATURE.sub("…", _URL.sub("URL", " ".join(without_colours(text).split())))[:300].rstrip(" .")
+
+    def _outputs(self, process, request, task):
+        """What curl prints until it ends. It is ended when nothing comes for long: it waits for ever for a dfdaemon that hangs."""
         written, since = self.blobs.written(task), time.monotonic()
         while True:
             try:
-                return process.communicate(timeout=_LOOK_S)[0]
+                return process.communicate(request, timeout=_LOOK_S)
             except subprocess.TimeoutExpired:
+                request = None  # it is on its way
                 before, written = written, self.blobs.written(task)
                 if written != before:
                     since = time.monotonic()
@@ -244,15 +263,10 @@ class Fetcher:
     def _headers(self):
         return self.store.headers if self.store.name == "http" else {}
 
-    def _explain(self, name, task, rc, output, may_have_expired):
-        """Raise what the failure of dfget means: ModelFleetError, or _Passing."""
-        text = without_colours(output)
-        fields = dict(reversed(_FIELD.findall(text)))
-        status = int(fields.get("Bad Status Code") or 0)
-        said = (
-            _SIGNATURE.sub("…", _URL.sub("URL", fields.get("Message") or " ".join(text.split())))[:300].rstrip(" .")
-            or f"dfget ended with {rc}"
-        )
+    def _explain(self, name, task, answer, may_have_expired):
+        """Raise what the failure of a download means: ModelFleetError, or _Passing."""
+        status = answer.origin_status
+        said = self._harmless(answer.said) or f"status {answer.status} of gRPC"
         failed = f"Failed to get {name}: "
         pieces, incoming = self.params["piece_store"], self.params["incoming"]
         if status == 404:
@@ -299,10 +313,6 @@ class Fetcher:
             if length and int(length[1]) <= free:
                 raise _Passing(room)
             raise ModelFleetError(failed + room)
-        if "Connect Dfdaemon Failed" in text:
-            raise _Passing(
-                f"dfdaemon does not answer at {self.params['socket']}. See systemctl status dfdaemon and journalctl -u dfdaemon."
-            )
         if status:
             raise _Passing(f"the origin answered {status}. Check the network and the state of the store.")
         if free < _RESERVE:
