@@ -237,6 +237,13 @@ def test_what_asks_and_what_signs_for_google_is_there_first(fleet, packages, lib
     assert asked(calls, "preflight_info", "seed-1")[0]["cryptography"] is False
 
 
+def test_what_asks_dfdaemon_is_not_installed_where_it_is(fleet):
+    ready = {**READY, "facts": {**READY["facts"], "curl": True}}
+    done, _calls = fleet("distribute", [OBJECT], {"gpu-1": {"preflight_info": ready}})
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("installs curl") == 1
+
+
 def test_one_for_all_stops_before_anything_is_brought(fleet):
     answers = {"gpu-2": {"preflight_info": NOT_READY}}
     done, calls = fleet("distribute", [OBJECT], answers, modelfleet_all_or_nothing=True)

@@ -141,10 +141,12 @@ def _alternative_is_automatic(program):
 
 
 def curl(host):
-    if host.params["curl"] and not shutil.which("curl"):
+    host.facts["curl"] = shutil.which("curl") is not None
+    if host.params["curl"] and not host.facts["curl"]:
         host.error(
             "curl",
-            "there is no program curl, which asks dfdaemon for artifacts, and dfdaemon_packages brings none; name its package there.",
+            "There is no program curl on this host, which asks dfdaemon for artifacts, and dfdaemon_packages brings none; name its package "
+            "there.",
         )
 
 

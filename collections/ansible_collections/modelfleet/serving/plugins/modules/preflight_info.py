@@ -164,6 +164,7 @@ facts:
   type: dict
   sample:
     architecture: x86_64
+    curl: true
     clock: {epoch: 1767225600.5, synchronized: true}
     disk: {filesystem: ext4, free_bytes: 812345678901, held_bytes: 0, mount: /var, path: /var/lib}
     gpus: []

@@ -343,11 +343,12 @@ def test_java(preflight, host, monkeypatch, there, said, comes, alternatives, me
 
 
 def test_program_that_asks_dfdaemon(preflight, monkeypatch, tmp_path):
-    assert preflight(curl=True)["findings"] == []
+    found = preflight(curl=True)
+    assert found["findings"] == [] and found["facts"]["curl"] is True
     monkeypatch.setenv("PATH", str(tmp_path))
     assert preflight()["findings"] == []
     finding = only_finding(preflight(curl=True))
-    assert finding["check"] == "curl" and "there is no program curl" in finding["message"]
+    assert finding["check"] == "curl" and "There is no program curl on this host" in finding["message"]
 
 
 def test_library_that_signs_for_google(preflight, monkeypatch):
