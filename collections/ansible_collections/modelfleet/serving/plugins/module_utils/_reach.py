@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,6 +35,26 @@ def connects(address, timeout):
     except OSError as exc:
         return exc.strerror or str(exc) or type(exc).__name__
     return ""
+
+
+def speaks_tls(address, timeout=3):
+    """Whether the server at ``address`` speaks TLS, whoever it may be and whoever it lets in; None where that cannot be told."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection(split_address(address), timeout=timeout) as plain, context.wrap_socket(plain):
+            return True
+    except TimeoutError:
+        return None
+    except ssl.SSLError as exc:
+        # An alert is one of TLS. A server in clear text answers in its own words.
+        return "ALERT" in (exc.reason or "")
+    except (ConnectionResetError, BrokenPipeError):
+        # That is how it ends who waits for other words.
+        return False
+    except (OSError, UnicodeError):
+        return None
 
 
 def reach(what, peers, timeout_s):
