@@ -239,7 +239,7 @@ def _tls_findings(settings):
     if ":" in str(settings.get("modelfleet_address")):
         yield (
             f"The modelfleet_address {settings['modelfleet_address']} is of IPv6, at which dfdaemon cannot verify a certificate; "
-            "set an IPv4 address, or modelfleet_mtls to false for the whole fleet."
+            "set an IPv4 address, or set modelfleet_mtls to false for the whole fleet."
         )
 
 

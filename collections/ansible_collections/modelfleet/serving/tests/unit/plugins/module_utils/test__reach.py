@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._reach import reach
+from ansible_collections.modelfleet.serving.plugins.module_utils._reach import reach, speaks_tls
 
 
 @pytest.fixture
@@ -61,3 +62,50 @@ def test_a_daemon_that_is_just_being_started_gets_its_time(ports):
     assert reach("dfdaemon", {"seed-1": ports[:2]}, 10) == []
     thread.join()
     late[0].close()
+
+
+def serve_once(server, answer):
+    def serve():
+        connection, _address = server.accept()
+        with connection:
+            answer(connection)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_who_speaks_tls_and_who_does_not(tmp_path):
+    from ansible_collections.modelfleet.serving.plugins.module_utils import _certificates as pki
+
+    authority, key = pki.new_authority("Example", 10, pki.now())
+    made, host_key = pki.new_host("seed-1", "127.0.0.1", 10, authority, key, pki.now())
+    (tmp_path / "host.pem").write_text(pki.pem_of([made], host_key))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "host.pem")
+    # As Dragonfly does: whoever has no certificate is not let in, and sees all the same that this is TLS.
+    context.load_verify_locations(cadata=pki.pem_of([authority]))
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def secure(connection):
+        try:
+            context.wrap_socket(connection, server_side=True).close()
+        except OSError:
+            pass
+
+    def clear(connection):
+        connection.recv(100)
+        connection.sendall(b"\0\0\6\4\0\0\0\0\0")
+
+    def closes(connection):
+        connection.recv(100)
+
+    def silent(connection):
+        time.sleep(1.5)
+
+    for answer, expected in ((secure, True), (clear, False), (closes, False), (silent, None)):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = serve_once(server, answer)
+            assert speaks_tls(f"127.0.0.1:{server.getsockname()[1]}", timeout=1) is expected, answer
+            thread.join()
+    assert speaks_tls("127.0.0.1:1", timeout=1) is None
