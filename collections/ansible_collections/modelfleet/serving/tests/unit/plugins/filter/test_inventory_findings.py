@@ -156,7 +156,7 @@ def test_release_archives(variable, value, words):
         ({"dfdaemon_config": ["a"]}, "The dfdaemon_config must be a dictionary"),
         (
             {"modelfleet_mtls": True, "modelfleet_pki_key_path": "/a"},
-            "The modelfleet_pki_key_path is set without modelfleet_pki_ca_path and modelfleet_pki_certificate_path, so that there would be no TLS",
+            "The modelfleet_pki_key_path is set without modelfleet_pki_ca_path and modelfleet_pki_certificate_path, so that",
         ),
         (
             {"modelfleet_mtls": True, "modelfleet_address": "fd00::1"},

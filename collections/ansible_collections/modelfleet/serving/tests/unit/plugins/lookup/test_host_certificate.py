@@ -47,7 +47,7 @@ def test_both_authorities_are_trusted_in_a_rotation(lookup, directory, run_modul
 
 
 def test_before_there_is_one(lookup, tmp_path):
-    with pytest.raises(AnsibleLookupError, match="gpu-1.pem is not there. The play site issues it"):
+    with pytest.raises(AnsibleLookupError, match=r"gpu-1\.pem is not there\. The play site issues it"):
         lookup.run(["gpu-1"], directory=str(tmp_path))
     assert lookup.run(["gpu-1"], directory=str(tmp_path), predicted=True) == [
         {"trusted": "(not made yet)\n", "certificate": "(not made yet)\n"}
