@@ -93,6 +93,7 @@ def fleet(run, tmp_path):
             "ansible_become": False,
             "ansible_python_interpreter": sys.executable,
             "modelfleet_storage": STORE,
+            "modelfleet_pki_passphrase": "cGxhbnRlZC1zZWNyZXQ",
             "modelfleet_models": list(models),
             "dragonfly_scheduler_release_sha256": "9f" * 32,
             "dfdaemon_release_sha256": "9f" * 32,

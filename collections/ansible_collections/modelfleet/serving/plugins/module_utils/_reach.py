@@ -57,6 +57,27 @@ def speaks_tls(address, timeout=3):
         return None
 
 
+def tls_problem(address, wanted, trusted=""):
+    """Empty, or why the server at ``address`` and who speaks TLS, or does not, would not know each other.
+
+    ``trusted`` (PEM) are the authorities of which its certificate must be. What cannot be told is no problem.
+    """
+    speaks = speaks_tls(address)
+    if speaks is not None and speaks != wanted:
+        return "answers in clear text" if wanted else "answers by TLS only"
+    if not (speaks and trusted):
+        return ""
+    try:
+        context = ssl.create_default_context(cadata=trusted)
+        host, port = split_address(address)
+        with socket.create_connection((host, port), timeout=3) as plain, context.wrap_socket(plain, server_hostname=host):
+            return ""
+    except ssl.SSLCertVerificationError as exc:
+        return f"shows a certificate that this host would not trust ({exc.verify_message})"
+    except (OSError, ValueError):
+        return ""
+
+
 def reach(what, peers, timeout_s):
     """Connect to every address of ``what``, a daemon of other hosts, at once: ``peers`` is ``{host: ["address:port", ...]}``.
 

@@ -135,6 +135,10 @@ options:
           - Whether what is needed must speak TLS, or must not, because the daemon will call it that way. One of the addresses is enough.
           - Without it that makes no difference.
         type: bool
+      trusted:
+        description: With O(needs.tls), the authorities in PEM of which its certificate must be, for the address at which it is called.
+        type: str
+        default: ""
       timeout:
         description: How long to wait for one of them, in seconds.
         type: int
@@ -227,7 +231,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_conf
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._reach import POLL_S, connects, reach, speaks_tls
+from ansible_collections.modelfleet.serving.plugins.module_utils._reach import POLL_S, connects, reach, tls_problem
 
 UNITS = "/etc/systemd/system"
 # They become words of a command in a unit.
@@ -460,17 +464,16 @@ class Daemon:
 
     def check_tls(self, answering):
         needs = self.params["needs"]
-        # What does not say which is of no help, and is no reason to stop either.
-        others = [address for address in answering if speaks_tls(address) is (not needs["tls"])]
-        if others and len(others) == len(answering):
-            how, wanted = ("in clear text", "TLS") if needs["tls"] else ("by TLS only", "clear text")
+        found = {address: tls_problem(address, needs["tls"], needs["trusted"]) for address in answering}
+        problems = [f"{needs['what']} at {address} {problem}" for address, problem in found.items() if problem]
+        if problems and len(problems) == len(answering):
             raise ModelFleetError(
-                f"Refused to run {self.name} with {wanted}: {needs['what']} at {' and '.join(others)} answers {how}, so that neither would "
-                "know the other. Change the whole fleet in one run of site without --limit, which changes the schedulers first. "
-                f"Nothing was changed on this host for {self.name}."
+                f"Refused to run {self.name} {'with' if needs['tls'] else 'without'} TLS: {' and '.join(problems)}, so that neither would "
+                "know the other. Change the whole fleet in one run of site without --limit, which changes the schedulers first, from the "
+                f"controller that has the authority of the fleet. Nothing was changed on this host for {self.name}."
             )
-        for address in others:
-            self.module.warn(f"This host goes on without {needs['what']} at {address}, which does not speak as it does.")
+        for problem in problems:
+            self.module.warn(f"This host goes on without a part of what it needs: {problem}.")
 
     def wait_for_answer(self):
         answers = self.params["answers"]
@@ -524,6 +527,7 @@ def main():
                     "peers": {"type": "dict", "default": {}},
                     "peers_what": {"type": "str", "default": "the daemon"},
                     "tls": {"type": "bool"},
+                    "trusted": {"type": "str", "default": ""},
                     "timeout": {"type": "int", "default": 15},
                     "remedy": {"type": "str", "default": "Start it, open its port, or correct its address."},
                 },

@@ -303,7 +303,7 @@ def test_nothing_is_touched_where_neither_would_know_the_other(run, host, tmp_pa
         result = run(needs={name: value for name, value in needs.items() if value is not None})
     assert result.get("failed", False) == (said is not None), result
     if said:
-        assert said in result["msg"] and "one run of site without --limit" in result["msg"]
+        assert f"the scheduler at {needs['addresses'][0]} {said}" in result["msg"] and "one run of site without --limit" in result["msg"]
         assert not (tmp_path / "peer.yaml").exists() and host.told() == []
 
 

@@ -321,7 +321,7 @@ def test_files_with_certificates(run_module, tmp_path):
     contents = {
         "two.pem": pem(20) + pem(10) + "SECRET",
         "none.pem": "SECRET",
-        "cut.pem": pem(10)[:300] + "\n-----END CERTIFICATE-----\n",
+        "cut.pem": pem(10)[:100] + "\n-----END CERTIFICATE-----\n",
         "no-base64.pem": "-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n",
     }
     for path, text in contents.items():
