@@ -283,7 +283,8 @@ def new_host(name, address, days, authority, authority_key, at):
         names = [x509.IPAddress(ipaddress.ip_address(address))]
     except ValueError:
         names = [x509.DNSName(address)]
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    # As much of it as there may be; who it is says the address.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name.encode()[:64].decode(errors="ignore"))])
     begin = max(at - _BACK, not_before(authority))
     certificate = (
         _builder(subject, authority.subject, key, x509.random_serial_number(), begin, host_end(days, authority, at))
