@@ -461,8 +461,8 @@ class TestRotation:
         order += [(host, "dfdaemon") for host in GROUPS["gpu_hosts"]]
         assert [one[:2] for one in found] == order * 3
         assert [one[2] for one in found] == [2] * 14 + [1] * 7
-        certificates = [dict((one[0], one[3]) for one in found[step * 7 : step * 7 + 7]) for step in range(3)]
-        assert dict((one[0], one[3]) for one in first).items() <= certificates[0].items()
+        certificates = [{one[0]: one[3] for one in found[step * 7 : step * 7 + 7]} for step in range(3)]
+        assert {one[0]: one[3] for one in first}.items() <= certificates[0].items()
         assert all(certificates[0][host] != certificates[1][host] == certificates[2][host] for host in EVERYBODY)
         assert recap(done) == dict.fromkeys(EVERYBODY, 0)
         assert not hosts_of(calls, "dragonfly_release") and not hosts_of(calls, "python_environment")

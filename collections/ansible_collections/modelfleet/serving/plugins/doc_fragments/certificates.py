@@ -13,7 +13,6 @@ options:
       - Directory with the fleet's own authority and all that it has issued, keys as well. It is a secret, and lies on the controller only.
       - Exactly one of this and O(ca_path).
     type: path
-    default: ""
   passphrase:
     description: What encrypts the keys in O(directory), or those of the user's own. Empty leaves them in clear.
     type: str
@@ -21,5 +20,4 @@ options:
   ca_path:
     description: File with the certificates of the user's own authorities. All of them are trusted.
     type: path
-    default: ""
 """

@@ -21,11 +21,9 @@ options:
   certificate_path:
     description: With O(ca_path), the file with the certificate of the host.
     type: path
-    default: ""
   key_path:
     description: With O(ca_path), the file with its key.
     type: path
-    default: ""
   predicted:
     description: Whether a certificate that is not there yet is no error, as in check mode, where it is not issued.
     type: bool
@@ -80,6 +78,13 @@ def _files(name, options):
     if options["ca_path"]:
         trusted = pki.read_trusted(options["ca_path"], pki.now())
         certificate, key = options["certificate_path"], options["key_path"]
+        if not certificate or not key:
+            raise ModelFleetError(
+                f"The host {name} has no certificate or no key: with modelfleet_pki_ca_path set modelfleet_pki_certificate_path and "
+                "modelfleet_pki_key_path as well."
+            )
+    elif not options["directory"]:
+        raise ModelFleetError("Failed to find the certificates: set modelfleet_pki_directory, or modelfleet_pki_ca_path.")
     else:
         certificate = key = pki.host_file(options["directory"], name)
         if options["predicted"] and not os.path.lexists(certificate):
@@ -97,7 +102,8 @@ def _files(name, options):
 
 class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
-        self.set_options(var_options=variables, direct=kwargs)
+        # Of an empty path Ansible makes that in which it was started.
+        self.set_options(var_options=variables, direct={name: value for name, value in kwargs.items() if value != ""})
         try:
             pki.need_library()
             return [_files(name, self.get_options()) for name in terms]

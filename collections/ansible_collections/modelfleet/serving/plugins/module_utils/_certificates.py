@@ -85,9 +85,7 @@ def key_of(data, path, passphrase=""):
     """The private key in ``data`` (bytes), which is from the file ``path``. Raises ModelFleetError, which never shows anything of it."""
     block = _KEY.search(data)
     if not block:
-        raise ModelFleetError(
-            f"Refused {path}: there is no private key in it. Give one in PEM, which begins with -----BEGIN PRIVATE KEY-----."
-        )
+        raise ModelFleetError(f"Refused {path}: there is no private key in it. Give the file of the key in PEM, unchanged.")
     encrypted = b"ENCRYPTED" in block.group()
     if encrypted and not passphrase:
         raise ModelFleetError(f"Failed to read the key in {path}: it is encrypted. Set modelfleet_pki_passphrase, from a vault.")

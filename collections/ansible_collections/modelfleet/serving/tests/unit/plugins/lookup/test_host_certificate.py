@@ -46,6 +46,12 @@ def test_both_authorities_are_trusted_in_a_rotation(lookup, directory, run_modul
         assert files["trusted"].count("BEGIN CERTIFICATE") == count
 
 
+def test_no_place_to_look(lookup):
+    """As a variable that is empty has it: not the directory in which Ansible was started."""
+    with pytest.raises(AnsibleLookupError, match="set modelfleet_pki_directory, or modelfleet_pki_ca_path"):
+        lookup.run(["gpu-1"], directory="", ca_path="", certificate_path="", key_path="")
+
+
 def test_before_there_is_one(lookup, tmp_path):
     with pytest.raises(AnsibleLookupError, match=r"gpu-1\.pem is not there\. The play site issues it"):
         lookup.run(["gpu-1"], directory=str(tmp_path))
@@ -69,5 +75,7 @@ def test_certificates_of_ones_own(lookup, tmp_path):
         (tmp_path / name).write_text(text)
     (files,) = lookup.run(["gpu-1"], passphrase=PASSPHRASE, **paths)
     assert files == {"trusted": pki.pem_of([authority]), "certificate": pki.pem_of([made], host_key)}
+    with pytest.raises(AnsibleLookupError, match="The host gpu-1 has no certificate or no key"):
+        lookup.run(["gpu-1"], passphrase=PASSPHRASE, **{**paths, "key_path": ""})
     with pytest.raises(AnsibleLookupError, match="Failed to read /nowhere: No such file or directory"):
         lookup.run(["gpu-1"], passphrase=PASSPHRASE, **{**paths, "key_path": "/nowhere"})
