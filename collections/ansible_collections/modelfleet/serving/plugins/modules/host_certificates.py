@@ -274,6 +274,9 @@ class Store:
                     "Bring that file back from a copy of the controller's."
                 )
             issuer = self.make(pki.AUTHORITY, "there was no authority")
+        # In check mode no step was taken before this one.
+        if step == "issue" and self.module.check_mode and not coming and not before:
+            coming = self.make(pki.NEXT, "a rotation begins")
         if step == "trust" and not coming and not before:
             coming = self.make(pki.NEXT, "a rotation begins")
         elif step == "issue" and coming:
@@ -282,7 +285,7 @@ class Store:
             issuer, coming, before = coming, None, issuer[0]
         elif step == "issue" and not before:
             raise ModelFleetError("Refused to issue with the next authority: there is none. Begin with the step trust.")
-        elif step == "finish" and coming:
+        elif step == "finish" and coming and not self.module.check_mode:
             raise ModelFleetError("Refused to finish: the next authority does not issue yet. Take the step issue first.")
         elif step == "finish" and before:
             self.discard(self.path(pki.PREVIOUS), f"{describe(before)}\n")

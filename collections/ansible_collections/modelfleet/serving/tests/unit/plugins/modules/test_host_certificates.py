@@ -234,6 +234,16 @@ def test_a_rotation_never_leaves_two_hosts_that_do_not_know_each_other(provide, 
     assert "CERTIFICATE_VERIFY_FAILED" in handshake(directory, "seed-1", "gpu-1", states[-1][1])
 
 
+def test_a_whole_rotation_in_check_mode(provide, directory):
+    """No step is taken, so none finds the one before."""
+    provide(GPU)
+    before = files_of(directory)
+    assert [provide(GPU, rotation=step, check=True)["changed"] for step in ("trust", "issue", "finish")] == [True, True, False]
+    provide(GPU, rotation="trust")
+    assert [provide(GPU, rotation=step, check=True)["changed"] for step in ("trust", "issue", "finish")] == [False, True, False]
+    assert files_of(directory).items() > before.items()
+
+
 def test_a_rotation_that_was_killed_goes_on(provide, directory):
     provide(GPU)
     provide(GPU, rotation="trust")
