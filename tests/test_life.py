@@ -448,7 +448,7 @@ class TestRotation:
     def test_a_step_begins_when_every_host_has_the_one_before(self, fleet):
         broken = {"gpu-2": {"daemon": {"failed": True, "msg": "It did not answer."}}}
         done, calls = fleet("rotate_certificates", code=2, answers=broken)
-        assert "It did not answer." in done.stdout
+        assert "It did not answer." in done.stdout, done.stdout
         first = list(self.written(calls))
         # All trust the next authority by now, but the hosts after the one that failed, and nothing else has begun.
         assert [host for host, _name, _trusted, _certificate in first] == ["one", "two", "two", "seed", "gpu-1", "gpu-2"]
