@@ -237,10 +237,7 @@ def fleet(run, tmp_path_factory):
         found.write(*MEMBERS, rotation="trust")
         found.write("seed-1", rotation="issue")
         found.start("scheduler-1")
-        wait_until(
-            lambda: not isinstance(answer(HOSTS["scheduler-1"], 8002), str) or "Errno 111" not in answer(HOSTS["scheduler-1"], 8002),
-            "a scheduler",
-        )
+        wait_until(lambda: "Errno 111" not in str(answer(HOSTS["scheduler-1"], 8002)), "a scheduler")
         for name in ("seed-1", "gpu-1"):
             found.start(name)
             wait_until(lambda name=name: found.healthy(name), f"a healthy dfdaemon of {name}: {found.output(name)[-2000:]}", 40)
@@ -259,14 +256,19 @@ def test_a_member_is_let_in(fleet, trusted, name):
     assert answer(HOSTS[name], PORTS[name], client(fleet.directory, "gpu-1", trusted)) == SETTINGS
 
 
+def refused(said):
+    """By an alert or by the end of the connection, and not because nobody listens or this side did not like the server."""
+    return said != SETTINGS and not re.search("(?i)refused|verify.failed|timed out", str(said))
+
+
 @pytest.mark.parametrize("name", MEMBERS)
 def test_clear_text_is_refused(fleet, name):
-    assert answer(HOSTS[name], PORTS[name]) != SETTINGS
+    assert refused(answer(HOSTS[name], PORTS[name]))
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_who_has_no_certificate_is_refused(fleet, trusted, name):
-    assert re.search("(?i)alert certificate.required", str(answer(HOSTS[name], PORTS[name], client(fleet.directory, "", trusted))))
+    assert refused(answer(HOSTS[name], PORTS[name], client(fleet.directory, "", trusted)))
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -274,7 +276,7 @@ def test_who_has_one_of_another_authority_is_refused(fleet, trusted, name):
     authority, key = pki.new_authority("ModelFleet", 10, WHEN)
     made, host_key = pki.new_host("gpu-1", HOSTS["gpu-1"], 10, authority, key, WHEN)
     (fleet.directory / "foreign.pem").write_text(pki.pem_of([made], host_key))
-    assert re.search("(?i)alert", str(answer(HOSTS[name], PORTS[name], client(fleet.directory, "foreign", trusted))))
+    assert refused(answer(HOSTS[name], PORTS[name], client(fleet.directory, "foreign", trusted)))
 
 
 def test_who_shows_a_certificate_of_another_host_is_no_server(fleet, trusted):
