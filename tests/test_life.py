@@ -93,6 +93,7 @@ def fleet(run, tmp_path):
             "ansible_become": False,
             "ansible_python_interpreter": sys.executable,
             "modelfleet_storage": STORE,
+            "modelfleet_pki_passphrase": "cGxhbnRlZC1zZWNyZXQ",
             "modelfleet_models": list(models),
             "dragonfly_scheduler_release_sha256": "9f" * 32,
             "dfdaemon_release_sha256": "9f" * 32,
@@ -429,3 +430,44 @@ class TestUpgrade:
         assert hosts_of(calls, "dragonfly_release").count("gpu-2") == 1 and "gpu-3" not in hosts_of(calls, "dragonfly_release")
         assert recap(done)["gpu-3"] == 1 and recap(done)["gpu-2"] == 0
         assert re.search(r"gpu-3: .*It has no room", " ".join(table_of(done)))
+
+
+class TestRotation:
+    """Replacing the authority behind the certificates of Dragonfly's daemons."""
+
+    @staticmethod
+    def written(calls):
+        """(host, daemon, how many authorities it trusts, its certificate) of everything that was written, in this order."""
+        for call in calls:
+            files = {file["path"]: file["content"] for file in call["args"].get("files") or []} if call["module"] == "daemon" else {}
+            name = {"dfdaemon.service": "dfdaemon", "dragonfly-scheduler.service": "scheduler"}.get(call["args"].get("name"))
+            if name and files:
+                trusted = files["/etc/dragonfly/tls/ca.pem"].count("BEGIN CERTIFICATE")
+                yield call["host"], name, trusted, files[f"/etc/dragonfly/tls/{name}.pem"]
+
+    def test_a_step_begins_when_every_host_has_the_one_before(self, fleet):
+        broken = {"gpu-2": {"daemon": {"failed": True, "msg": "It did not answer."}}}
+        done, calls = fleet("rotate_certificates", code=2, answers=broken)
+        assert "It did not answer." in done.stdout, done.stdout
+        first = list(self.written(calls))
+        # All trust the next authority by now, but the hosts after the one that failed, and nothing else has begun.
+        assert [host for host, _name, _trusted, _certificate in first] == ["one", "two", "two", "seed", "gpu-1", "gpu-2"]
+        assert {trusted for _host, _name, trusted, _certificate in first} == {2}
+        # It goes on from there.
+        done, calls = fleet("rotate_certificates")
+        assert "WARN" not in done.stdout, done.stdout
+        found = list(self.written(calls))
+        order = [("one", "scheduler"), ("two", "scheduler"), ("two", "dfdaemon"), ("seed", "dfdaemon")]
+        order += [(host, "dfdaemon") for host in GROUPS["gpu_hosts"]]
+        assert [one[:2] for one in found] == order * 3
+        assert [one[2] for one in found] == [2] * 14 + [1] * 7
+        certificates = [{one[0]: one[3] for one in found[step * 7 : step * 7 + 7]} for step in range(3)]
+        assert {one[0]: one[3] for one in first}.items() <= certificates[0].items()
+        assert all(certificates[0][host] != certificates[1][host] == certificates[2][host] for host in EVERYBODY)
+        assert recap(done) == dict.fromkeys(EVERYBODY, 0)
+        assert not hosts_of(calls, "dragonfly_release") and not hosts_of(calls, "python_environment")
+
+    def test_a_part_of_the_fleet_is_refused(self, fleet):
+        done, calls = fleet("rotate_certificates", "--limit", "gpu-1", code=2)
+        assert "every host must take each step, so run it without --limit." in " ".join(done.stdout.split())
+        assert calls == []

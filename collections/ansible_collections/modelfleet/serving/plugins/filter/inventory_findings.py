@@ -222,7 +222,25 @@ def settings_findings(settings):
         if variable in settings:
             for name, key, problem in _addresses.problems(settings, daemon):
                 yield f"The key {key} in {name} {problem}."
+    yield from _tls_findings(settings)
     yield from _unit_findings(settings)
+
+
+def _tls_findings(settings):
+    """Yield what of mutual TLS would be none."""
+    if settings.get("modelfleet_mtls") is not True:
+        return
+    own = ("modelfleet_pki_ca_path", "modelfleet_pki_certificate_path", "modelfleet_pki_key_path")
+    given = [name for name in own if settings.get(name)]
+    if given and len(given) < len(own):
+        missing = " and ".join(name for name in own if name not in given)
+        yield f"The {given[0]} is set without {missing}, so that there would be no TLS; set all three, or none of them."
+    # With its brackets, as dfdaemon takes it from a URL, an IPv6 address is no name that a certificate could have.
+    if ":" in str(settings.get("modelfleet_address")):
+        yield (
+            f"The modelfleet_address {settings['modelfleet_address']} is of IPv6, at which dfdaemon cannot verify a certificate; "
+            "set an IPv4 address, or set modelfleet_mtls to false for the whole fleet."
+        )
 
 
 def budget_findings(models, budget):

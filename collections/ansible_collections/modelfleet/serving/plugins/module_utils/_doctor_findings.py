@@ -26,6 +26,7 @@ DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
 SITE = "run modelfleet.serving.site with --limit and the host"
 ROLLOUT = "run modelfleet.serving.rollout"
 UNFINISHED = f"{ROLLOUT}, which goes on from there, or with the old version in modelfleet_models takes away what is half-way"
+TRUSTED = "/etc/dragonfly/tls/ca.pem"
 DAY = 86400
 # So long after its start a TorchServe may be silent, and a dfdaemon without its connections.
 STARTING_S = 120
@@ -518,7 +519,9 @@ def _expiry(patient):
         return
     now, soon = patient.info["now"], patient.fleet["expiry_days"] * DAY
     keys = patient.info.get("keys_expire")
-    if keys is not None or any(entry["certificate_expires"] for entry in patient.info.get("reach") or []):
+    ends = [entry["certificate_expires"] for entry in patient.info.get("reach") or []]
+    ends += [entry["expires"] for entry in patient.info.get("certificates") or []]
+    if keys is not None or any(ends):
         patient.looked_at("expiry", "nothing expires soon")
     if keys is not None and keys < now + soon:
         gone = keys <= now
@@ -536,6 +539,20 @@ def _expiry(patient):
             cause = f"{entry['name']} at {entry['address']}: {_when(expires, now)}"
             remedy = "renew it on the server; dfdaemon goes by the sha256 of what it gets, publish and other clients refuse the server"
             patient.add(WARNING, "expiry", what, cause, remedy)
+    for entry in patient.info.get("certificates") or []:
+        expires = entry["expires"]
+        if expires and expires < now + soon:
+            trusted = entry["path"] == TRUSTED
+            gone = expires <= now
+            what = (
+                f"{'an authority of the fleet' if trusted else 'the certificate of a daemon'} {'has expired' if gone else 'expires soon'}"
+            )
+            remedy = (
+                "run modelfleet.serving.rotate_certificates, or site with another authority of your own in modelfleet_pki_ca_path"
+                if trusted
+                else "run modelfleet.serving.site, which issues another; one of your own must lie at modelfleet_pki_certificate_path"
+            )
+            patient.add(PROBLEM if gone else WARNING, "expiry", what, f"{entry['path']}: {_when(expires, now)}", remedy)
 
 
 def _when(moment, now):

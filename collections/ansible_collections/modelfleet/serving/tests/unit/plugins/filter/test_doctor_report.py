@@ -711,6 +711,19 @@ def test_certificates_that_expire(fleet, left, what):
     assert found["severity"] == "warning" and what in found["what"] and "models.example.com" in found["cause"]
 
 
+@pytest.mark.parametrize(("left", "severity"), [(-HOUR, "problem"), (3 * DAY, "warning")])
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("dfdaemon", "modelfleet.serving.site, which issues"), ("ca", "modelfleet.serving.rotate_certificates")]
+)
+def test_certificates_of_daemons_that_expire(fleet, left, severity, name, remedy):
+    fine = {"path": "/etc/dragonfly/tls/scheduler.pem", "expires": NOW + 300 * DAY}
+    path = f"/etc/dragonfly/tls/{name}.pem"
+    fleet.facts["gpu-1"]["info"]["certificates"] = [fine, {"path": path, "expires": NOW + left}, {"path": "/gone", "expires": None}]
+    found = fleet.only()
+    assert (found["severity"], found["subject"]) == (severity, "expiry")
+    assert path in found["cause"] and remedy in found["remedy"]
+
+
 def test_mistakes_in_the_inventory(fleet):
     fleet.inventory = ["The hosts gpu-1 and gpu-2 have one address; give each its own."]
     found = fleet.only()

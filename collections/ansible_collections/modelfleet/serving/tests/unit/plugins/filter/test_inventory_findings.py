@@ -155,6 +155,14 @@ def test_release_archives(variable, value, words):
         ({"dfdaemon_config": {"seedPeer": {"type": "super"}}, "dfdaemon_seed_peer": False}, "is super while seedPeer.enable is not true"),
         ({"dfdaemon_config": ["a"]}, "The dfdaemon_config must be a dictionary"),
         (
+            {"modelfleet_mtls": True, "modelfleet_pki_key_path": "/a"},
+            "The modelfleet_pki_key_path is set without modelfleet_pki_ca_path and modelfleet_pki_certificate_path, so that",
+        ),
+        (
+            {"modelfleet_mtls": True, "modelfleet_address": "fd00::1"},
+            "is of IPv6, at which dfdaemon cannot verify a certificate; set an IPv4",
+        ),
+        (
             {"dfdaemon_config": {"seedPeer": {"enable": True}}},
             "The key seedPeer.enable in dfdaemon_config is what the group dragonfly_seed_peers",
         ),
