@@ -106,14 +106,21 @@ def rendered(run, tmp_path_factory):
             "modelfleet_address": V4.format(PLACES["member"]),
             "modelfleet_firewall_addresses": [V6.format(PLACES["member"])],
         },
-        "second": {"modelfleet_address": V4.format(PLACES["second"]), "modelfleet_firewall_addresses": [V6.format(PLACES["second"]).upper()]},
+        "second": {
+            "modelfleet_address": V4.format(PLACES["second"]),
+            "modelfleet_firewall_addresses": [V6.format(PLACES["second"]).upper()],
+        },
     }
     common = {
         "modelfleet_storage": {"http": {"url": "https://files.example.com"}},
         "modelfleet_firewall_monitoring": [f"{V4.format(PLACES['monitor'])}/32", V6.format(PLACES["monitor"])],
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
     }
-    groups = {"dragonfly_schedulers": ["member", "host-any"], "dragonfly_seed_peers": ["second"], "gpu_hosts": ["host", "host-6", "host-any"]}
+    groups = {
+        "dragonfly_schedulers": ["member", "host-any"],
+        "dragonfly_seed_peers": ["second"],
+        "gpu_hosts": ["host", "host-6", "host-any"],
+    }
     children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
     shown = {"sets": "{{ __firewall_sets }}", "rules": "{{ lookup('ansible.builtin.template', src) }}", "users": "{{ __firewall_users }}"}
     tasks = [
@@ -127,7 +134,9 @@ def rendered(run, tmp_path_factory):
     # A run of one host: who is admitted does not depend on who is asked.
     found = {}
     for limit in ("all", "host"):
-        done = run("ansible-playbook", "-i", directory / "hosts.yml", "-l", limit, directory / "play.yml", ANSIBLE_CALLBACK_RESULT_FORMAT="json")
+        done = run(
+            "ansible-playbook", "-i", directory / "hosts.yml", "-l", limit, directory / "play.yml", ANSIBLE_CALLBACK_RESULT_FORMAT="json"
+        )
         assert done.returncode == 0, done.stdout
         said = re.findall(r"ok: \[([^]]+)\] => (\{\n    \"msg\".*?\n\})\n", done.stdout, re.DOTALL)
         found[limit] = {host: json.loads(text)["msg"] for host, text in said}
@@ -201,7 +210,13 @@ class Lan:
         return done.stdout if done.returncode == 0 else None
 
     def module(self, name="host", check=False, **options):
-        args = {"name": "modelfleet", "path": str(self.work / f"{name}.nft"), **options, "_ansible_check_mode": check, "_ansible_diff": True}
+        args = {
+            "name": "modelfleet",
+            "path": str(self.work / f"{name}.nft"),
+            **options,
+            "_ansible_check_mode": check,
+            "_ansible_diff": True,
+        }
         done = self.run(name, sys.executable, "-c", MODULE, REPOSITORY / "collections", input=json.dumps(args))
         assert done.stdout.strip().startswith("{"), done.stdout[-2000:] + done.stderr[-2000:]
         return json.loads(done.stdout)
@@ -361,7 +376,8 @@ def test_a_guest_of_a_member_is_none(lan, load):
 
 def test_other_tables_stay_as_they_are(lan, load):
     """Also what they drop."""
-    other = "add table inet filter; add chain inet filter input { type filter hook input priority 0; }; add rule inet filter input tcp dport 4005 drop"
+    other = "add table inet filter; add chain inet filter input { type filter hook input priority 0; }"
+    other += "; add rule inet filter input tcp dport 4005 drop"
     lan.check("host", "nft", other)
     before = lan.table(table="inet filter")
     load()
@@ -506,7 +522,9 @@ def test_a_user_who_is_not_there_is_named(lan, load):
 def test_ten_thousand_hosts(lan, load, rendered):
     """In one transaction as well; the limit only ends a run that would not end."""
     many = [f"10.{number >> 8 & 255}.{number & 255}.1" for number in range(10_000)]
-    sets = [{**entry, "elements": [*many, *entry["elements"]]} if entry["name"] == "peers4" else entry for entry in rendered["host"]["sets"]]
+    sets = [
+        {**entry, "elements": [*many, *entry["elements"]]} if entry["name"] == "peers4" else entry for entry in rendered["host"]["sets"]
+    ]
     begun = time.monotonic()
     assert load(sets=sets)["changed"]
     assert not load(sets=sets)["changed"]

@@ -1,5 +1,5 @@
-"""Who reaches the daemons of a fleet: its hosts do, a host beside them and the users of a host do not, by the calls that somebody would make;
-and the table is there after whatever clears tables."""
+"""Who reaches the daemons of a fleet: its hosts do, a host beside them and the users of a host do not, by the calls that somebody would
+make; and the table is there after whatever clears tables."""
 
 from __future__ import annotations
 

@@ -411,8 +411,8 @@ def _network(patient):
             continue
         other, port = patient.others.get(entry["name"]), entry["address"].rpartition(":")[2]
         firewall = (
-            f"open port {port}/tcp on {entry['name']} and between them, run modelfleet.serving.site where its firewall does not know this host yet, "
-            "or correct its modelfleet_address"
+            f"open port {port}/tcp on {entry['name']} and between them, run modelfleet.serving.site where its firewall does not know this "
+            "host yet, or correct its modelfleet_address"
         )
         if other is None:
             what = f"a {entry['what']} cannot be reached"

@@ -85,7 +85,9 @@ def listed(run_command, nft, name):
         return out
     if "No such file or directory" in err:
         return None
-    raise ModelFleetError(f"Failed to list the table {FAMILY} {name}: {said(out, err, rc)}. See that the kernel has nf_tables (modprobe nf_tables).")
+    raise ModelFleetError(
+        f"Failed to list the table {FAMILY} {name}: {said(out, err, rc)}. See that the kernel has nf_tables (modprobe nf_tables)."
+    )
 
 
 def listed_of(run_command, nft, name, text):

@@ -140,7 +140,9 @@ def firewall_users(host):
         except (KeyError, ValueError):
             found = None
         if not found:
-            host.error("firewall", f"There is no user {name} on this host, whom modelfleet_firewall_users names; create it, or leave it out.")
+            host.error(
+                "firewall", f"There is no user {name} on this host, whom modelfleet_firewall_users names; create it, or leave it out."
+            )
 
 
 def source_addresses(host):
@@ -155,8 +157,9 @@ def source_addresses(host):
     for source, text in foreign.items():
         host.error(
             "firewall",
-            f"This host calls {text} from {source}, and the firewall of the others admits {' and '.join(host.params['firewall_addresses'])} "
-            "only; add that address to modelfleet_firewall_addresses of this host, or correct its routes.",
+            f"This host calls {text} from {source}, and the firewall of the others admits "
+            f"{' and '.join(host.params['firewall_addresses'])} only; add that address to "
+            "modelfleet_firewall_addresses of this host, or correct its routes.",
         )
 
 
@@ -183,9 +186,9 @@ def other_firewalls(host):
             names = ", ".join(f"{port}/tcp" for port in closed)
             host.warning(
                 "firewall",
-                f"The rules of others in the table {table} drop what they do not admit, and do not name {names}, on which this host is to listen; "
-                "unless they admit the hosts of the fleet in another way, open it there (firewall-cmd --permanent --add-port=PORT/tcp, or "
-                "ufw allow PORT/tcp).",
+                f"The rules of others in the table {table} drop what they do not admit, and do not name {names}, on which this host is to "
+                "listen; unless they admit the hosts of the fleet in another way, open it there (firewall-cmd --permanent "
+                "--add-port=PORT/tcp, or ufw allow PORT/tcp).",
             )
 
 
@@ -198,7 +201,9 @@ def tables(ruleset):
 
 def drops(table):
     """Whether a chain for what comes to this host ends what no rule of it accepts."""
-    for found in re.finditer(r"^\s*chain \S+ \{\n\s*type filter hook input [^;]*;(?: policy (\w+);)?(.*?)^\t\}$", table, re.DOTALL | re.MULTILINE):
+    for found in re.finditer(
+        r"^\s*chain \S+ \{\n\s*type filter hook input [^;]*;(?: policy (\w+);)?(.*?)^\t\}$", table, re.DOTALL | re.MULTILINE
+    ):
         last = [line.strip() for line in found[2].splitlines() if line.strip()][-1:]
         if found[1] == "drop" or any(re.match(r'(counter |log (prefix "[^"]*" )?)*(drop|reject)\b', line) for line in last):
             return True

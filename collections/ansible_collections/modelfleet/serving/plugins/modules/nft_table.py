@@ -260,7 +260,8 @@ class Table:
         _sets, mark, own = before.partition(_nft.MARK)
         if not mark:
             raise ModelFleetError(
-                f"Failed to read the rules of the table {self.name}: {self.path} is not as this module wrote it. Give the rules, which writes it anew."
+                f"Failed to read the rules of the table {self.name}: {self.path} is not as this module wrote it. Give the rules, "
+                "which writes it anew."
             )
         return own
 
@@ -284,7 +285,9 @@ class Table:
         for name in entry["users"]:
             if name.isascii() and name.isdigit():
                 if int(name) >= 1 << 32:
-                    raise ModelFleetError(f"Refused the user {name[:20]} of the set {entry['name']}: it is no number of a user; correct it.")
+                    raise ModelFleetError(
+                        f"Refused the user {name[:20]} of the set {entry['name']}: it is no number of a user; correct it."
+                    )
                 found.append(int(name))
                 continue
             try:

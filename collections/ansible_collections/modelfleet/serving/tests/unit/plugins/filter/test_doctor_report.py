@@ -821,14 +821,49 @@ FILE = "/etc/dragonfly/firewall.nft"
 @pytest.mark.parametrize(
     ("firewall", "unit_state", "severity", "what", "cause", "remedy"),
     [
-        ({"table": "absent"}, None, "problem", "the firewall is off", "there is no unit modelfleet-firewall.service", "run modelfleet.serving.site"),
-        ({"table": "absent"}, {"active": "inactive"}, "problem", "the firewall is off", "is inactive", "systemctl restart modelfleet-firewall"),
-        ({"table": "different"}, {}, "problem", "is not what was loaded", "somebody changed the table inet modelfleet by hand", "--check --diff"),
+        (
+            {"table": "absent"},
+            None,
+            "problem",
+            "the firewall is off",
+            "there is no unit modelfleet-firewall.service",
+            "run modelfleet.serving.site",
+        ),
+        (
+            {"table": "absent"},
+            {"active": "inactive"},
+            "problem",
+            "the firewall is off",
+            "is inactive",
+            "systemctl restart modelfleet-firewall",
+        ),
+        (
+            {"table": "different"},
+            {},
+            "problem",
+            "is not what was loaded",
+            "somebody changed the table inet modelfleet by hand",
+            "--check --diff",
+        ),
         ({"table": "different", "files": [FILE]}, {}, "warning", "is not what the inventory says", FILE, "--check --diff"),
         ({"files": [FILE]}, {}, "warning", "is not what the inventory says", FILE, "--check --diff"),
         ({}, {"enabled": "disabled"}, "warning", "off after the next boot", "its unit is disabled", "systemctl enable modelfleet-firewall"),
-        ({"msg": "Failed to list it: no. See that."}, {}, "problem", "whether the firewall is on is not known", "Failed to list it: no", "See that"),
-        ({"wanted": False, "table": "different"}, None, "warning", "on although the inventory says", "modelfleet_firewall is false", "site"),
+        (
+            {"msg": "Failed to list it: no. See that."},
+            {},
+            "problem",
+            "whether the firewall is on is not known",
+            "Failed to list it: no",
+            "See that",
+        ),
+        (
+            {"wanted": False, "table": "different"},
+            None,
+            "warning",
+            "on although the inventory says",
+            "modelfleet_firewall is false",
+            "site",
+        ),
     ],
 )
 def test_the_firewall(fleet, firewall, unit_state, severity, what, cause, remedy):
@@ -852,6 +887,8 @@ def test_a_firewall_that_is_as_it_should_be(fleet):
 
 
 def test_what_preflight_says_of_the_firewall(fleet):
-    fleet.preflight("gpu-1", "firewall", "The rules of others in the table ip filter drop what they do not admit; open it there.", "warning")
+    fleet.preflight(
+        "gpu-1", "firewall", "The rules of others in the table ip filter drop what they do not admit; open it there.", "warning"
+    )
     found = fleet.only()
     assert (found["subject"], found["severity"], found["remedy"]) == ("firewall", "warning", "open it there")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.modelfleet.serving.plugins.filter.firewall_sets import FilterModule
@@ -65,6 +67,5 @@ def test_addresses_are_in_their_order_as_numbers():
     ],
 )
 def test_a_host_that_cannot_be_admitted_is_named(changed, words):
-    with pytest.raises(AnsibleFilterError, match=".*") as raised:
+    with pytest.raises(AnsibleFilterError, match=re.escape(words)):
         sets_of({**HOSTS, **changed})
-    assert words in str(raised.value)

@@ -291,8 +291,14 @@ def test_what_hosts_share_is_said_once():
         ({"dragonfly_scheduler_port": 70000}, "The dragonfly_scheduler_port is not a port ('70000'); write a number from 1 to 65535."),
         ({"dragonfly_scheduler_port": "http"}, "is not a port ('http')"),
         ({"torchserve_metrics_port": 0}, "The torchserve_metrics_port is not a port ('0')"),
-        ({"modelfleet_firewall_addresses": ["gpu-1.example.com"]}, "The entry 'gpu-1.example.com' in modelfleet_firewall_addresses is not an IP"),
-        ({"modelfleet_firewall_addresses": ["10.0.0.0/24"]}, "is not an IP address; write that in place of a name, which nobody may resolve"),
+        (
+            {"modelfleet_firewall_addresses": ["gpu-1.example.com"]},
+            "The entry 'gpu-1.example.com' in modelfleet_firewall_addresses is not an IP",
+        ),
+        (
+            {"modelfleet_firewall_addresses": ["10.0.0.0/24"]},
+            "is not an IP address; write that in place of a name, which nobody may resolve",
+        ),
         ({"modelfleet_firewall_addresses": ["0.0.0.0"]}, "'0.0.0.0' in modelfleet_firewall_addresses"),
         ({"modelfleet_firewall_addresses": ["fe80::1%eth0"]}, "'fe80::1%eth0' in modelfleet_firewall_addresses"),
         ({"modelfleet_firewall_addresses": "gpu-1"}, "The entry 'gpu-1' in modelfleet_firewall_addresses"),

@@ -39,7 +39,7 @@ def kernel(monkeypatch):
         if verb in state.fails:
             return 1, "", f"{state.fails[verb]}\n  where it is\n  ^^^^^\n"
         if verb == "list":
-            missing = "Error: No such file or directory; did you mean table ‘filter’ in family ip?\n"
+            missing = "Error: No such file or directory; did you mean table 'filter' in family ip?\n"
             return (1, "", missing) if state.table is None else (0, state.table, "")
         if verb == "try":
             return 0, listing(data), ""
@@ -166,13 +166,19 @@ def test_what_nft_refuses_is_named(kernel, run, tmp_path, verb, words):
         ({"sets": [{"name": "x; flush", "type": "ipv4_addr"}]}, "Refused the name 'x; flush' of a set"),
         ({"users": [{"name": "9", "users": []}]}, "Refused the name '9' of a set"),
         ({"path": "table.nft"}, "Refused the path 'table.nft' of the table modelfleet: write an absolute one."),
-        ({"sets": [{**SETS[0], "elements": ["gpu-1"]}]}, "Refused the element 'gpu-1' of the set peers4: it is not an IPv4 address; correct it."),
+        (
+            {"sets": [{**SETS[0], "elements": ["gpu-1"]}]},
+            "Refused the element 'gpu-1' of the set peers4: it is not an IPv4 address; correct it.",
+        ),
         ({"sets": [{**SETS[0], "elements": ["10.0.0.0/8"]}]}, "'10.0.0.0/8' of the set peers4: it is not an IPv4 address"),
         ({"sets": [{**SETS[0], "elements": ["fd00::1"]}]}, "'fd00::1' of the set peers4: it is not an IPv4 address"),
         ({"sets": [{**SETS[1], "elements": ["fe80::1%eth0"]}]}, "'fe80::1%eth0' of the set peers6: it is not an IPv6 address"),
         ({"sets": [{**SETS[2], "elements": [65536]}]}, "'65536' of the set ports: it is not a port from 1 to 65535"),
         ({"sets": [{**SETS[2], "elements": ["http"]}]}, "'http' of the set ports: it is not a port"),
-        ({"users": [{"name": "daemons", "users": ["no-such-user"]}]}, "Failed to find the user 'no-such-user' of the set daemons on this host"),
+        (
+            {"users": [{"name": "daemons", "users": ["no-such-user"]}]},
+            "Failed to find the user 'no-such-user' of the set daemons on this host",
+        ),
         ({"users": [{"name": "daemons", "users": ["4294967296"]}]}, "Refused the user 4294967296 of the set daemons"),
     ],
 )

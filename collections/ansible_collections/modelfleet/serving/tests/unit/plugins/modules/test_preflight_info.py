@@ -454,9 +454,16 @@ class TestFirewall:
             assert "set modelfleet_firewall to false for it" in finding["message"]
 
     def test_a_kernel_that_refuses_the_rules(self, preflight, host):
-        host.nft["--check"] = (1, "", "/dev/stdin:7:9-20: Error: Could not process rule: Operation not supported\n  chain output {\n  ^^^^\n")
+        host.nft["--check"] = (
+            1,
+            "",
+            "/dev/stdin:7:9-20: Error: Could not process rule: Operation not supported\n  chain output {\n  ^^^^\n",
+        )
         message = only_finding(preflight(**FIREWALL, fail_on_error=False))["message"]
-        assert "(/dev/stdin:7:9-20: Error: Could not process rule: Operation not supported)" in message and "boot a kernel with nf_tables" in message
+        assert (
+            "(/dev/stdin:7:9-20: Error: Could not process rule: Operation not supported)" in message
+            and "boot a kernel with nf_tables" in message
+        )
 
     def test_a_user_who_is_not_there(self, preflight):
         message = only_finding(preflight(**FIREWALL, firewall_users=["no-such-runtime"], fail_on_error=False))["message"]
@@ -487,7 +494,11 @@ class TestFirewall:
         for finding, table in zip(findings, tables):
             assert f"in the table {table} drop what they do not admit, and do not name 4000/tcp, on which" in finding["message"]
             assert "ufw allow PORT/tcp" in finding["message"]
-        host.nft["--stateless"] = (0, ruleset.replace("dport 22", "dport 4000").replace("jump filter_INPUT_ZONES", "tcp dport 4000 accept"), "")
+        host.nft["--stateless"] = (
+            0,
+            ruleset.replace("dport 22", "dport 4000").replace("jump filter_INPUT_ZONES", "tcp dport 4000 accept"),
+            "",
+        )
         assert preflight(**FIREWALL, ports=ports)["findings"] == []
 
 
