@@ -185,7 +185,7 @@ class TestUninstall:
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
         units = ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
-        units += ["modelfleet-firewall.service"]
+        units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
         seeds = [order.index((host, "dfdaemon.service")) for host in GROUPS["dragonfly_seed_peers"]]
@@ -193,7 +193,7 @@ class TestUninstall:
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
             assert daemons[host][:3] == units[:3]
-            assert daemons[host][-1] == "modelfleet-firewall.service"
+            assert daemons[host][-2:] == units[-2:]
         assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
         for host in EVERYBODY:
@@ -396,7 +396,7 @@ class TestFirewall:
     def test_it_can_be_off(self, fleet):
         _done, calls = fleet("site", modelfleet_firewall=False)
         assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY) == sorted(hosts_of(calls, "nft_table"))
-        assert {unit for _host, unit in gone(calls)} == {"modelfleet-firewall.service"}
+        assert {unit for _host, unit in gone(calls)} == {"modelfleet-firewall.service", "modelfleet-firewall-again.service"}
         (asked,) = {json.dumps(call["args"]["firewall_members"]) for call in calls if call["module"] == "preflight_info"}
         assert asked == "[]"
 

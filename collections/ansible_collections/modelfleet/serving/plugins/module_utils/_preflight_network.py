@@ -127,9 +127,9 @@ def kernel_problem():
             netlink.settimeout(5)
             netlink.send(GETGEN)
             answer = netlink.recv(4096)
-    except OSError as exc:
-        return exc.strerror or str(exc)
-    kind, error = struct.unpack_from("=H", answer, 4)[0], struct.unpack_from("=i", answer, 16)[0]
+        kind, error = struct.unpack_from("=H", answer, 4)[0], struct.unpack_from("=i", answer, 16)[0]
+    except (OSError, struct.error) as exc:
+        return getattr(exc, "strerror", None) or str(exc)
     return os.strerror(-error) if kind == NLMSG_ERROR and error else ""
 
 
