@@ -234,6 +234,9 @@ def settings_findings(settings):
 
 def firewall_findings(settings):
     """Yield what a ruleset could not hold. A name is not resolved: at a boot there may be nobody who could."""
+    for variable in (*FIREWALL_ADDRESSES, "modelfleet_firewall_users"):
+        if not isinstance(settings.get(variable) or [], (list, tuple)):
+            yield f"The {variable} is not a list; make each entry an element."
     for variable, prefixes in FIREWALL_ADDRESSES.items():
         for entry in _listed(settings.get(variable)):
             if _is_address(entry, prefixes):
@@ -246,7 +249,7 @@ def firewall_findings(settings):
 
 
 def _listed(value):
-    return value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    return value if isinstance(value, (list, tuple)) else []
 
 
 def _is_port(value):

@@ -61,6 +61,10 @@ def test_addresses_are_in_their_order_as_numbers():
             "The entry '10.0.0.0/8' in modelfleet_firewall_addresses is not an IP address; write that in place of a name",
         ),
         (
+            {"gpu-1": {"modelfleet_address": "10.0.0.1", "modelfleet_firewall_addresses": "10.0.0.2"}},
+            "The modelfleet_firewall_addresses is not a list; make each entry an element. (On gpu-1.)",
+        ),
+        (
             {"gpu-1": {"modelfleet_address": "10.0.0.1", "dfdaemon_config": {"upload": {"server": {"ip": "127.0.0.1"}}}}},
             "The key upload.server.ip in dfdaemon_config does not cover modelfleet_address",
         ),
