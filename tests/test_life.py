@@ -371,7 +371,7 @@ class TestFirewall:
         assert last["host"] == "gpu-1" and "rules" not in last["args"] and not last["args"]["keep"] and admitted(last) == self.ALL
         position = calls.index(last)
         assert all(position > index for index, call in enumerate(calls) if call["module"] == "torchserve_model")
-        assert "gpu-1 no longer admits 10.1.0.9, since no host of the fleet has that address any more" in " ".join(done.stdout.split())
+        assert "The fleet no longer admits 10.1.0.9, since no host of it has that address any more" in " ".join(done.stdout.split())
 
     def test_the_others_admit_a_host_that_joins(self, fleet):
         down = {"nft_table": {"failed": True, "msg": "Failed to load the table."}}
