@@ -302,6 +302,29 @@ VARIABLES = {
         lambda variables: variables.update(dfdaemon_config={"upload": {"client": {"cert": "/etc/a.pem"}}}),
         ["upload.client.cert"],
     ),
+    "a firewall for what is no address and nobody": (
+        lambda variables: variables.update(
+            modelfleet_firewall_addresses=["10.0.0.0/24"],
+            modelfleet_firewall_monitoring=["prometheus.example.com", "10.0.0.5/24", "10.0.0.0/24"],
+            modelfleet_firewall_users=["Torch Serve", "torchserve"],
+        ),
+        [
+            "The entry '10.0.0.0/24' in modelfleet_firewall_addresses is not an IP address; write that in place of a name",
+            "The entry 'prometheus.example.com' in modelfleet_firewall_monitoring is not an IP address or a prefix",
+            "The entry '10.0.0.5/24' in modelfleet_firewall_monitoring is not an IP address or a prefix with nothing beyond it",
+            "The entry 'Torch Serve' in modelfleet_firewall_users is not the name or the number of a user; correct it.",
+        ],
+    ),
+    "ports that are none": (
+        lambda variables: variables.update(
+            dragonfly_scheduler_port=70000, torchserve_metrics_port=0, dfdaemon_config={"storage": {"server": {"quicPort": 65536}}}
+        ),
+        [
+            "The dragonfly_scheduler_port is not a port ('70000'); write a number from 1 to 65535. (On scheduler-1.)",
+            "The torchserve_metrics_port is not a port ('0'); write a number from 1 to 65535.",
+            "The key storage.server.quicPort in dfdaemon_config must be a port number from 1 to 65535",
+        ],
+    ),
     "a TorchServe that is not known": (
         lambda variables: variables.update(torchserve_version="0.13.0"),
         ["value of torchserve_version must be one of: 0.11.1, 0.12.0, got: 0.13.0."],

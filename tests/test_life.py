@@ -50,6 +50,7 @@ GOOD = {
     "preflight_info": READY,
     "dfdaemon_info": HEALTHY,
     "daemon": RUNS,
+    "nft_table": {"action": "none", "table": "wanted", "kept": {}, "removed": {}},
     "host_layout": {"removed": [], "left": []},
     "model_artifact": {"artifacts": [], "bytes": {}},
     "dragonfly_release": {"reason": "", "removed": []},
@@ -185,6 +186,7 @@ class TestUninstall:
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
         units = ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
         seeds = [order.index((host, "dfdaemon.service")) for host in GROUPS["dragonfly_seed_peers"]]
@@ -192,6 +194,8 @@ class TestUninstall:
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
             assert daemons[host][:3] == units[:3]
+            assert daemons[host][-2:] == units[-2:]
+        assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
         for host in EVERYBODY:
             assert [call["module"] for call in calls if call["host"] == host][-1] == "host_layout"
@@ -232,8 +236,8 @@ class TestUninstall:
 class TestAdd:
     def test_a_new_host_touches_only_itself(self, fleet):
         done, calls = fleet("add", "--limit", "gpu-3", modelfleet_return="haproxy")
-        # The others are asked whether a rollout works there.
-        touched = {call["host"] for call in calls if call["module"] not in ("torchserve_info", "rollout_lock")}
+        # The others are asked whether a rollout works there, and learn who is to be admitted.
+        touched = {call["host"] for call in calls if call["module"] not in ("torchserve_info", "rollout_lock", "nft_table")}
         assert touched == {"gpu-3"} and set(recap(done)) == {"gpu-3"}
         # The others are asked what they serve, and it is asked at the end.
         assert hosts_of(calls, "torchserve_info") == ["gpu-1", "gpu-2", "gpu-3"]
@@ -336,6 +340,66 @@ def known(fleet, tmp_path):
     releases.write_text(releases.read_text().replace("/opt/dragonfly/", f"{tmp_path}/{{{{ inventory_hostname }}}}/"))
     pairs = preflight / "files/incompatible.yml"
     return lambda pair: pairs.write_text(pairs.read_text() + yaml.safe_dump([pair], sort_keys=False))
+
+
+def admitted(call):
+    """The addresses that a call has a host admit."""
+    return {one for entry in call["args"]["sets"] if entry["name"][-1] in "46" for one in entry["elements"]}
+
+
+class TestFirewall:
+    ALL = {f"10.1.0.{number}" for number in range(1, 7)}
+
+    @pytest.mark.parametrize("options", [(), ("--limit", "gpu-2")])
+    def test_everybody_in_the_inventory_is_admitted_before_anything_starts(self, fleet, options):
+        """Also those that are not part of the run."""
+        hosts = ["gpu-2"] if options else list(EVERYBODY)
+        _done, calls = fleet("site", *options)
+        loaded = [call for call in calls if call["module"] == "nft_table"]
+        assert sorted(call["host"] for call in loaded) == sorted(hosts)
+        for call in loaded:
+            assert admitted(call) == self.ALL and call["args"]["keep"] and "chain input" in call["args"]["rules"]
+            documented("nft_table", call["args"])
+        first = [call["args"]["name"] for call in calls if call["module"] == "daemon"][: len(hosts)]
+        assert first == ["modelfleet-firewall.service"] * len(hosts)
+        modules = [call["module"] for call in calls]
+        assert max(index for index, module in enumerate(modules) if module == "nft_table") < modules.index("dragonfly_release")
+
+    def test_whoever_is_gone_is_shut_out_when_all_is_done(self, fleet):
+        answers = {"gpu-1": {"nft_table": {**GOOD["nft_table"], "kept": {"peers4": ["10.1.0.9"]}, "removed": {"peers4": ["10.1.0.9"]}}}}
+        done, calls = fleet("site", answers=answers)
+        last = [call for call in calls if call["module"] == "nft_table"][-1]
+        assert last["host"] == "gpu-1" and "rules" not in last["args"] and not last["args"]["keep"] and admitted(last) == self.ALL
+        position = calls.index(last)
+        assert all(position > index for index, call in enumerate(calls) if call["module"] == "torchserve_model")
+        assert "The fleet no longer admits 10.1.0.9, since no host of it has that address any more" in " ".join(done.stdout.split())
+
+    def test_the_others_admit_a_host_that_joins(self, fleet):
+        down = {"nft_table": {"failed": True, "msg": "Failed to load the table."}}
+        done, calls = fleet("add", "--limit", "gpu-3", answers={"gpu-1": down})
+        told = [call for call in calls if call["module"] == "nft_table" and call["host"] != "gpu-3"]
+        assert sorted(call["host"] for call in told) == sorted(set(EVERYBODY) - {"gpu-3"})
+        for call in told:
+            # Their own rules stay, and nobody is shut out.
+            assert "rules" not in call["args"] and call["args"]["keep"] and admitted(call) == self.ALL
+        positions = [index for index, call in enumerate(calls) if call in told]
+        assert max(positions) < next(index for index, call in enumerate(calls) if call["module"] == "dragonfly_release")
+        assert "gpu-1 could not be told of the hosts that join (Failed to load the table.)" in " ".join(done.stdout.split())
+
+    def test_who_leaves_is_shut_out_when_it_is_gone(self, fleet):
+        _done, calls = fleet("remove_host", modelfleet_remove_hosts="gpu-2")
+        told = [call for call in calls if call["module"] == "nft_table" and call["host"] != "gpu-2"]
+        assert sorted(call["host"] for call in told) == sorted(set(EVERYBODY) - {"gpu-2"})
+        for call in told:
+            assert admitted(call) == self.ALL - {"10.1.0.5"} and "rules" not in call["args"]
+        assert min(map(calls.index, told)) > max(index for index, call in enumerate(calls) if call["module"] == "host_layout")
+
+    def test_it_can_be_off(self, fleet):
+        _done, calls = fleet("site", modelfleet_firewall=False)
+        assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY) == sorted(hosts_of(calls, "nft_table"))
+        assert {unit for _host, unit in gone(calls)} == {"modelfleet-firewall.service", "modelfleet-firewall-again.service"}
+        (asked,) = {json.dumps(call["args"]["firewall_members"]) for call in calls if call["module"] == "preflight_info"}
+        assert asked == "[]"
 
 
 OWED = {"changed": True, "action": "none", "restart_owed": True}

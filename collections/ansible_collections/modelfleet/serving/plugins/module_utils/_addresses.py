@@ -21,6 +21,8 @@ DFDAEMON = {
     "health": ("health.server", "port", 4003, False),
     "stats": ("stats.server", "port", 4004, False),
     "storage": ("storage.server", "tcpPort", 4005, True),
+    # By UDP, whether or not a peer uses it.
+    "quic": ("storage.server", "quicPort", 4006, True),
 }
 SCHEDULER_PORT = 8002
 SCHEDULER_METRICS = "127.0.0.1:8000"

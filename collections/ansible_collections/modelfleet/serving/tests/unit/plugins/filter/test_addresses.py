@@ -29,6 +29,7 @@ def test_what_nobody_moved():
         "health": "127.0.0.1:4003",
         "stats": "127.0.0.1:4004",
         "storage": "10.0.0.21:4005",
+        "quic": "10.0.0.21:4006",
     }
     assert authorities("torchserve") == {
         "inference": "127.0.0.1:8080",
