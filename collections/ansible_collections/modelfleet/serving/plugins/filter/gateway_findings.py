@@ -9,14 +9,14 @@ name: gateway_findings
 short_description: Find what is wrong with the variables of a gateway
 version_added: 0.1.0
 description:
-  - Checks what an argument specification cannot say, such as a key that does not belong to its certificate or a token that two clients have.
+  - Checks what an argument specification cannot say, such as a key that is not that of the certificate or a token that two clients have.
   - Returns every finding at once, as sentences that say what is wrong and what to do. No sentence holds a token or a key.
 positional: _input
 options:
   _input:
     description:
-      - The variables of one host, by name. Those of the role P(modelfleet.serving.gateway#role), C(inventory_hostname), the content of its files as
-        C(certificate), C(key) and C(client_ca), what TorchServe takes as C(max_request_size), and its ports as C(torchserve_ports).
+      - The variables of one host, by name. Those of the role P(modelfleet.serving.gateway#role), C(inventory_hostname), the content of its
+        files as C(certificate), C(key) and C(client_ca), and of TorchServe C(max_request_size) and C(torchserve_ports).
     type: dict
     required: true
 author:
@@ -97,7 +97,8 @@ def _certificate_findings(settings, now):
     if settings.get("certificate"):
         certificates = _certificates(settings["certificate"])
         if not certificates:
-            yield f"The file {settings['gateway_certificate']} of gateway_certificate holds no certificate in PEM; convert it with openssl x509."
+            path = settings["gateway_certificate"]
+            yield f"The file {path} of gateway_certificate holds no certificate in PEM; convert it with openssl x509."
         else:
             yield from _validity("certificate of the gateway", certificates, now)
         if "PRIVATE KEY-----" in settings["certificate"]:
@@ -106,14 +107,14 @@ def _certificate_findings(settings, now):
         try:
             key = load_pem_private_key(settings["key"].encode(), None)
         except TypeError:
-            yield f"The key {settings['gateway_key']} of gateway_key has a password, which nobody types when a host starts; write it without."
+            yield f"The file {settings['gateway_key']} of gateway_key has a password, which nobody types at a start; write it without."
         except ValueError:
             yield f"The file {settings['gateway_key']} of gateway_key holds no private key in PEM; convert it with openssl pkey."
         else:
             if certificates and _public(key.public_key()) != _public(certificates[0].public_key()):
                 yield (
-                    f"The key {settings['gateway_key']} does not belong to the first certificate in {settings['gateway_certificate']}; give the "
-                    "one that it was made with, and put the certificate of the server before those of its CAs."
+                    f"The key {settings['gateway_key']} does not belong to the first certificate in {settings['gateway_certificate']}; "
+                    "give the one that it was made with, and put the certificate of the server before those of its CAs."
                 )
 
 
@@ -130,13 +131,13 @@ def _authority_findings(settings, now):
 def _client_findings(settings):
     clients = settings.get("gateway_clients") or []
     if not clients:
-        yield "The list gateway_clients is empty, so that nobody could ask; add a client, or take the host out of the group modelfleet_gateways."
+        yield "The list gateway_clients is empty, so that nobody could ask; add a client, or take the host out of modelfleet_gateways."
     names, tokens, certificates = {}, {}, {}
     for number, client in enumerate(clients):
         name = str(client.get("name", ""))
         label = f"client gateway_clients[{number}]" + (f" ({name})" if _NAME.fullmatch(name) else "")
         if not _NAME.fullmatch(name):
-            yield f"The name of the {label} must be of letters, digits, dots, dashes and underscores, 63 at most, with a letter or digit first; rename it."
+            yield f"The name of the {label} must be of letters, digits and ._-, 63 at most, with a letter or digit first; rename it."
         elif name in names:
             yield f"The {label} has the name of another one; give each its own, as the log and the limits go by it."
         names[name] = True
@@ -149,8 +150,8 @@ def _client_findings(settings):
                 yield f"The token of the {label} is empty; make one with: openssl rand -hex 32."
             elif not SHORTEST_TOKEN <= len(token) <= LONGEST_TOKEN:
                 yield (
-                    f"The token of the {label} has {len(token)} characters, and must have {SHORTEST_TOKEN} to {LONGEST_TOKEN}; make one with: "
-                    "openssl rand -hex 32."
+                    f"The token of the {label} has {len(token)} characters, and must have {SHORTEST_TOKEN} to {LONGEST_TOKEN}; make one "
+                    "with: openssl rand -hex 32."
                 )
             elif not _TOKEN.fullmatch(token):
                 yield f"The token of the {label} has a character that HTTP does not take; make one with: openssl rand -hex 32."
@@ -178,12 +179,12 @@ def _address_findings(settings):
         yield f"The gateway_address is not an IP address ('{address}'); write one of this host, or 0.0.0.0 or :: for all of them."
     port = int(settings.get("gateway_port", 0))
     if not 1024 <= port <= 65535:
-        yield f"The gateway_port is {port}, and the gateway runs without privileges; use one from 1024 to 65535, and redirect 443 to it where clients need that."
+        yield f"The gateway_port is {port}, and the gateway has no privileges; use one from 1024 to 65535, to which 443 may be redirected."
     elif port in [int(one) for one in settings.get("torchserve_ports") or []]:
         yield f"The gateway_port is {port}, which is TorchServe's; use another one."
     host = str(settings.get("inventory_hostname", ""))
     if not _HOST.fullmatch(host):
-        yield f"The host '{host}' has a name that HAProxy does not take for a server; rename it in the inventory, with letters, digits and ._- only."
+        yield f"The host '{host}' has a name that HAProxy does not take for a server; rename it, with letters, digits and ._- only."
 
 
 def _limit_findings(settings):
@@ -199,7 +200,8 @@ def _limit_findings(settings):
             yield f"The {name} is {settings[name]}; set it to {least} or more."
     # TimeoutStopSec= of its unit.
     if int(settings.get("gateway_drain_seconds", 0)) > 50:
-        yield f"The gateway_drain_seconds is {settings['gateway_drain_seconds']}, and systemd ends the stop of TorchServe after 60; set it to 50 or less."
+        seconds = settings["gateway_drain_seconds"]
+        yield f"The gateway_drain_seconds is {seconds}, and systemd ends the stop of TorchServe after 60; set it to 50 or less."
     if "gateway_max_body_bytes" not in settings:
         return
     wanted, takes = str(settings["gateway_max_body_bytes"]), int(settings.get("max_request_size") or 0)
@@ -207,8 +209,8 @@ def _limit_findings(settings):
         yield f"The gateway_max_body_bytes is no number of bytes ('{wanted}'); write one such as 6553500."
     elif takes and int(wanted) > takes:
         yield (
-            f"The gateway_max_body_bytes is {wanted}, and TorchServe takes {takes} bytes; raise max_request_size in torchserve_config as well, or "
-            "lower it."
+            f"The gateway_max_body_bytes is {wanted}, and TorchServe takes {takes} bytes; raise max_request_size in torchserve_config "
+            "as well, or lower it."
         )
 
 

@@ -20,8 +20,9 @@ CODES = {OK: 0, WARNING: 1, PROBLEM: 2}
 SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE = (
     f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models")
 )
-UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE)}
-SUBJECTS = {SCHEDULER: "scheduler", DFDAEMON: "dfdaemon", TORCHSERVE: "torchserve"}
+GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
+UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE), "gateway": (GATEWAY, GATEWAY_WATCH)}
+SUBJECTS = {SCHEDULER: "scheduler", DFDAEMON: "dfdaemon", TORCHSERVE: "torchserve", GATEWAY: "gateway", GATEWAY_WATCH: "gateway"}
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
 SITE = "run modelfleet.serving.site with --limit and the host"
 ROLLOUT = "run modelfleet.serving.rollout"
@@ -315,9 +316,10 @@ def _answers(patient):
         running = f", though it has been running for {_span(patient.age(TORCHSERVE))}" if patient.runs(TORCHSERVE) else ""
         silence = f"nothing came from its management API{running}"
         _add_silent(patient, TORCHSERVE, f"{silence} ({torchserve['msg'].rstrip('.')})" if torchserve.get("msg") else silence)
-    own = [entry for entry in patient.info.get("reach") or [] if entry["what"] == "own scheduler" and entry["problem"]]
-    if own and patient.runs(SCHEDULER):
-        _add_silent(patient, SCHEDULER, _listed(own))
+    for what, unit in (("own scheduler", SCHEDULER), ("own gateway", GATEWAY)):
+        own = [entry for entry in patient.info.get("reach") or [] if entry["what"] == what and entry["problem"]]
+        if own and patient.runs(unit):
+            _add_silent(patient, unit, _listed(own))
 
 
 def _add_silent(patient, unit, cause):
@@ -368,7 +370,7 @@ def _network(patient):
             patient.add(PROBLEM, "origin", "a name does not resolve", *parted(sentence))
     for entry in patient.info.get("reach") or []:
         at = f"{entry['name']} at {entry['address']}: {entry['problem']}"
-        if not entry["problem"] or entry["what"] == "own scheduler":
+        if not entry["problem"] or entry["what"].startswith("own "):
             continue
         if entry["what"] == "origin":
             if entry["name"] not in unknown:
@@ -531,7 +533,12 @@ def _expiry(patient):
         )
     for entry in patient.info.get("reach") or []:
         expires = entry["certificate_expires"]
-        if expires and expires < now + soon:
+        if expires and expires < now + soon and entry["what"] == "own gateway":
+            gone = expires <= now
+            what = "the gateway's certificate has expired" if gone else "the gateway's certificate expires soon"
+            remedy = "renew the file of gateway_certificate, and run modelfleet.serving.site, which replaces it without a restart"
+            patient.add(PROBLEM if gone else WARNING, "expiry", what, _when(expires, now), remedy)
+        elif expires and expires < now + soon:
             what = "the origin's certificate has expired" if expires <= now else "the origin's certificate expires soon"
             cause = f"{entry['name']} at {entry['address']}: {_when(expires, now)}"
             remedy = "renew it on the server; dfdaemon goes by the sha256 of what it gets, publish and other clients refuse the server"

@@ -68,7 +68,7 @@ options:
         type: bool
         default: true
       reload:
-        description: Whether the running daemon has this file after a reload, so that C(ExecReload=) of its unit takes the place of a restart.
+        description: Whether the running daemon has this file after a reload, as C(ExecReload=) of its unit says. No restart is needed then.
         type: bool
         default: false
       secret:
@@ -418,7 +418,12 @@ class Daemon:
         dropin = {
             "path": os.path.join(f"{self.unit}.d", "started.conf"),
             "content": _started.drop_in(
-                self.params["started_record"], self.unit, self.contents[self.unit], self.started_from, self.reloaded_record, self.reloaded_from
+                self.params["started_record"],
+                self.unit,
+                self.contents[self.unit],
+                self.started_from,
+                self.reloaded_record,
+                self.reloaded_from,
             ),
             "owner": "root",
             "group": "root",

@@ -4,7 +4,7 @@
 """Tell HAProxy which models of this host are ready, and the key that TorchServe takes now.
 
 Run by modelfleet-gateway-watch.service. With --drain it only holds back new requests and waits for those on their way, for the stop of
-torchserve.service. What HAProxy is told stands in a map, a file that a new worker reads and the commands of its master change in those that run:
+torchserve.service. What HAProxy is told stands in a map: a new worker reads the file, and those that run are told by way of their master.
 
   key          TorchServe's inference key
   hold         1 while no request may go to TorchServe: it is down, or changes its key
@@ -476,7 +476,9 @@ def main(argv=None):
     parser.add_argument("--drain", action="store_true", help="hold new requests back and wait for those on their way, nothing else")
     parser.add_argument("--inference", help="host and port of TorchServe's inference API")
     parser.add_argument("--management", help="host and port of TorchServe's management API")
-    parser.add_argument("--key-socket", default="", help="answers with the content of key_file.json; empty where TorchServe asks for no key")
+    parser.add_argument(
+        "--key-socket", default="", help="answers with the content of key_file.json; empty where TorchServe asks for no key"
+    )
     parser.add_argument("--key-minutes", type=float, default=60, help="how long a key lives")
     parser.add_argument("--known", help="where to keep the names of what is served")
     parser.add_argument("--interval", type=float, default=5, help="seconds between two looks")
