@@ -241,7 +241,7 @@ class Gateway:
         put = {
             "ansible.builtin.copy": {
                 "content": "{{ item.content }}",
-                "dest": "{{ '%s/' ~ item.path | basename if item.path is match('/etc/systemd') else item.path }}" % self.home,
+                "dest": f"{{{{ '{self.home}/' ~ item.path | basename if item.path is match('/etc/systemd') else item.path }}}}",
                 "mode": "0640",
             },
             "loop": files,
