@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The watch of the gateway, step by step, against a TorchServe and an HAProxy that only pretend; tests/test_gateway.py has the real ones."""
+"""The watch of the gateway, step by step, on a TorchServe and an HAProxy that only pretend; tests/test_gateway.py has the real ones."""
 
 from __future__ import annotations
 
