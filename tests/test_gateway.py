@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 COLLECTION = REPOSITORY / "collections/ansible_collections/modelfleet/serving"
 WHEEL = REPOSITORY / ".cache/wheels/torchserve-0.12.0-py3-none-any.whl"
 TOKENS = {name: f"{name}-{'0123456789abcdef' * 4}" for name in ("anna", "slow", "nobody")}
-HOLD_S = 15
+HOLD_S = 40
 LIMIT = 65536
 # What a worker imports, and this machine need not have.
 STUBS = {
@@ -49,6 +49,14 @@ def handle(data, context):
     time.sleep(float(context.get_request_header(0, "x-seconds") or 0))
     said = context.get_request_header(0, "authorization") or ""
     return [{"model": context.manifest["model"]["modelName"], "length": len(body), "authorization": said}] * len(data)
+"""
+
+# A host on which nothing of it is yet.
+SYSTEMCTL = """#!/bin/sh
+case "$1" in
+    show) printf 'ActiveState=inactive\\nSubState=dead\\nUnitFileState=\\nResult=success\\nNeedDaemonReload=no\\n' ;;
+    *) echo "changed: $*" >> "$CHANGED" ;;
+esac
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the files belong to root")
@@ -379,6 +387,64 @@ def gateway(run, tmp_path_factory):
     finally:
         made.stop()
         torchserve.stop()
+
+
+def played(run, directory, *options, **variables):
+    """The role by itself, on this machine."""
+    authority = Authority(directory, "servers")
+    certificate, key = authority.issue("localhost", "server")
+    (directory / "bin").mkdir()
+    (directory / "bin/systemctl").write_text(SYSTEMCTL)
+    (directory / "bin/systemctl").chmod(0o755)
+    variables = {
+        "ansible_python_interpreter": sys.executable,
+        "modelfleet_address": "127.0.0.1",
+        "modelfleet_storage": {"http": {"url": "http://127.0.0.1"}},
+        "gateway_certificate": str(certificate),
+        "gateway_key": str(key),
+        "gateway_clients": [{"name": "anna", "token": TOKENS["anna"]}],
+        **variables,
+    }
+    (directory / "play.yml").write_text(
+        yaml.safe_dump([{"hosts": "gpu-1", "connection": "local", "gather_facts": False, "roles": ["modelfleet.serving.gateway"]}])
+    )
+    (directory / "vars.yml").write_text(yaml.safe_dump(variables))
+    environment = {
+        "PATH": f"{directory}/bin{os.pathsep}{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
+        "CHANGED": str(directory / "changed"),
+    }
+    done = run("ansible-playbook", "-i", "gpu-1,", directory / "play.yml", "-e", f"@{directory / 'vars.yml'}", *options, **environment)
+    assert not (directory / "changed").exists()
+    return done, key.read_text()
+
+
+def test_an_empty_host_in_check_mode(run, tmp_path):
+    """It says what it would do, does nothing, and shows no secret however it is asked."""
+    done, key = played(run, tmp_path, "--check", "--diff", "-vvv")
+    assert done.returncode == 0, done.stdout
+    assert " changed=3 " in done.stdout and "/etc/modelfleet-gateway/server.pem" in done.stdout and "+sha256 " in done.stdout
+    assert not Path("/etc/modelfleet-gateway").exists() and not Path("/etc/systemd/system/modelfleet-gateway.service").exists()
+    for secret in (TOKENS["anna"], *key.splitlines()[1:-1]):
+        assert secret not in done.stdout
+
+
+def test_mistakes_are_named_before_anything_changes(run, tmp_path):
+    stranger = Authority(tmp_path, "strangers").issue("localhost", "stranger")[1]
+    clients = [{"name": "anna", "token": TOKENS["anna"]}, {"name": "anna", "token": "too-short"}, {"name": "bert", "token": ""}]
+    variables = {"gateway_key": str(stranger), "gateway_clients": clients, "gateway_port": 8081}
+    done, _key = played(run, tmp_path, "-vvv", **variables, ansible_become=False)
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0
+    for words in (
+        "does not belong to the first certificate in",
+        "The client gateway_clients[1] (anna) has the name of another one",
+        "has 9 characters, and must have 32 to 256",
+        "The token of the client gateway_clients[2] (bert) is empty",
+        "The gateway_port is 8081, which is TorchServe's",
+    ):
+        assert words in said, words
+    assert TOKENS["anna"] not in said and "too-short" not in said
+    assert "Install HAProxy" not in said and "Create the users" not in said
 
 
 class Load:

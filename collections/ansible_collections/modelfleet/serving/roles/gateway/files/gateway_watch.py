@@ -35,6 +35,8 @@ MOST_PAGES = 1000
 # Keys are renewed so long before they expire, or a third of their life.
 MARGIN_S = 600
 RETRY_S = 10
+# What is being answered goes on with another key, so this is for bodies that are still on their way; the others wait meanwhile.
+RENEWAL_S = 10
 
 
 class Failure(Exception):
@@ -332,6 +334,10 @@ class Watch:
         except Failure as exc:
             self.complain(str(exc))
             return SOON_S
+        except TimeoutError:
+            # It is busy, and not gone: the connection to it would say so.
+            self.complain(f"TorchServe has not answered within {TIMEOUT_S} s")
+            return SOON_S
         except OSError as exc:
             self.lose(f"TorchServe does not answer at {self.args.inference} ({exc.strerror or exc})")
             return SOON_S
@@ -388,7 +394,7 @@ class Watch:
             if kind == "inference" and valid and self.open:
                 # The old key is void at once, also for a request whose body is still on its way.
                 self.publish({**self.entries, "hold": "1"})
-                idle = self.haproxy.wait_idle(self.args.drain_seconds)
+                idle = self.haproxy.wait_idle(min(self.args.drain_seconds, RENEWAL_S))
             try:
                 self.torchserve.renew(kind)
                 if self.torchserve.expires(kind) == expires:

@@ -388,3 +388,16 @@ def test_a_drain_holds_and_waits(gateway_watch, haproxy, tmp_path, capsys):
     assert "Requests are still on their way" in capsys.readouterr().err
     haproxy.close()
     assert gateway_watch.main([*command, "--drain-seconds", "1"]) == 0, "nobody is there to be waited for"
+
+
+def test_a_torchserve_that_is_busy_is_not_gone(gateway_watch, watch, torchserve, haproxy, monkeypatch, capsys):
+    torchserve.serve("demo")
+    made = watch()
+    made.step()
+    monkeypatch.setattr(gateway_watch, "TIMEOUT_S", 0.2)
+    slow = threading.Event()
+    monkeypatch.setattr(torchserve, "answer", lambda _path, _authorization: (200, slow.wait(5)))
+    made.step()
+    slow.set()
+    assert haproxy.maps["100"]["hold"] == "0" and haproxy.maps["100"]["@demo"] == "ready"
+    assert "has not answered within" in capsys.readouterr().err
