@@ -41,6 +41,7 @@ import ipaddress
 import re
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 SHORTEST_TOKEN = 32
@@ -53,20 +54,39 @@ _COMMON_NAME = re.compile(r"[A-Za-z0-9._@:/+-]{1,64}")
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
+class _Certificate:
+    """Its owner, its public key, and since when and until when it is valid; raises what cryptography does for one that it cannot read."""
+
+    def __init__(self, block):
+        read = x509.load_pem_x509_certificate(block.encode())
+        self.owner = read.subject.rfc4514_string() or "without a subject"
+        self.public_key = _public(read.public_key())
+        if hasattr(read, "not_valid_after_utc"):
+            self.begins, self.ends = read.not_valid_before_utc, read.not_valid_after_utc
+        else:
+            # Before cryptography 42.
+            zone = datetime.timezone.utc
+            self.begins, self.ends = read.not_valid_before.replace(tzinfo=zone), read.not_valid_after.replace(tzinfo=zone)
+
+
+def _public(key):
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _certificates(text):
     """The certificates of a PEM text; None where one of them cannot be read."""
     try:
-        return [x509.load_pem_x509_certificate(block.encode()) for block in _BLOCK.findall(text)]
-    except ValueError:
+        return [_Certificate(block) for block in _BLOCK.findall(text)]
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return None
 
 
-def _moments(certificate):
-    """Since when and until when it is valid; before cryptography 42 without a zone."""
-    if hasattr(certificate, "not_valid_after_utc"):
-        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    zone = datetime.timezone.utc
-    return certificate.not_valid_before.replace(tzinfo=zone), certificate.not_valid_after.replace(tzinfo=zone)
+def _whole(value):
+    """A number of an option, whose type is checked elsewhere; None for what is none."""
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
 
 
 def _day(moment):
@@ -75,16 +95,11 @@ def _day(moment):
 
 def _validity(label, certificates, now):
     for certificate in certificates:
-        whose = f"{label} ({certificate.subject.rfc4514_string() or 'without a subject'})"
-        begins, ends = _moments(certificate)
-        if ends <= now:
-            yield f"The {whose} has expired on {_day(ends)}; have it renewed."
-        elif begins > now:
-            yield f"The {whose} is not valid before {_day(begins)}; see that the clock of the controller is right, or wait until then."
-
-
-def _public(key):
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if certificate.ends <= now:
+            yield f"The {label} ({certificate.owner}) has expired on {_day(certificate.ends)}; have it renewed."
+        elif certificate.begins > now:
+            begins = _day(certificate.begins)
+            yield f"The {label} ({certificate.owner}) is not valid before {begins}; correct the controller's clock, or wait until then."
 
 
 def _certificate_findings(settings, now):
@@ -108,10 +123,10 @@ def _certificate_findings(settings, now):
             key = load_pem_private_key(settings["key"].encode(), None)
         except TypeError:
             yield f"The file {settings['gateway_key']} of gateway_key has a password, which nobody types at a start; write it without."
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             yield f"The file {settings['gateway_key']} of gateway_key holds no private key in PEM; convert it with openssl pkey."
         else:
-            if certificates and _public(key.public_key()) != _public(certificates[0].public_key()):
+            if certificates and _public(key.public_key()) != certificates[0].public_key:
                 yield (
                     f"The key {settings['gateway_key']} does not belong to the first certificate in {settings['gateway_certificate']}; "
                     "give the one that it was made with, and put the certificate of the server before those of its CAs."
@@ -133,7 +148,9 @@ def _client_findings(settings):
     if not clients:
         yield "The list gateway_clients is empty, so that nobody could ask; add a client, or take the host out of modelfleet_gateways."
     names, tokens, certificates = {}, {}, {}
-    for number, client in enumerate(clients):
+    for number, client in enumerate(clients if isinstance(clients, list) else []):
+        if not hasattr(client, "get"):
+            continue
         name = str(client.get("name", ""))
         label = f"client gateway_clients[{number}]" + (f" ({name})" if _NAME.fullmatch(name) else "")
         if not _NAME.fullmatch(name):
@@ -167,7 +184,7 @@ def _client_findings(settings):
             elif not settings.get("gateway_client_ca"):
                 yield f"The {label} comes by a certificate, and gateway_client_ca is empty; name the CA that has signed it."
             certificates.setdefault(common_name, f"the {label}")
-        if int(client.get("requests_per_minute", 1)) < 1:
+        if (_whole(client.get("requests_per_minute", 1)) or 0) < 1:
             yield f"The requests_per_minute of the {label} must be 1 or more; take the client out of the list to keep it out."
 
 
@@ -177,10 +194,10 @@ def _address_findings(settings):
         ipaddress.ip_address(address)
     except ValueError:
         yield f"The gateway_address is not an IP address ('{address}'); write one of this host, or 0.0.0.0 or :: for all of them."
-    port = int(settings.get("gateway_port", 0))
+    port = _whole(settings.get("gateway_port")) or 0
     if not 1024 <= port <= 65535:
         yield f"The gateway_port is {port}, and the gateway has no privileges; use one from 1024 to 65535, to which 443 may be redirected."
-    elif port in [int(one) for one in settings.get("torchserve_ports") or []]:
+    elif str(port) in map(str, settings.get("torchserve_ports") or []):
         yield f"The gateway_port is {port}, which is TorchServe's; use another one."
     host = str(settings.get("inventory_hostname", ""))
     if not _HOST.fullmatch(host):
@@ -196,15 +213,15 @@ def _limit_findings(settings):
         ("gateway_hold_seconds", 0),
         ("gateway_drain_seconds", 0),
     ):
-        if name in settings and int(settings[name]) < least:
+        if name in settings and (number := _whole(settings[name])) is not None and number < least:
             yield f"The {name} is {settings[name]}; set it to {least} or more."
     # TimeoutStopSec= of its unit.
-    if int(settings.get("gateway_drain_seconds", 0)) > 50:
+    if (_whole(settings.get("gateway_drain_seconds")) or 0) > 50:
         seconds = settings["gateway_drain_seconds"]
         yield f"The gateway_drain_seconds is {seconds}, and systemd ends the stop of TorchServe after 60; set it to 50 or less."
     if "gateway_max_body_bytes" not in settings:
         return
-    wanted, takes = str(settings["gateway_max_body_bytes"]), int(settings.get("max_request_size") or 0)
+    wanted, takes = str(settings["gateway_max_body_bytes"]), _whole(settings.get("max_request_size")) or 0
     if not re.fullmatch(r"[1-9]\d*", wanted):
         yield f"The gateway_max_body_bytes is no number of bytes ('{wanted}'); write one such as 6553500."
     elif takes and int(wanted) > takes:
@@ -216,6 +233,7 @@ def _limit_findings(settings):
 
 def gateway_findings(settings, now=None):
     now = now or datetime.datetime.now(datetime.timezone.utc)
+    settings = {**settings, **{name: str(settings.get(name) or "") for name in ("certificate", "key", "client_ca")}}
     return [
         *_certificate_findings(settings, now),
         *_authority_findings(settings, now),

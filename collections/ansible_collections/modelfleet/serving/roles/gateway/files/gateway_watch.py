@@ -334,12 +334,13 @@ class Watch:
         except Failure as exc:
             self.complain(str(exc))
             return SOON_S
-        except TimeoutError:
-            # It is busy, and not gone: the connection to it would say so.
-            self.complain(f"TorchServe has not answered within {TIMEOUT_S} s")
-            return SOON_S
         except OSError as exc:
-            self.lose(f"TorchServe does not answer at {self.args.inference} ({exc.strerror or exc})")
+            # Python before 3.10 has no other name for it.
+            if isinstance(exc, socket.timeout):
+                # It is busy, and not gone: the connection to it would say so.
+                self.complain(f"TorchServe has not answered within {TIMEOUT_S} s")
+            else:
+                self.lose(f"TorchServe does not answer at {self.args.inference} ({exc.strerror or exc})")
             return SOON_S
         except (AttributeError, KeyError, IndexError, TypeError):
             self.complain(f"What answers at {self.args.management} is not TorchServe")
