@@ -380,8 +380,9 @@ def gateway(run, tmp_path_factory):
     made = Gateway(run, home, torchserve)
     try:
         torchserve.start()
-        torchserve.serve()
+        # The watch renews the keys, however long the rest takes.
         made.start()
+        torchserve.serve()
         wait_for(lambda: made.ask()[0] == 200, "no client was answered")
         yield made
     finally:
