@@ -345,7 +345,7 @@ class Gateway:
             context.load_cert_chain(*certificate)
         return context
 
-    def connect(self, certificate=None, timeout=60):
+    def connect(self, certificate=None, timeout=HOLD_S + 60):
         return http.client.HTTPSConnection("localhost", self.port, context=self.context(certificate), timeout=timeout)
 
     def ask(self, path="/predictions/demo", method="POST", body=b"x", client="anna", certificate=None, connection=None, **headers):
