@@ -10,11 +10,11 @@ takes them from nowhere else. Curl speaks HTTP/2 here and gets the message throu
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 METHOD = "dfdaemon.v2.DfdaemonDownload/DownloadTask"
 
@@ -114,7 +114,7 @@ def answer(printed):
 def _details(encoded):
     """What dfdaemon tells of an answer of the origin: {message, header, status_code} as JSON, in base64 without its padding."""
     try:
-        found = json.loads(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
-    except (binascii.Error, ValueError):
+        found = from_json(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -72,7 +72,10 @@ def test_what_is_no_answer_of_dfdaemon(printed):
     assert _download_task.answer(printed).status is None
 
 
-@pytest.mark.parametrize("details", ["!", "bnVsbA", "W10", "eyJzdGF0dXNfY29kZSI6ICJ4In0", "ä"])
+NESTED = base64.b64encode(b"[" * 99_999).decode()
+
+
+@pytest.mark.parametrize("details", ["!", "bnVsbA", "W10", "eyJzdGF0dXNfY29kZSI6ICJ4In0", "ä", NESTED], ids=range(6))
 def test_details_that_are_none(details):
     found = _download_task.answer(f"{HEAD}grpc-status: 2\r\ngrpc-message: x\r\ngrpc-status-details-bin: {details}\r\n")
     assert found == _download_task.Answer(2, "x", 0)
