@@ -16,3 +16,10 @@ function response(status, headers, body)
     log:write(os.time(), " ", status, " ", headers["x-server"] or "-", " ", (body:gsub("%s", "")), "\n")
     log:flush()
 end
+
+-- At the end, what had no answer: connections that were refused or broke, by what wrk was about to do with them.
+function done(summary, latency, requests)
+    local lost = io.open("/root/lost.log", "w")
+    lost:write(summary.errors.connect, " ", summary.errors.read, " ", summary.errors.write, "\n")
+    lost:close()
+end

@@ -132,6 +132,14 @@ class Load:
             SEEN.append(f"{of}: {len(failed)} of {len(found)} requests failed {sorted(set(failed)) or ''}".rstrip())
         return [(int(status), server, json.loads(answer)["y"] if status == "200" else None) for status, server, answer in found]
 
+    def stop(self):
+        """{what wrk wanted of a connection: how many it lost there}, since the start."""
+        self.balancer.check_output("systemctl kill --signal=INT load.service")
+        wait_until(lambda: not self.balancer.active("load.service"), "the end of the load")
+        lost = dict(zip(("connect", "read", "write"), map(int, self.balancer.check_output("cat /root/lost.log").split()), strict=True))
+        SEEN.append(f"Connections that the load lost, in all: {lost}")
+        return lost
+
 
 @pytest.fixture(scope="session")
 def load(fleet, versions):

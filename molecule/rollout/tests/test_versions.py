@@ -236,3 +236,8 @@ def test_another_release_and_back(fleet, load, rollout, versions):
             assert f"venv-{torchserve}" in fleet[name].program("torchserve")
             assert dfdaemon in fleet[name].check_output("/proc/%s/exe --version", fleet[name].main_pid("dfdaemon"))
             assert serves(fleet[name]) == ("7.0", ["7.0"])
+
+
+def test_no_connection_was_lost_in_all_of_it(load):
+    """What is counted above are answers, and what never came to the balancer has none."""
+    assert load.stop() == {"connect": 0, "read": 0, "write": 0}
