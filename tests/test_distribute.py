@@ -39,6 +39,7 @@ STUBBED = (
     "dfdaemon_info",
     "model_artifact",
     "model_prune",
+    "nft_table",
     "torchserve_model",
     "torchserve_info",
     "inference_check",

@@ -29,6 +29,7 @@ VARIANTS["torchserve.service.j2 with odd values"] = (ROLES / "torchserve/templat
 FLEET = {
     "ansible_python_interpreter": "{{ ansible_playbook_python }}",
     "modelfleet_address": "10.0.0.1",
+    "modelfleet_mtls": True,
     "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "a", "secret_key": "s"}},
 }
 
@@ -76,6 +77,12 @@ def test_sandbox(rendered, name):
     )
     print(result.stdout.splitlines()[-1])
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_no_dfdaemon_starts_without_certificates_that_it_can_read(rendered):
+    """It would listen in clear text and say nothing."""
+    text = rendered["dfdaemon.service.j2"].read_text()
+    assert "\nExecStartPre=test -r /etc/dragonfly/tls/ca.pem -a -r /etc/dragonfly/tls/dfdaemon.pem\n" in text
 
 
 def test_the_devices_of_workers_are_seen_where_they_are_judged(rendered):
