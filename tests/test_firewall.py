@@ -23,15 +23,17 @@ ROLE = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles/fi
 PLACES = {"host": 2, "member": 3, "stranger": 9, "monitor": 8, "second": 4}
 V4, V6 = "10.77.0.{}", "fd77::{}"
 GUEST = "10.88.0.2"  # behind "host", which translates its address
-PORTS = {"upload": 4000, "storage": 4005, "quic": 4006, "api": 8002, "proxy": 4001, "metrics": 4002, "other": 2222}
+PORTS = {"upload": 4000, "storage": 4005, "quic": 4006, "api": 8002, "proxy": 4001, "metrics": 4002, "other": 2222, "model": 8080}
 # In the place of the daemons' own users, which this machine does not have.
 USERS = {"root": 0, "daemon": 1, "bin": 2, "nobody": 65534}
 
-# Runs in a namespace: answers on every address until it is ended.
+# Runs in a namespace, as a user: answers on every address until it is ended.
 SERVER = """
-import selectors, socket, sys
+import os, selectors, socket, sys
+uid = int(sys.argv[1])
+os.setgroups([]), os.setgid(uid), os.setuid(uid)
 selector = selectors.DefaultSelector()
-for place in sys.argv[1:]:
+for place in sys.argv[2:]:
     kind, _slash, place = place.partition("/")
     address, _colon, port = place.rpartition(":")
     one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
@@ -114,6 +116,7 @@ def rendered(run, tmp_path_factory):
     common = {
         "modelfleet_storage": {"http": {"url": "https://files.example.com"}},
         "modelfleet_firewall_monitoring": [f"{V4.format(PLACES['monitor'])}/32", V6.format(PLACES["monitor"])],
+        "modelfleet_firewall_destinations": [f"{V4.format(PLACES['second'])}/32", V6.format(PLACES["second"])],
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
     }
     groups = {
@@ -194,8 +197,8 @@ class Lan:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def serve(self, name, *places):
-        command = ["ip", "netns", "exec", self.ns(name), sys.executable, "-c", SERVER, *places]
+    def serve(self, name, *places, user="root"):
+        command = ["ip", "netns", "exec", self.ns(name), sys.executable, "-c", SERVER, str(USERS[user]), *places]
         self.servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert self.servers[-1].stdout.readline() == "ready\n"
 
@@ -233,6 +236,11 @@ def lan(tmp_path_factory):
             own = [template.format(PLACES[name]) for template in (V4, V6)]
             lan.serve(name, *(f"tcp/{address}:{PORTS[port]}" for address in own for port in ("upload", "storage", "api", "other")))
             lan.serve(name, *(f"udp/{address}:{PORTS['quic']}" for address in own))
+        for name in ("stranger", "second"):
+            own = [template.format(PLACES[name]) for template in (V4, V6)]
+            lan.serve(name, *(f"{kind}/{address}:{PORTS['other']}" for address in own for kind in ("tcp", "udp")))
+        own = [template.format(PLACES["host"]) for template in (V4, V6)]
+        lan.serve("host", *(f"tcp/{address}:{PORTS['model']}" for address in own), user="bin")
         lan.serve("host", f"tcp/127.0.0.1:{PORTS['proxy']}", f"tcp/127.0.0.1:{PORTS['other']}", f"tcp/0.0.0.0:{PORTS['metrics']}")
         yield lan
     finally:
@@ -246,6 +254,7 @@ def load(lan, rendered):
     def call(of="host", **options):
         own = rendered[of]
         users = [{"name": "daemons", "users": ["root", "daemon"]}, {"name": "runtimes", "users": ["root", "2"]}]
+        users.append({"name": "models", "users": ["bin"]})
         return lan.module(**{"sets": own["sets"], "users": users, "rules": own["rules"], **options})
 
     yield call
@@ -292,6 +301,7 @@ def test_who_is_in_the_inventory(rendered):
     assert rendered["host"]["users"] == [
         {"name": "daemons", "users": ["root", "dfdaemon", "dragonfly-scheduler"]},
         {"name": "runtimes", "users": ["root", "torchserve"]},
+        {"name": "models", "users": ["torchserve"]},
     ]
 
 
@@ -316,6 +326,21 @@ def test_members_are_admitted_and_strangers_refused(lan, load, of, template):
     assert all_yes(lan.ask("stranger", *at("host", "other", "api", template=template)))
     # This host itself.
     assert all_yes(lan.ask("host", *of_peers(template)))
+
+
+@BOTH
+def test_model_code_answers_everybody_and_calls_nobody_beyond_its_host(lan, load, of, template):
+    def beyond(name):
+        return [*at(name, "other", template=template), *at(name, "other", kind="udp", template=template)]
+
+    assert all_yes(lan.ask("host", *beyond("stranger"), user="bin")), "nobody is refused without the table"
+    load(of)
+    assert refused(lan.ask("host", *beyond("stranger"), user="bin"))
+    assert all_yes(lan.ask("host", *beyond("stranger"), user="nobody"))
+    # Whom modelfleet_firewall_destinations names, and its own host.
+    assert all_yes(lan.ask("host", *beyond("second"), user="bin"))
+    assert all_yes(lan.ask("host", f"tcp/127.0.0.1:{PORTS['proxy']}", *at("host", "other", template=template), user="bin"))
+    assert all_yes(lan.ask("stranger", *at("host", "model", template=template)))
 
 
 @BOTH
@@ -512,7 +537,8 @@ def test_another_host_learns_only_who_belongs_to_the_fleet(lan, load, rendered):
 
 
 def test_a_user_who_is_not_there_is_named(lan, load):
-    users = [{"name": "daemons", "users": ["root"]}, {"name": "runtimes", "users": ["root", "no-such-runtime"]}]
+    users = [{"name": "daemons", "users": ["root"]}, {"name": "models", "users": ["bin"]}]
+    users.append({"name": "runtimes", "users": ["root", "no-such-runtime"]})
     said = load(users=users)
     assert said["failed"] and "Failed to find the user 'no-such-runtime' of the set runtimes" in said["msg"] and lan.table() is None
     # Before the first run of the roles the daemons have no users.

@@ -109,7 +109,11 @@ OWNED = {
 SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
 PORTS = ("dragonfly_scheduler_port", *(f"torchserve_{name}_port" for name in _addresses.TORCHSERVE))
 # Whether an entry may be a prefix as well.
-FIREWALL_ADDRESSES = {"modelfleet_firewall_addresses": False, "modelfleet_firewall_monitoring": True}
+FIREWALL_ADDRESSES = {
+    "modelfleet_firewall_addresses": False,
+    "modelfleet_firewall_monitoring": True,
+    "modelfleet_firewall_destinations": True,
+}
 
 
 def model_findings(model, files_dir=None):
