@@ -305,6 +305,16 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
     ]
 
 
+def test_where_the_plugin_downloads_nothing_objects_come_as_bundles_do(fleet):
+    done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(), "--tags", "models", modelfleet_plugin_downloads=False)
+    assert done.returncode == 0, done.stdout
+    (brought,) = asked(calls, "model_artifact")
+    assert [one["name"] for one in brought["artifacts"]] == ["tiny", "llama"]
+    assert [one["via"] for one in asked(calls, "torchserve_model")] == ["api"]
+    _done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(), "--tags", "models")
+    assert [one["via"] for one in asked(calls, "torchserve_model")] == ["plugin"]
+
+
 def test_a_bundle_that_does_not_come_keeps_no_other_from_being_registered_and_a_rollout_does(fleet):
     other = {**OLD, "state": "present"}
     failed = {"failed": True, "msg": "Failed to fetch the bundle.", "artifacts": [artifact(BUNDLE, "failed"), artifact(other, "unchanged")]}
