@@ -154,8 +154,9 @@ class Fleet:
             files["dfdaemon"]["proxy"]["rules"] = []
             command, component = [f"{CLIENT}/dfdaemon", "--console", "--log-dir", str(place), "--log-level", "warn"], "dfdaemon"
         for kind, config in files.items():
-            (place / kind).write_text(json.dumps(config))
-        command += ["--config", str(place / component), "--dynconfig", str(place / f"{component}_dynconfig")]
+            # The scheduler goes by the name.
+            (place / f"{kind}.yaml").write_text(json.dumps(config))
+        command += ["--config", str(place / f"{component}.yaml"), "--dynconfig", str(place / f"{component}_dynconfig.yaml")]
         with open(place / "output", "wb") as output:
             self.processes[name] = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
@@ -419,7 +420,10 @@ def test_a_fleet_of_which_a_part_speaks_clear_text(preflight):
     ("variables", "said"),
     [
         ({"modelfleet_mtls": False}, "modelfleet_mtls is false, so there is none."),
-        ({"modelfleet_pki_ca_path": "/srv/ca.pem"}, "Put the new certificate beside the old one in that file and run site"),
+        (
+            {"modelfleet_pki_ca_path": "/srv/ca.pem"},
+            "modelfleet_pki_ca_path names your own. Put the new certificate beside the old one in that file and run site",
+        ),
     ],
 )
 def test_a_rotation_of_what_is_not_the_fleets(preflight, variables, said):
