@@ -129,7 +129,7 @@ def test_the_unit_loads_it_before_any_daemon_starts(fleet, name):
     assert host.active("modelfleet-firewall") and host.check_output("systemctl is-enabled modelfleet-firewall") == "enabled"
     after = set(host.check_output("systemctl show -p Before --value modelfleet-firewall").split())
     assert {"network-pre.target", "dfdaemon.service", "dragonfly-scheduler.service"} <= after
-    assert float(re.search(r"(\d+\.\d+)", host.check_output("systemd-analyze security modelfleet-firewall | tail -n 1"))[1]) <= 2.5
+    assert float(re.search(r"(\d+\.\d+)", host.check_output("systemd-analyze security modelfleet-firewall | tail -n 1"))[1]) <= 2.0
 
 
 @pytest.mark.parametrize("verb", ["start", "restart", "reload"])
