@@ -17,6 +17,8 @@ SCENARIO = Scenario("default")
 NAME, VERSION = "hostile", "1.0"
 LAB = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/lab.yml").read_text(encoding="utf-8"))
 STORE_SECRET = LAB["lab_read_secret_key"]
+# By the table at once; by the unit, which drops, without a word.
+REFUSED = {"ConnectionRefusedError", "TimeoutError"}
 # Runs as the model: one line for each place, a path or HOST:PORT.
 CONNECT = """
 import socket, sys
@@ -61,7 +63,7 @@ def run(fleet, origin, declared, tmp_path_factory):
         return answer["y"]
 
     yield call
-    site([*declared, {"name": NAME, "version": VERSION, "state": "absent"}])
+    site([*declared, {**entry, "state": "absent"}])
     assert fleet["gpu-1"].run("test -e /etc/dragonfly-endpoint/config.json").rc == 0, "the plugin downloads again"
 
 
@@ -89,7 +91,7 @@ def test_it_reaches_nothing_of_dragonfly(fleet, run):
     other, scheduler = own.rpartition(".")[0] + ".22", own.rpartition(".")[0] + ".11"
     assert connect(run, "/run/dragonfly/dfdaemon.sock") == ["PermissionError"]
     places = ["127.0.0.1:4001", f"{own}:4000", f"{own}:4005", f"{other}:4000", f"{other}:4005", f"{scheduler}:8002"]
-    assert connect(run, *places) == ["ConnectionRefusedError"] * len(places)
+    assert set(connect(run, *places)) <= REFUSED
     assert "Permission denied" in run("ls /var/lib/modelfleet/pieces")
 
 
@@ -98,7 +100,7 @@ def test_it_calls_nobody_beyond_its_host(fleet, origin, run):
     places = [f"{store}:8090", f"{store}:3128", f"{SCENARIO.settings['lab_network_prefix']}.1:22"]
     # The host itself reaches the first.
     assert fleet["gpu-1"].run(f"python3 -c {shlex.quote(CONNECT)} {places[0]}").stdout.split() == ["connected"]
-    assert connect(run, *places) == ["ConnectionRefusedError"] * len(places)
+    assert set(connect(run, *places)) <= REFUSED
 
 
 def test_it_writes_no_model(fleet, run, archive):
