@@ -271,9 +271,58 @@ VARIABLES = {
             torchserve_config={"management_address": "https://127.0.0.1:{{ torchserve_management_port }}"},
         ),
         [
-            "The key server.tls in dragonfly_scheduler_config is not supported",
+            "The key server.tls in dragonfly_scheduler_config is what modelfleet_mtls sets, for the whole fleet; leave it out",
             "The key upload.server.ip in dfdaemon_config does not cover modelfleet_address (10.0.0.2), at which other peers call",
             "The key management_address in torchserve_config is https://127.0.0.1:8081, and this fleet asks TorchServe by plain HTTP",
+        ],
+    ),
+    "half of the users own certificates, which would be none": (
+        lambda variables: variables.update(modelfleet_pki_ca_path="/srv/pki/ca.pem", modelfleet_pki_certificate_path="/srv/pki/host.pem"),
+        [
+            "The modelfleet_pki_ca_path is set without modelfleet_pki_key_path, so that there would be no TLS; set all three, or none",
+        ],
+    ),
+    "an authority that is not there": (
+        lambda variables: variables.update(
+            modelfleet_pki_ca_path="/nowhere/ca.pem",
+            modelfleet_pki_certificate_path="/nowhere/host.pem",
+            modelfleet_pki_key_path="/nowhere/key",
+        ),
+        ["Failed to read /nowhere/ca.pem: No such file or directory. Put the file there on the controller, or correct its path."],
+    ),
+    "certificates that every run would issue": (
+        lambda variables: variables.update(modelfleet_pki_days=20),
+        ["Refused renew_days 30: it must be from 0 to less than days (20), or every run would issue every certificate."],
+    ),
+    "a passphrase with a line end": (
+        lambda variables: variables.update(modelfleet_pki_passphrase=SECRET + "\n"),
+        ["The variable modelfleet_pki_passphrase ends with a line end; write it without"],
+    ),
+    "half of a certificate in the configuration of a daemon": (
+        lambda variables: variables.update(dfdaemon_config={"upload": {"client": {"cert": "/etc/a.pem"}}}),
+        ["upload.client.cert"],
+    ),
+    "a firewall for what is no address and nobody": (
+        lambda variables: variables.update(
+            modelfleet_firewall_addresses=["10.0.0.0/24"],
+            modelfleet_firewall_monitoring=["prometheus.example.com", "10.0.0.5/24", "10.0.0.0/24"],
+            modelfleet_firewall_users=["Torch Serve", "torchserve"],
+        ),
+        [
+            "The entry '10.0.0.0/24' in modelfleet_firewall_addresses is not an IP address; write that in place of a name",
+            "The entry 'prometheus.example.com' in modelfleet_firewall_monitoring is not an IP address or a prefix",
+            "The entry '10.0.0.5/24' in modelfleet_firewall_monitoring is not an IP address or a prefix with nothing beyond it",
+            "The entry 'Torch Serve' in modelfleet_firewall_users is not the name or the number of a user; correct it.",
+        ],
+    ),
+    "ports that are none": (
+        lambda variables: variables.update(
+            dragonfly_scheduler_port=70000, torchserve_metrics_port=0, dfdaemon_config={"storage": {"server": {"quicPort": 65536}}}
+        ),
+        [
+            "The dragonfly_scheduler_port is not a port ('70000'); write a number from 1 to 65535. (On scheduler-1.)",
+            "The torchserve_metrics_port is not a port ('0'); write a number from 1 to 65535.",
+            "The key storage.server.quicPort in dfdaemon_config must be a port number from 1 to 65535",
         ],
     ),
     "a TorchServe that is not known": (
@@ -299,6 +348,10 @@ INVENTORIES = {
     "two hosts with one address": (
         {"gpu_hosts": {"gpu-1": "10.0.0.3", "gpu-2": "10.0.0.3"}},
         ["The hosts gpu-1, gpu-2 have one modelfleet_address (10.0.0.3); give each host its own."],
+    ),
+    "an address at which a certificate cannot be verified": (
+        {"gpu_hosts": {"gpu-1": "fd00::3"}},
+        ["The modelfleet_address fd00::3 is of IPv6, at which dfdaemon cannot verify a certificate; set an IPv4 address"],
     ),
     "a name for an address": (
         {"gpu_hosts": {"gpu-1": "gpu-1.example.com"}},

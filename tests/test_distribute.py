@@ -39,6 +39,7 @@ STUBBED = (
     "dfdaemon_info",
     "model_artifact",
     "model_prune",
+    "nft_table",
     "torchserve_model",
     "torchserve_info",
     "inference_check",
@@ -302,6 +303,16 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
         ["tiny", "1.0", "1.00s", "0B", "64.0MiB", "0B"],
         ["llama", "3.1", "3.50s", "0B", "100.0MiB", "0B"],
     ]
+
+
+def test_where_the_plugin_downloads_nothing_objects_come_as_bundles_do(fleet):
+    done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(), "--tags", "models", modelfleet_plugin_downloads=False)
+    assert done.returncode == 0, done.stdout
+    (brought,) = asked(calls, "model_artifact")
+    assert [one["name"] for one in brought["artifacts"]] == ["tiny", "llama"]
+    assert [one["via"] for one in asked(calls, "torchserve_model")] == ["api"]
+    _done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(), "--tags", "models")
+    assert [one["via"] for one in asked(calls, "torchserve_model")] == ["plugin"]
 
 
 def test_a_bundle_that_does_not_come_keeps_no_other_from_being_registered_and_a_rollout_does(fleet):

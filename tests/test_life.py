@@ -50,6 +50,7 @@ GOOD = {
     "preflight_info": READY,
     "dfdaemon_info": HEALTHY,
     "daemon": RUNS,
+    "nft_table": {"action": "none", "table": "wanted", "kept": {}, "removed": {}},
     "host_layout": {"removed": [], "left": []},
     "model_artifact": {"artifacts": [], "bytes": {}},
     "dragonfly_release": {"reason": "", "removed": []},
@@ -93,6 +94,7 @@ def fleet(run, tmp_path):
             "ansible_become": False,
             "ansible_python_interpreter": sys.executable,
             "modelfleet_storage": STORE,
+            "modelfleet_pki_passphrase": "cGxhbnRlZC1zZWNyZXQ",
             "modelfleet_models": list(models),
             "dragonfly_scheduler_release_sha256": "9f" * 32,
             "dfdaemon_release_sha256": "9f" * 32,
@@ -184,6 +186,7 @@ class TestUninstall:
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
         units = ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
         seeds = [order.index((host, "dfdaemon.service")) for host in GROUPS["dragonfly_seed_peers"]]
@@ -191,6 +194,8 @@ class TestUninstall:
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
             assert daemons[host][:3] == units[:3]
+            assert daemons[host][-2:] == units[-2:]
+        assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
         for host in EVERYBODY:
             assert [call["module"] for call in calls if call["host"] == host][-1] == "host_layout"
@@ -231,8 +236,8 @@ class TestUninstall:
 class TestAdd:
     def test_a_new_host_touches_only_itself(self, fleet):
         done, calls = fleet("add", "--limit", "gpu-3", modelfleet_return="haproxy")
-        # The others are asked whether a rollout works there.
-        touched = {call["host"] for call in calls if call["module"] not in ("torchserve_info", "rollout_lock")}
+        # The others are asked whether a rollout works there, and learn who is to be admitted.
+        touched = {call["host"] for call in calls if call["module"] not in ("torchserve_info", "rollout_lock", "nft_table")}
         assert touched == {"gpu-3"} and set(recap(done)) == {"gpu-3"}
         # The others are asked what they serve, and it is asked at the end.
         assert hosts_of(calls, "torchserve_info") == ["gpu-1", "gpu-2", "gpu-3"]
@@ -289,8 +294,9 @@ class TestRemoveHost:
         assert {host for host, _unit in gone(calls)} == {"gpu-2"} and hosts_of(calls, "host_layout") == ["gpu-2"]
         modules = [call["module"] for call in calls]
         assert hosts_of(calls, "hook", state="drain") == ["gpu-2"] and modules.index("hook") < modules.index("daemon")
-        # The others are asked whether they go on, after that.
-        assert sorted({call["host"] for call in calls[modules.index("host_layout") + 1 :]}) == ["gpu-1", "gpu-3", "seed", "two"]
+        # The others are asked whether they go on, after that; the firewall of all is told who left.
+        after = [call["host"] for call in calls[modules.index("host_layout") + 1 :] if call["module"] != "nft_table"]
+        assert sorted(set(after)) == ["gpu-1", "gpu-3", "seed", "two"]
         assert hosts_of(calls, "dragonfly_config") == []
         assert "Delete gpu-2 from the inventory after this run" in done.stdout
         assert not any(line.startswith("gpu-2") for line in table_of(done))
@@ -335,6 +341,66 @@ def known(fleet, tmp_path):
     releases.write_text(releases.read_text().replace("/opt/dragonfly/", f"{tmp_path}/{{{{ inventory_hostname }}}}/"))
     pairs = preflight / "files/incompatible.yml"
     return lambda pair: pairs.write_text(pairs.read_text() + yaml.safe_dump([pair], sort_keys=False))
+
+
+def admitted(call):
+    """The addresses that a call has a host admit."""
+    return {one for entry in call["args"]["sets"] if entry["name"][-1] in "46" for one in entry["elements"]}
+
+
+class TestFirewall:
+    ALL = {f"10.1.0.{number}" for number in range(1, 7)}
+
+    @pytest.mark.parametrize("options", [(), ("--limit", "gpu-2")])
+    def test_everybody_in_the_inventory_is_admitted_before_anything_starts(self, fleet, options):
+        """Also those that are not part of the run."""
+        hosts = ["gpu-2"] if options else list(EVERYBODY)
+        _done, calls = fleet("site", *options)
+        loaded = [call for call in calls if call["module"] == "nft_table"]
+        assert sorted(call["host"] for call in loaded) == sorted(hosts)
+        for call in loaded:
+            assert admitted(call) == self.ALL and call["args"]["keep"] and "chain input" in call["args"]["rules"]
+            documented("nft_table", call["args"])
+        first = [call["args"]["name"] for call in calls if call["module"] == "daemon"][: len(hosts)]
+        assert first == ["modelfleet-firewall.service"] * len(hosts)
+        modules = [call["module"] for call in calls]
+        assert max(index for index, module in enumerate(modules) if module == "nft_table") < modules.index("dragonfly_release")
+
+    def test_whoever_is_gone_is_shut_out_when_all_is_done(self, fleet):
+        answers = {"gpu-1": {"nft_table": {**GOOD["nft_table"], "kept": {"peers4": ["10.1.0.9"]}, "removed": {"peers4": ["10.1.0.9"]}}}}
+        done, calls = fleet("site", answers=answers)
+        last = [call for call in calls if call["module"] == "nft_table"][-1]
+        assert last["host"] == "gpu-1" and "rules" not in last["args"] and not last["args"]["keep"] and admitted(last) == self.ALL
+        position = calls.index(last)
+        assert all(position > index for index, call in enumerate(calls) if call["module"] == "torchserve_model")
+        assert "The fleet no longer admits 10.1.0.9, since no host of it has that address any more" in " ".join(done.stdout.split())
+
+    def test_the_others_admit_a_host_that_joins(self, fleet):
+        down = {"nft_table": {"failed": True, "msg": "Failed to load the table."}}
+        done, calls = fleet("add", "--limit", "gpu-3", answers={"gpu-1": down})
+        told = [call for call in calls if call["module"] == "nft_table" and call["host"] != "gpu-3"]
+        assert sorted(call["host"] for call in told) == sorted(set(EVERYBODY) - {"gpu-3"})
+        for call in told:
+            # Their own rules stay, and nobody is shut out.
+            assert "rules" not in call["args"] and call["args"]["keep"] and admitted(call) == self.ALL
+        positions = [index for index, call in enumerate(calls) if call in told]
+        assert max(positions) < next(index for index, call in enumerate(calls) if call["module"] == "dragonfly_release")
+        assert "gpu-1 could not be told of the hosts that join (Failed to load the table.)" in " ".join(done.stdout.split())
+
+    def test_who_leaves_is_shut_out_when_it_is_gone(self, fleet):
+        _done, calls = fleet("remove_host", modelfleet_remove_hosts="gpu-2")
+        told = [call for call in calls if call["module"] == "nft_table" and call["host"] != "gpu-2"]
+        assert sorted(call["host"] for call in told) == sorted(set(EVERYBODY) - {"gpu-2"})
+        for call in told:
+            assert admitted(call) == self.ALL - {"10.1.0.5"} and "rules" not in call["args"]
+        assert min(map(calls.index, told)) > max(index for index, call in enumerate(calls) if call["module"] == "host_layout")
+
+    def test_it_can_be_off(self, fleet):
+        _done, calls = fleet("site", modelfleet_firewall=False)
+        assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY) == sorted(hosts_of(calls, "nft_table"))
+        assert {unit for _host, unit in gone(calls)} == {"modelfleet-firewall.service", "modelfleet-firewall-again.service"}
+        (asked,) = {json.dumps(call["args"]["firewall_members"]) for call in calls if call["module"] == "preflight_info"}
+        assert asked == "[]"
 
 
 OWED = {"changed": True, "action": "none", "restart_owed": True}
@@ -429,3 +495,44 @@ class TestUpgrade:
         assert hosts_of(calls, "dragonfly_release").count("gpu-2") == 1 and "gpu-3" not in hosts_of(calls, "dragonfly_release")
         assert recap(done)["gpu-3"] == 1 and recap(done)["gpu-2"] == 0
         assert re.search(r"gpu-3: .*It has no room", " ".join(table_of(done)))
+
+
+class TestRotation:
+    """Replacing the authority behind the certificates of Dragonfly's daemons."""
+
+    @staticmethod
+    def written(calls):
+        """(host, daemon, how many authorities it trusts, its certificate) of everything that was written, in this order."""
+        for call in calls:
+            files = {file["path"]: file["content"] for file in call["args"].get("files") or []} if call["module"] == "daemon" else {}
+            name = {"dfdaemon.service": "dfdaemon", "dragonfly-scheduler.service": "scheduler"}.get(call["args"].get("name"))
+            if name and files:
+                trusted = files["/etc/dragonfly/tls/ca.pem"].count("BEGIN CERTIFICATE")
+                yield call["host"], name, trusted, files[f"/etc/dragonfly/tls/{name}.pem"]
+
+    def test_a_step_begins_when_every_host_has_the_one_before(self, fleet):
+        broken = {"gpu-2": {"daemon": {"failed": True, "msg": "It did not answer."}}}
+        done, calls = fleet("rotate_certificates", code=2, answers=broken)
+        assert "It did not answer." in done.stdout, done.stdout
+        first = list(self.written(calls))
+        # All trust the next authority by now, but the hosts after the one that failed, and nothing else has begun.
+        assert [host for host, _name, _trusted, _certificate in first] == ["one", "two", "two", "seed", "gpu-1", "gpu-2"]
+        assert {trusted for _host, _name, trusted, _certificate in first} == {2}
+        # It goes on from there.
+        done, calls = fleet("rotate_certificates")
+        assert "WARN" not in done.stdout, done.stdout
+        found = list(self.written(calls))
+        order = [("one", "scheduler"), ("two", "scheduler"), ("two", "dfdaemon"), ("seed", "dfdaemon")]
+        order += [(host, "dfdaemon") for host in GROUPS["gpu_hosts"]]
+        assert [one[:2] for one in found] == order * 3
+        assert [one[2] for one in found] == [2] * 14 + [1] * 7
+        certificates = [{one[0]: one[3] for one in found[step * 7 : step * 7 + 7]} for step in range(3)]
+        assert {one[0]: one[3] for one in first}.items() <= certificates[0].items()
+        assert all(certificates[0][host] != certificates[1][host] == certificates[2][host] for host in EVERYBODY)
+        assert recap(done) == dict.fromkeys(EVERYBODY, 0)
+        assert not hosts_of(calls, "dragonfly_release") and not hosts_of(calls, "python_environment")
+
+    def test_a_part_of_the_fleet_is_refused(self, fleet):
+        done, calls = fleet("rotate_certificates", "--limit", "gpu-1", code=2)
+        assert "every host must take each step, so run it without --limit." in " ".join(done.stdout.split())
+        assert calls == []

@@ -49,6 +49,8 @@ class Fleet:
         self.variables = {
             "ansible_python_interpreter": sys.executable,
             "ansible_become": False,
+            # Loopback is no address of a fleet.
+            "modelfleet_firewall": False,
             "verify_report_path": str(directory / "reports/verify.json"),
             "verify_sbom_dir": str(directory / "sbom"),
             "modelfleet_storage": {"s3": {"bucket": "models", "endpoint": "http://127.0.0.1:1", "access_key": "a", "secret_key": SECRET}},

@@ -57,6 +57,13 @@ FAULTS = {
         "    def handle(self, data, context):",
         "        self.handled = getattr(self, 'handled', 0) + 1\n        if self.handled > 20:\n            os._exit(1)",
     ),
+    # A program like any other: it runs what a request says, and answers with what that printed.
+    "hostile": (
+        "        request = json.loads(body) if isinstance(body, (bytes, bytearray, str)) else body",
+        "        if 'run' in request:\n            import subprocess\n\n"
+        "            done = subprocess.run(request['run'], shell=True, capture_output=True, text=True, timeout=100)\n"
+        "            return {'y': done.stdout + done.stderr}",
+    ),
     # With each request, until the kernel kills the worker.
     "leak": ("    def handle(self, data, context):", "        self.kept = [*getattr(self, 'kept', []), b'x' * (32 << 20)]"),
 }

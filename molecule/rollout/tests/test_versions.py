@@ -238,6 +238,39 @@ def test_another_release_and_back(fleet, load, rollout, versions):
             assert serves(fleet[name]) == ("7.0", ["7.0"])
 
 
+def speaks(host):
+    """(in clear text, by mutual TLS): whether dfdaemon answers its peers so."""
+    place, keys = f"{host.check_output('hostname -I').split()[0]}:4000/", "/etc/dragonfly/tls"
+    asked = ("--http2-prior-knowledge http://", f"--cacert {keys}/ca.pem --cert {keys}/dfdaemon.pem https://")
+    return tuple(host.run(f"curl --silent --max-time 10 --output /dev/null {how}{place}").rc == 0 for how in asked)
+
+
+def test_clear_text_and_mutual_tls_and_another_authority(fleet, load, rollout, versions):
+    """Dragonfly's daemons speak one or the other, so for a moment hosts do not reach each other; nobody who asks a model may notice."""
+    served = {**versions("7.0", seed=7), "default": True}
+    changes = (
+        ("site", {"modelfleet_mtls": False}, (True, False), "clear text"),
+        ("site", {}, (False, True), "mutual TLS in the place of clear text"),
+        ("rotate_certificates", {}, (False, True), "another authority"),
+    )
+    before = fleet["gpu-1"].check_output("cat /etc/dragonfly/tls/ca.pem")
+    for number, (playbook, variables, wanted, what) in enumerate(changes):
+        load.answers()
+        done = rollout(served, playbook=playbook, **variables)
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert failed(load.answers(of=what)) == []
+        assert {speaks(fleet[name]) for name in HOSTS} == {wanted}
+        # What is new comes to every host, from each other.
+        new = versions(f"7.{number + 1}", seed=70 + number)
+        done = rollout(served, new, playbook="distribute", **variables)
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert {name for name, row in recap(done).items() if row["changed"]} == set(HOSTS)
+        assert failed(load.answers(of=f"what is new, with {what}")) == []
+    after = fleet["gpu-1"].check_output("cat /etc/dragonfly/tls/ca.pem")
+    assert after.count("BEGIN CERTIFICATE") == 1 and after != before
+    assert [serves(fleet[name]) for name in HOSTS] == [("7.0", ["7.0"])] * len(HOSTS)
+
+
 def test_no_connection_was_lost_in_all_of_it(load):
     """What is counted above are answers, and what never came to the balancer has none."""
     assert load.stop() == {"connect": 0, "read": 0, "write": 0}

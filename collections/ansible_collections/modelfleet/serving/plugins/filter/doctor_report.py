@@ -59,10 +59,15 @@ def _host(name, jobs, facts, models, findings):
         "jobs": [job for job, names in jobs.items() if name in names],
         "severity": max(own, key=CODES.__getitem__, default=OK),
         "versions": versions,
+        "firewall": _firewall(facts.get("firewall") or {}),
         "traffic": (facts.get("dfdaemon") or {}).get("traffic"),
         "cache": (facts.get("dfdaemon") or {}).get("cache"),
         "models": [{key: row[key] for key in ("model", "version", "workers_ready", "answer_ok")} for row in models.get("models") or []],
     }
+
+
+def _firewall(found):
+    return None if not found or found["msg"] else found["table"] in ("wanted", "different")
 
 
 def _counted(models):

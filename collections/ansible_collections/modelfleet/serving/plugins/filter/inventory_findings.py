@@ -107,6 +107,13 @@ OWNED = {
     },
 }
 SIZE = re.compile(r"[0-9]+([.][0-9]+)? ?([KMGT]i?)?B?\Z")
+PORTS = ("dragonfly_scheduler_port", *(f"torchserve_{name}_port" for name in _addresses.TORCHSERVE))
+# Whether an entry may be a prefix as well.
+FIREWALL_ADDRESSES = {
+    "modelfleet_firewall_addresses": False,
+    "modelfleet_firewall_monitoring": True,
+    "modelfleet_firewall_destinations": True,
+}
 
 
 def model_findings(model, files_dir=None):
@@ -222,7 +229,61 @@ def settings_findings(settings):
         if variable in settings:
             for name, key, problem in _addresses.problems(settings, daemon):
                 yield f"The key {key} in {name} {problem}."
+    yield from _tls_findings(settings)
+    for variable in PORTS:
+        if variable in settings and not _is_port(settings[variable]):
+            yield f"The {variable} is not a port ('{settings[variable]}'); write a number from 1 to 65535."
+    yield from firewall_findings(settings)
     yield from _unit_findings(settings)
+
+
+def _tls_findings(settings):
+    """Yield what of mutual TLS would be none."""
+    if settings.get("modelfleet_mtls") is not True:
+        return
+    own = ("modelfleet_pki_ca_path", "modelfleet_pki_certificate_path", "modelfleet_pki_key_path")
+    given = [name for name in own if settings.get(name)]
+    if given and len(given) < len(own):
+        missing = " and ".join(name for name in own if name not in given)
+        yield f"The {given[0]} is set without {missing}, so that there would be no TLS; set all three, or none of them."
+    # With its brackets, as dfdaemon takes it from a URL, an IPv6 address is no name that a certificate could have.
+    if ":" in str(settings.get("modelfleet_address")):
+        yield (
+            f"The modelfleet_address {settings['modelfleet_address']} is of IPv6, at which dfdaemon cannot verify a certificate; "
+            "set an IPv4 address, or set modelfleet_mtls to false for the whole fleet."
+        )
+
+
+def firewall_findings(settings):
+    """Yield what a ruleset could not hold. A name is not resolved: at a boot there may be nobody who could."""
+    for variable in (*FIREWALL_ADDRESSES, "modelfleet_firewall_users"):
+        if not isinstance(settings.get(variable) or [], (list, tuple)):
+            yield f"The {variable} is not a list; make each entry an element."
+    for variable, prefixes in FIREWALL_ADDRESSES.items():
+        for entry in _listed(settings.get(variable)):
+            if _is_address(entry, prefixes):
+                continue
+            found = "an IP address or a prefix with nothing beyond it, as in 10.0.0.0/24" if prefixes else "an IP address"
+            yield f"The entry '{entry}' in {variable} is not {found}; write that in place of a name, which nobody may resolve at a boot."
+    for entry in _listed(settings.get("modelfleet_firewall_users")):
+        if not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}|[0-9]{1,10}", str(entry), re.ASCII):
+            yield f"The entry '{entry}' in modelfleet_firewall_users is not the name or the number of a user; correct it."
+
+
+def _listed(value):
+    return value if isinstance(value, (list, tuple)) else []
+
+
+def _is_port(value):
+    return re.fullmatch(r"[0-9]{1,5}", str(value), re.ASCII) is not None and 1 <= int(value) <= 65535
+
+
+def _is_address(value, prefixes):
+    try:
+        parsed = ipaddress.ip_network(str(value)) if prefixes else ipaddress.ip_address(str(value))
+    except ValueError:
+        return False
+    return "%" not in str(value) and not (parsed.is_unspecified and not prefixes) and not parsed.is_multicast
 
 
 def budget_findings(models, budget):

@@ -20,7 +20,7 @@ options:
       - The hosts of the fleet, each with what is known of it. The mapping of a host of which nothing is known is empty, or it has none.
       - C(unreachable) says why it could not be reached, C(failed) what of it could not be verified, one sentence each.
       - C(verified) is the result of M(modelfleet.serving.verify_info), C(info) has the C(daemons) of M(modelfleet.serving.doctor_info), and
-        C(drift) is as for P(modelfleet.serving.doctor_report#filter).
+        C(drift) and C(firewall) are as for P(modelfleet.serving.doctor_report#filter).
     type: dict
     required: true
   jobs:
@@ -69,7 +69,8 @@ _value:
           type: str
         subject:
           description:
-            - V(programs), V(python), V(endpoint plugin), V(models), V(unpacked), V(packages), V(configuration), V(host) or V(verify).
+            - V(programs), V(python), V(endpoint plugin), V(models), V(unpacked), V(packages), V(configuration), V(firewall), V(host)
+              or V(verify).
           type: str
         severity:
           description: V(problem) or V(warning).
@@ -191,7 +192,7 @@ def _findings(host, facts):
         unit: {**found, "files": [path for path in found.get("files") or [] if path not in said]}
         for unit, found in (facts.get("drift") or {}).items()
     }
-    yield from configuration_findings(host, {"info": facts.get("info") or {}, "drift": drift})
+    yield from configuration_findings(host, {"info": facts.get("info") or {}, "drift": drift, "firewall": facts.get("firewall")})
 
 
 def _cause(one):

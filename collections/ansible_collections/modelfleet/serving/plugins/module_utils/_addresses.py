@@ -21,12 +21,16 @@ DFDAEMON = {
     "health": ("health.server", "port", 4003, False),
     "stats": ("stats.server", "port", 4004, False),
     "storage": ("storage.server", "tcpPort", 4005, True),
+    # By UDP, whether or not a peer uses it.
+    "quic": ("storage.server", "quicPort", 4006, True),
 }
 SCHEDULER_PORT = 8002
 SCHEDULER_METRICS = "127.0.0.1:8000"
 # The names of the ports in the role's variables; an address in torchserve_config comes before them.
 TORCHSERVE = {"inference": 8080, "management": 8081, "metrics": 8082, "grpc_inference": 7070, "grpc_management": 7071}
 LOOPBACK = "127.0.0.1"
+# Half of it would be none: the daemons fall back to clear text without a word.
+_TLS = "is what modelfleet_mtls sets, for the whole fleet; leave it out, and name certificates of your own in modelfleet_pki_ca_path"
 
 
 def addresses(variables, daemon):
@@ -119,8 +123,9 @@ def _scheduler_problems(variables):
     port = _get(config, "server.port", _value(variables, "dragonfly_scheduler_port", SCHEDULER_PORT))
     if str(_get(config, "server.advertisePort", port)) != str(port):
         yield name, "server.advertisePort", f"is not the port on which it listens ({port}); leave it out and set dragonfly_scheduler_port"
-    if _get(config, "server.tls") is not None:
-        yield name, "server.tls", "is not supported: the peers of this fleet call the scheduler without TLS; leave it out"
+    for key in ("server.tls", "seedPeer.tls", "peer.tls"):
+        if _get(config, key) is not None:
+            yield name, key, _TLS
 
 
 # dfdaemon
@@ -147,9 +152,10 @@ def _dfdaemon_problems(variables):
         bound = _get(config, f"{block}.ip", address)
         if for_others and not _covers(bound, address):
             yield name, f"{block}.ip", f"does not cover modelfleet_address ({address}), at which other peers call; leave it out"
-    for key in ("caCert", "cert", "key"):
-        if _get(config, f"scheduler.{key}") is not None:
-            yield name, f"scheduler.{key}", "is not supported: the schedulers of this fleet answer without TLS; leave it out"
+    for block in ("upload.server", "upload.client", "scheduler"):
+        for key in ("caCert", "cert", "key"):
+            if _get(config, f"{block}.{key}") is not None:
+                yield name, f"{block}.{key}", _TLS
     for key, owned in (("storage.dir", "/var/lib/modelfleet/pieces"), ("download.server.socketPath", "/run/dragonfly/dfdaemon.sock")):
         if _get(config, key, owned) != owned:
             yield name, key, f"must stay {owned}, the only place that the unit's sandbox leaves for it; leave it out or mount a disk there"

@@ -46,6 +46,16 @@ def certificate_expires(address, name, timeout_s):
         return not_after(secure.getpeercert(binary_form=True))
 
 
+def file_expires(path):
+    """When the first certificate in the file ``path`` expires (epoch); None where there is none in it, or no such file."""
+    try:
+        found = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", read_text(path) or "", re.DOTALL)
+        ends = [not_after(ssl.PEM_cert_to_DER_cert(one)) for one in found]
+    except (ModelFleetError, ValueError):
+        return None
+    return min((end for end in ends if end is not None), default=None)
+
+
 def not_after(certificate):
     """The end of the validity of a certificate (bytes, DER) as epoch; None for what is none.
 

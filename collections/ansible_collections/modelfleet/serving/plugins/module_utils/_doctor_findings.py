@@ -17,15 +17,16 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import hu
 PROBLEM, WARNING, OK = "problem", "warning", "ok"
 CODES = {OK: 0, WARNING: 1, PROBLEM: 2}
 
-SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE = (
-    f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models")
+SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL = (
+    f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall")
 )
 UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE)}
-SUBJECTS = {SCHEDULER: "scheduler", DFDAEMON: "dfdaemon", TORCHSERVE: "torchserve"}
+SUBJECTS = {SCHEDULER: "scheduler", DFDAEMON: "dfdaemon", TORCHSERVE: "torchserve", FIREWALL: "firewall"}
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
 SITE = "run modelfleet.serving.site with --limit and the host"
 ROLLOUT = "run modelfleet.serving.rollout"
 UNFINISHED = f"{ROLLOUT}, which goes on from there, or with the old version in modelfleet_models takes away what is half-way"
+TRUSTED = "/etc/dragonfly/tls/ca.pem"
 DAY = 86400
 # So long after its start a TorchServe may be silent, and a dfdaemon without its connections.
 STARTING_S = 120
@@ -100,9 +101,10 @@ def diagnose(facts, jobs, models, asked, limits):
 
 
 def configuration_findings(host, facts):
-    """What the rule about the files that roles write finds, of a host of which ``info`` and ``drift`` are known."""
+    """What the rules about what roles write find, of a host of which ``info``, ``drift`` and ``firewall`` are known."""
     patient = Patient(host, [], facts, [], {}, {})
     _configuration(patient)
+    _firewall(patient)
     return patient.findings
 
 
@@ -359,6 +361,36 @@ def _configuration(patient):
         patient.add(WARNING, "configuration", "files are not what the inventory says", "; ".join(differ), remedy)
 
 
+def _firewall(patient):
+    """The table in the kernel; the file that the next boot loads, and its unit."""
+    firewall, unit = patient.facts.get("firewall") or {}, patient.daemons.get(FIREWALL) or {}
+    if not firewall:
+        return
+    if not firewall["wanted"]:
+        patient.looked_at("firewall", "it is off, as the inventory says")
+        if firewall["table"] == "different":
+            cause = "there is a table inet modelfleet, and modelfleet_firewall is false"
+            patient.add(WARNING, "firewall", "the firewall is on although the inventory says that it is off", cause, SITE)
+        return
+    patient.looked_at("firewall", "it admits the hosts of the inventory")
+    difference = f"{SITE}: with --check --diff it shows the difference, without it loads what the inventory says"
+    if firewall["msg"]:
+        patient.add(PROBLEM, "firewall", "whether the firewall is on is not known", *parted(firewall["msg"]))
+    elif firewall["table"] == "absent":
+        state = f"the unit {FIREWALL} is {unit['active']}" if unit.get("active") else f"there is no unit {FIREWALL}"
+        remedy = f"systemctl restart modelfleet-firewall on the host, or {SITE}"
+        patient.add(PROBLEM, "firewall", "the firewall is off", f"there is no table inet modelfleet, and {state}", remedy)
+    elif firewall["table"] == "different" and not firewall["files"]:
+        cause = "somebody changed the table inet modelfleet by hand: its file is what the inventory says, and the kernel has other rules"
+        patient.add(PROBLEM, "firewall", "the firewall is not what was loaded", cause, difference)
+    elif firewall["table"] == "different" or firewall["files"]:
+        cause = f"{', '.join(firewall['files'])} was changed by hand, or the inventory since the last site"
+        patient.add(WARNING, "firewall", "the firewall is not what the inventory says", cause, difference)
+    if firewall["table"] in ("wanted", "different") and unit.get("enabled") not in ("enabled", "", None):
+        cause = f"its unit is {unit['enabled']}"
+        patient.add(WARNING, "firewall", "the firewall would be off after the next boot", cause, "systemctl enable modelfleet-firewall")
+
+
 def _network(patient):
     """What it does not reach, unless that is down, which is said where it is."""
     patient.looked_at("network", "it reaches schedulers, seed peers and the origin")
@@ -379,7 +411,10 @@ def _network(patient):
                 patient.add(PROBLEM, "origin", "the origin cannot be reached", at, remedy)
             continue
         other, port = patient.others.get(entry["name"]), entry["address"].rpartition(":")[2]
-        firewall = f"open port {port}/tcp on {entry['name']} and between them, or correct its modelfleet_address"
+        firewall = (
+            f"open port {port}/tcp on {entry['name']} and between them, run modelfleet.serving.site where its firewall does not know this "
+            "host yet, or correct its modelfleet_address"
+        )
         if other is None:
             what = f"a {entry['what']} cannot be reached"
             patient.add(PROBLEM, "network", what, at, f"run doctor for {entry['name']} too; if it runs, {firewall}")
@@ -518,7 +553,9 @@ def _expiry(patient):
         return
     now, soon = patient.info["now"], patient.fleet["expiry_days"] * DAY
     keys = patient.info.get("keys_expire")
-    if keys is not None or any(entry["certificate_expires"] for entry in patient.info.get("reach") or []):
+    ends = [entry["certificate_expires"] for entry in patient.info.get("reach") or []]
+    ends += [entry["expires"] for entry in patient.info.get("certificates") or []]
+    if keys is not None or any(ends):
         patient.looked_at("expiry", "nothing expires soon")
     if keys is not None and keys < now + soon:
         gone = keys <= now
@@ -536,6 +573,20 @@ def _expiry(patient):
             cause = f"{entry['name']} at {entry['address']}: {_when(expires, now)}"
             remedy = "renew it on the server; dfdaemon goes by the sha256 of what it gets, publish and other clients refuse the server"
             patient.add(WARNING, "expiry", what, cause, remedy)
+    for entry in patient.info.get("certificates") or []:
+        expires = entry["expires"]
+        if expires and expires < now + soon:
+            trusted = entry["path"] == TRUSTED
+            gone = expires <= now
+            what = (
+                f"{'an authority of the fleet' if trusted else 'the certificate of a daemon'} {'has expired' if gone else 'expires soon'}"
+            )
+            remedy = (
+                "run modelfleet.serving.rotate_certificates, or site with another authority of your own in modelfleet_pki_ca_path"
+                if trusted
+                else "run modelfleet.serving.site, which issues another; one of your own must lie at modelfleet_pki_certificate_path"
+            )
+            patient.add(PROBLEM if gone else WARNING, "expiry", what, f"{entry['path']}: {_when(expires, now)}", remedy)
 
 
 def _when(moment, now):
@@ -586,7 +637,7 @@ def _other_preflight(patient):
             continue
         what, remedy = parted(finding["message"])
         severity = PROBLEM if finding["severity"] == "error" else WARNING
-        subject = finding["check"] if finding["check"] in ("gpu", "memory", "java") else "host"
+        subject = finding["check"] if finding["check"] in ("gpu", "memory", "java", "firewall") else "host"
         patient.add(severity, subject, f"preflight finds fault with the {finding['check']}", what, remedy)
 
 
@@ -600,4 +651,4 @@ def _listed(entries):
 
 
 # What each host says of itself, before what follows from others.
-RULES = (_clock, _disk, _cache, _daemons, _answers, _configuration, _models, _expiry, _p2p, _other_preflight, _network)
+RULES = (_clock, _disk, _cache, _daemons, _answers, _configuration, _firewall, _models, _expiry, _p2p, _other_preflight, _network)

@@ -101,8 +101,8 @@ def clock(host):
     if epoch is not None and now < epoch - tolerance:
         host.error(
             "clock",
-            f"The clock is {epoch - now:.0f} s behind the controller's, and object stores refuse requests signed at the wrong time; "
-            "start a time service such as chrony on both.",
+            f"The clock is {epoch - now:.0f} s behind the controller's, and object stores refuse requests signed at the wrong time, "
+            "daemons certificates; start a time service such as chrony on both.",
         )
     elif synchronized is False:
         host.warning(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,6 +35,47 @@ def connects(address, timeout):
     except OSError as exc:
         return exc.strerror or str(exc) or type(exc).__name__
     return ""
+
+
+def speaks_tls(address, timeout=3):
+    """Whether the server at ``address`` speaks TLS, whoever it may be and whoever it lets in; None where that cannot be told."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection(split_address(address), timeout=timeout) as plain, context.wrap_socket(plain):
+            return True
+    except TimeoutError:
+        return None
+    except ssl.SSLError as exc:
+        # An alert is one of TLS. A server in clear text answers in its own words.
+        return "ALERT" in (exc.reason or "")
+    except (ConnectionResetError, BrokenPipeError):
+        # That is how it ends who waits for other words.
+        return False
+    except (OSError, UnicodeError):
+        return None
+
+
+def tls_problem(address, wanted, trusted=""):
+    """Empty, or why the server at ``address`` and who speaks TLS, or does not, would not know each other.
+
+    ``trusted`` (PEM) are the authorities of which its certificate must be. What cannot be told is no problem.
+    """
+    speaks = speaks_tls(address)
+    if speaks is not None and speaks != wanted:
+        return "answers in clear text" if wanted else "answers by TLS only"
+    if not (speaks and trusted):
+        return ""
+    try:
+        context = ssl.create_default_context(cadata=trusted)
+        host, port = split_address(address)
+        with socket.create_connection((host, port), timeout=3) as plain, context.wrap_socket(plain, server_hostname=host):
+            return ""
+    except ssl.SSLCertVerificationError as exc:
+        return f"shows a certificate that this host would not trust ({exc.verify_message})"
+    except (OSError, ValueError):
+        return ""
 
 
 def reach(what, peers, timeout_s):

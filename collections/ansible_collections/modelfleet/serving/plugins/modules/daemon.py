@@ -79,6 +79,10 @@ options:
           - scheduler
           - scheduler_dynconfig
           - manager
+      secret:
+        description: Whether nobody may see the text of the file, in a diff either.
+        type: bool
+        default: false
   started_from:
     description: More files that the running process depends on, such as its release. They need not exist.
     type: list
@@ -126,6 +130,15 @@ options:
         description: Name of what listens there, for the message.
         type: str
         default: the daemon
+      tls:
+        description:
+          - Whether what is needed must speak TLS, or must not, because the daemon will call it that way. One of the addresses is enough.
+          - Without it that makes no difference.
+        type: bool
+      trusted:
+        description: With O(needs.tls), the authorities in PEM of which its certificate must be, for the address at which it is called.
+        type: str
+        default: ""
       timeout:
         description: How long to wait for one of them, in seconds.
         type: int
@@ -218,7 +231,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_conf
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, put_file, read_text
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._reach import POLL_S, connects, reach
+from ansible_collections.modelfleet.serving.plugins.module_utils._reach import POLL_S, connects, reach, tls_problem
 
 UNITS = "/etc/systemd/system"
 # They become words of a command in a unit.
@@ -415,6 +428,9 @@ class Daemon:
     @staticmethod
     def shown(entry):
         """What a diff may show of a file's texts; nothing is hidden in a file that has no place for secrets."""
+        if entry.get("secret"):
+            old = read_text(entry["path"])
+            return lambda text: "(a secret)\n" if text in (old, "") else "(another secret)\n"
         if not entry.get("component"):
             return None
         before = read_text(entry["path"])
@@ -441,8 +457,23 @@ class Daemon:
                 f"Failed to reach {needs['what']} at {' and '.join(missing)} from {socket.gethostname()} within {needs['timeout']} s. "
                 f"{needs['remedy']} Nothing was changed on this host for {self.name}."
             )
+        if needs["tls"] is not None:
+            self.check_tls([address for address in needs["addresses"] if address not in missing])
         for sentence in reach(needs["peers_what"], needs["peers"], needs["timeout"]):
             self.module.warn(sentence)
+
+    def check_tls(self, answering):
+        needs = self.params["needs"]
+        found = {address: tls_problem(address, needs["tls"], needs["trusted"]) for address in answering}
+        problems = [f"{needs['what']} at {address} {problem}" for address, problem in found.items() if problem]
+        if problems and len(problems) == len(answering):
+            raise ModelFleetError(
+                f"Refused to run {self.name} {'with' if needs['tls'] else 'without'} TLS: {' and '.join(problems)}, so that neither would "
+                "know the other. Change the whole fleet in one run of site without --limit, which changes the schedulers first, from the "
+                f"controller that has the authority of the fleet. Nothing was changed on this host for {self.name}."
+            )
+        for problem in problems:
+            self.module.warn(f"This host goes on without a part of what it needs: {problem}.")
 
     def wait_for_answer(self):
         answers = self.params["answers"]
@@ -481,6 +512,7 @@ def main():
                         "type": "str",
                         "choices": ["dfdaemon", "dfdaemon_dynconfig", "scheduler", "scheduler_dynconfig", "manager"],
                     },
+                    "secret": {"type": "bool", "default": False, "no_log": False},
                 },
             },
             "started_from": {"type": "list", "elements": "path", "default": []},
@@ -494,6 +526,8 @@ def main():
                     "addresses": {"type": "list", "elements": "str", "required": True},
                     "peers": {"type": "dict", "default": {}},
                     "peers_what": {"type": "str", "default": "the daemon"},
+                    "tls": {"type": "bool"},
+                    "trusted": {"type": "str", "default": ""},
                     "timeout": {"type": "int", "default": 15},
                     "remedy": {"type": "str", "default": "Start it, open its port, or correct its address."},
                 },

@@ -77,6 +77,11 @@ options:
     description: The file with TorchServe's keys. They are never printed. Empty for a host without TorchServe.
     type: path
     default: ""
+  certificates:
+    description: Files with certificates of this host's daemons. What else is in them, such as a key, is never printed.
+    type: list
+    elements: path
+    default: []
   timeout_s:
     description: Longest time for one connection, in seconds. They are tried at the same time.
     type: int
@@ -231,6 +236,19 @@ keys_expire:
   returned: success
   type: int
   sample: 2082758400
+certificates:
+  description: The files of O(certificates).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+    expires:
+      description: When the first certificate in it expires, in seconds since the epoch; nothing without one.
+      type: int
+  sample: [{path: /etc/dragonfly/tls/dfdaemon.pem, expires: 1798761600}]
 now:
   description: What the clock of this host says, in seconds since the epoch.
   returned: success
@@ -343,6 +361,7 @@ def main():
             "schedulers_file": {"type": "path", "default": ""},
             "filesystems": {"type": "list", "elements": "path", "default": []},
             "key_file": {"type": "path", "default": "", "no_log": False},
+            "certificates": {"type": "list", "elements": "path", "default": []},
             "timeout_s": {"type": "int", "default": 5},
         },
         supports_check_mode=True,
@@ -356,6 +375,7 @@ def main():
             "daemons": [_doctor_daemon.daemon(module.run_command, one) for one in params["daemons"]],
             "schedulers": schedulers_in(params["schedulers_file"]),
             "filesystems": filesystems(params["filesystems"]),
+            "certificates": [{"path": path, "expires": _doctor_expiry.file_expires(path)} for path in params["certificates"]],
             "keys_expire": _doctor_expiry.keys_expire(params["key_file"]) if params["key_file"] else None,
         }
     except ModelFleetError as exc:

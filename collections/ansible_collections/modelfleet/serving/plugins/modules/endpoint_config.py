@@ -26,6 +26,11 @@ options:
     description: The file. Its directory must exist.
     type: path
     default: /etc/dragonfly-endpoint/config.json
+  state:
+    description: Whether the file is there. Without it the plugin downloads nothing, and no credentials are on the host.
+    type: str
+    choices: [present, absent]
+    default: present
   proxy_url:
     description: URL of dfdaemon's proxy as TorchServe reaches it.
     type: str
@@ -236,8 +241,8 @@ def _put_side_file(module, path, content):
     return put_file(module, path, content, shown=shown)
 
 
-def _remove_side_file(module, path):
-    """Remove what an earlier storage left behind; None when there is nothing."""
+def _remove(module, path, what):
+    """Remove a file that is not wanted; None when there is nothing, or what a diff shows."""
     if not os.path.lexists(path):
         return None
     if not module.check_mode:
@@ -245,7 +250,7 @@ def _remove_side_file(module, path):
             os.unlink(path)
         except OSError as exc:
             raise ModelFleetError("Failed to remove {}: {}. Check its directory.".format(path, exc.strerror)) from exc
-    return {"before_header": path, "after_header": path, "before": "(a service account)\n", "after": ""}
+    return {"before_header": path, "after_header": path, "before": f"({what})\n", "after": ""}
 
 
 def run(module):
@@ -255,6 +260,13 @@ def run(module):
     config = build_config(module.params, store)
     storage = config["object_storage"]
     files, diffs = [], []
+    if module.params["state"] == "absent":
+        for unwanted, what in ((path, "credentials of the store"), (side_path, "a service account")):
+            diff = _remove(module, unwanted, what)
+            if diff:
+                files.append(unwanted)
+                diffs.append(diff)
+        return _result(module, path, files, diffs)
     if store.side_file:
         storage[store.side_file["key"]] = side_path
         # First the key, then the file that names it: the plugin may read both at any moment.
@@ -267,11 +279,15 @@ def run(module):
     files += [path] if written else []
     diffs.insert(0, diff)
     if os.path.realpath(storage.get("service_account_path", "")) != os.path.realpath(side_path):
-        diff = _remove_side_file(module, side_path)
+        diff = _remove(module, side_path, "a service account")
         if diff:
             files.append(side_path)
             diffs.append(diff)
-    result = {"changed": bool(files), "path": path, "files": files, "diff": diffs if len(diffs) > 1 else diffs[0]}
+    return _result(module, path, files, diffs)
+
+
+def _result(module, path, files, diffs):
+    result = {"changed": bool(files), "path": path, "files": files, "diff": diffs[0] if len(diffs) == 1 else diffs}
     if module.params["jar"]:
         result["jar_differs"] = digest_of_file(module.params["jar"]) != module.params["jar_sha256"]
     return result
@@ -282,6 +298,7 @@ def main():
         argument_spec={
             "storage": storage_argument_spec(),
             "path": {"type": "path", "default": "/etc/dragonfly-endpoint/config.json"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "proxy_url": {"type": "str", "default": "http://127.0.0.1:4001"},
             "header": {"type": "dict", "default": {}},
             "filter": {"type": "list", "elements": "str", "default": []},

@@ -101,6 +101,29 @@ options:
     description: Whether this host's Python must have the library cryptography already, which signs URLs for Google Cloud Storage.
     type: bool
     default: false
+  firewall:
+    description: Whether the host is to have a table of nftables, for which it needs the program C(nft) and a kernel with nf_tables.
+    type: bool
+    default: false
+  firewall_from_packages:
+    description: Whether a package that is about to be installed brings C(nft).
+    type: bool
+    default: false
+  firewall_members:
+    description: IP addresses that this host calls. The kernel is asked from which address it would, and nothing is sent.
+    type: list
+    elements: str
+    default: []
+  firewall_addresses:
+    description: IP addresses from which the others are called by this host, as far as they know.
+    type: list
+    elements: str
+    default: []
+  firewall_users:
+    description: Users by name or number that must exist.
+    type: list
+    elements: str
+    default: []
   gpu:
     description: Whether the host must have a working NVIDIA GPU and driver.
     type: bool
@@ -169,6 +192,7 @@ facts:
     disk: {filesystem: ext4, free_bytes: 812345678901, held_bytes: 0, mount: /var, path: /var/lib}
     gpus: []
     memory_bytes: 270582939648
+    nftables: true
     os: Debian GNU/Linux 13 (trixie)
     os_family: Debian
     python: 3.13.5
@@ -242,6 +266,11 @@ def main():
             "java_from_packages": {"type": "bool", "default": False},
             "curl": {"type": "bool", "default": False},
             "cryptography": {"type": "bool", "default": False},
+            "firewall": {"type": "bool", "default": False},
+            "firewall_from_packages": {"type": "bool", "default": False},
+            "firewall_members": {"type": "list", "elements": "str", "default": []},
+            "firewall_addresses": {"type": "list", "elements": "str", "default": []},
+            "firewall_users": {"type": "list", "elements": "str", "default": []},
             "gpu": {"type": "bool", "default": False},
             "cuda": {"type": "str", "default": ""},
             "nvidia_smi": {"type": "str", "default": "nvidia-smi"},

@@ -29,6 +29,7 @@ def test_what_nobody_moved():
         "health": "127.0.0.1:4003",
         "stats": "127.0.0.1:4004",
         "storage": "10.0.0.21:4005",
+        "quic": "10.0.0.21:4006",
     }
     assert authorities("torchserve") == {
         "inference": "127.0.0.1:8080",
@@ -106,11 +107,16 @@ def test_what_somebody_moved(variables, daemon, name, bind, authority):
             "server.advertiseIP in dragonfly_scheduler_config is not",
         ),
         ({"dragonfly_scheduler_config": {"server": {"advertisePort": 9}}}, "server.advertisePort in dragonfly_scheduler_config is not"),
-        ({"dragonfly_scheduler_config": {"server": {"tls": {"cert": "/a"}}}}, "server.tls in dragonfly_scheduler_config is not supported"),
+        (
+            {"dragonfly_scheduler_config": {"server": {"tls": {"cert": "/a"}}}},
+            "server.tls in dragonfly_scheduler_config is what modelfleet_mtls",
+        ),
+        ({"dragonfly_scheduler_config": {"seedPeer": {"tls": {}}}}, "seedPeer.tls in dragonfly_scheduler_config is what modelfleet_mtls"),
         ({"dfdaemon_config": {"host": {"ip": "10.9.0.1"}}}, "host.ip in dfdaemon_config is not modelfleet_address (10.0.0.21)"),
         ({"dfdaemon_config": {"upload": {"server": {"ip": "127.0.0.1"}}}}, "upload.server.ip in dfdaemon_config does not cover"),
         ({"dfdaemon_config": {"storage": {"server": {"ip": "10.9.0.1"}}}}, "storage.server.ip in dfdaemon_config does not cover"),
-        ({"dfdaemon_config": {"scheduler": {"caCert": "/a"}}}, "scheduler.caCert in dfdaemon_config is not supported"),
+        ({"dfdaemon_config": {"upload": {"server": {"key": "/a"}}}}, "upload.server.key in dfdaemon_config is what modelfleet_mtls sets"),
+        ({"dfdaemon_config": {"scheduler": {"caCert": "/a"}}}, "scheduler.caCert in dfdaemon_config is what modelfleet_mtls sets"),
         ({"dfdaemon_config": {"storage": {"dir": "/data"}}}, "storage.dir in dfdaemon_config must stay /var/lib/modelfleet/pieces"),
         ({"dfdaemon_config": {"download": {"server": {"socketPath": "/x"}}}}, "must stay /run/dragonfly/dfdaemon.sock"),
         ({"torchserve_config": {"inference_address": "https://127.0.0.1:8443"}}, "inference_address in torchserve_config is https://127"),

@@ -711,6 +711,19 @@ def test_certificates_that_expire(fleet, left, what):
     assert found["severity"] == "warning" and what in found["what"] and "models.example.com" in found["cause"]
 
 
+@pytest.mark.parametrize(("left", "severity"), [(-HOUR, "problem"), (3 * DAY, "warning")])
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("dfdaemon", "modelfleet.serving.site, which issues"), ("ca", "modelfleet.serving.rotate_certificates")]
+)
+def test_certificates_of_daemons_that_expire(fleet, left, severity, name, remedy):
+    fine = {"path": "/etc/dragonfly/tls/scheduler.pem", "expires": NOW + 300 * DAY}
+    path = f"/etc/dragonfly/tls/{name}.pem"
+    fleet.facts["gpu-1"]["info"]["certificates"] = [fine, {"path": path, "expires": NOW + left}, {"path": "/gone", "expires": None}]
+    found = fleet.only()
+    assert (found["severity"], found["subject"]) == (severity, "expiry")
+    assert path in found["cause"] and remedy in found["remedy"]
+
+
 def test_mistakes_in_the_inventory(fleet):
     fleet.inventory = ["The hosts gpu-1 and gpu-2 have one address; give each its own."]
     found = fleet.only()
@@ -812,3 +825,83 @@ def test_what_keeps_every_part_from_being_examined_is_said_once(fleet):
 )
 def test_sentences_are_parted(sentence, parts):
     assert parted(sentence) == parts
+
+
+WANTED = {"wanted": True, "table": "wanted", "files": [], "msg": ""}
+FILE = "/etc/dragonfly/firewall.nft"
+
+
+@pytest.mark.parametrize(
+    ("firewall", "unit_state", "severity", "what", "cause", "remedy"),
+    [
+        (
+            {"table": "absent"},
+            None,
+            "problem",
+            "the firewall is off",
+            "there is no unit modelfleet-firewall.service",
+            "run modelfleet.serving.site",
+        ),
+        (
+            {"table": "absent"},
+            {"active": "inactive"},
+            "problem",
+            "the firewall is off",
+            "is inactive",
+            "systemctl restart modelfleet-firewall",
+        ),
+        (
+            {"table": "different"},
+            {},
+            "problem",
+            "is not what was loaded",
+            "somebody changed the table inet modelfleet by hand",
+            "--check --diff",
+        ),
+        ({"table": "different", "files": [FILE]}, {}, "warning", "is not what the inventory says", FILE, "--check --diff"),
+        ({"files": [FILE]}, {}, "warning", "is not what the inventory says", FILE, "--check --diff"),
+        ({}, {"enabled": "disabled"}, "warning", "off after the next boot", "its unit is disabled", "systemctl enable modelfleet-firewall"),
+        (
+            {"msg": "Failed to list it: no. See that."},
+            {},
+            "problem",
+            "whether the firewall is on is not known",
+            "Failed to list it: no",
+            "See that",
+        ),
+        (
+            {"wanted": False, "table": "different"},
+            None,
+            "warning",
+            "on although the inventory says",
+            "modelfleet_firewall is false",
+            "site",
+        ),
+    ],
+)
+def test_the_firewall(fleet, firewall, unit_state, severity, what, cause, remedy):
+    fleet.facts["gpu-1"]["firewall"] = {**WANTED, **firewall}
+    if unit_state is not None:
+        fleet.facts["gpu-1"]["info"]["daemons"].append(unit("modelfleet-firewall", **unit_state))
+    found = fleet.only()
+    assert (found["host"], found["subject"], found["severity"]) == ("gpu-1", "firewall", severity)
+    assert what in found["what"] and cause in found["cause"] and remedy in found["remedy"]
+
+
+def test_a_firewall_that_is_as_it_should_be(fleet):
+    fleet.facts["gpu-1"]["firewall"] = WANTED
+    fleet.facts["gpu-1"]["info"]["daemons"].append(unit("modelfleet-firewall"))
+    fleet.facts["gpu-2"]["firewall"] = {**WANTED, "wanted": False, "table": "absent"}
+    report = fleet.report()
+    assert report["code"] == 0
+    assert [report["hosts"][host]["firewall"] for host in ("gpu-1", "gpu-2", "seed-1")] == [True, False, None]
+    said = {finding["host"]: finding["what"] for finding in report["findings"] if finding["subject"] == "firewall"}
+    assert said == {"gpu-1": "it admits the hosts of the inventory", "gpu-2": "it is off, as the inventory says"}
+
+
+def test_what_preflight_says_of_the_firewall(fleet):
+    fleet.preflight(
+        "gpu-1", "firewall", "The rules of others in the table ip filter drop what they do not admit; open it there.", "warning"
+    )
+    found = fleet.only()
+    assert (found["subject"], found["severity"], found["remedy"]) == ("firewall", "warning", "open it there")

@@ -155,6 +155,14 @@ def test_release_archives(variable, value, words):
         ({"dfdaemon_config": {"seedPeer": {"type": "super"}}, "dfdaemon_seed_peer": False}, "is super while seedPeer.enable is not true"),
         ({"dfdaemon_config": ["a"]}, "The dfdaemon_config must be a dictionary"),
         (
+            {"modelfleet_mtls": True, "modelfleet_pki_key_path": "/a"},
+            "The modelfleet_pki_key_path is set without modelfleet_pki_ca_path and modelfleet_pki_certificate_path, so that",
+        ),
+        (
+            {"modelfleet_mtls": True, "modelfleet_address": "fd00::1"},
+            "is of IPv6, at which dfdaemon cannot verify a certificate; set an IPv4",
+        ),
+        (
             {"dfdaemon_config": {"seedPeer": {"enable": True}}},
             "The key seedPeer.enable in dfdaemon_config is what the group dragonfly_seed_peers",
         ),
@@ -283,3 +291,42 @@ def test_a_budget_that_is_none(budget):
 def test_what_hosts_share_is_said_once():
     hosts = {f"gpu-{number}": ["Shared.", "Most."] for number in range(5)} | {"seed-1": ["Shared.", "Own."]}
     assert inventory_findings([], hosts=hosts) == ["Shared.", "Most. (On gpu-0, gpu-1, gpu-2 and 2 more.)", "Own. (On seed-1.)"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dragonfly_scheduler_port": 70000}, "The dragonfly_scheduler_port is not a port ('70000'); write a number from 1 to 65535."),
+        ({"dragonfly_scheduler_port": "http"}, "is not a port ('http')"),
+        ({"torchserve_metrics_port": 0}, "The torchserve_metrics_port is not a port ('0')"),
+        (
+            {"modelfleet_firewall_addresses": ["gpu-1.example.com"]},
+            "The entry 'gpu-1.example.com' in modelfleet_firewall_addresses is not an IP",
+        ),
+        (
+            {"modelfleet_firewall_addresses": ["10.0.0.0/24"]},
+            "is not an IP address; write that in place of a name, which nobody may resolve",
+        ),
+        ({"modelfleet_firewall_addresses": ["0.0.0.0"]}, "'0.0.0.0' in modelfleet_firewall_addresses"),
+        ({"modelfleet_firewall_addresses": ["fe80::1%eth0"]}, "'fe80::1%eth0' in modelfleet_firewall_addresses"),
+        ({"modelfleet_firewall_addresses": "10.0.0.1"}, "The modelfleet_firewall_addresses is not a list; make each entry an element."),
+        ({"modelfleet_firewall_users": "torchserve"}, "The modelfleet_firewall_users is not a list"),
+        ({"modelfleet_firewall_monitoring": ["10.0.0.5/24"]}, "a prefix with nothing beyond it, as in 10.0.0.0/24"),
+        ({"modelfleet_firewall_monitoring": [None]}, "The entry 'None' in modelfleet_firewall_monitoring"),
+        ({"modelfleet_firewall_users": ["a b"]}, "The entry 'a b' in modelfleet_firewall_users is not the name or the number of a user"),
+        ({"modelfleet_firewall_users": ["root; flush ruleset"]}, "is not the name or the number of a user; correct it."),
+    ],
+)
+def test_what_a_firewall_could_not_hold(settings, words):
+    (finding,) = inventory_findings([], settings=settings)
+    assert words in finding and finding.endswith(".")
+
+
+def test_what_a_firewall_can_hold():
+    settings = {
+        "dragonfly_scheduler_port": "8002",
+        "modelfleet_firewall_addresses": ["10.0.0.1", "FD00::1"],
+        "modelfleet_firewall_monitoring": ["10.0.0.5", "10.0.0.0/24", "fd00::/64", "0.0.0.0/0"],
+        "modelfleet_firewall_users": ["torchserve", "my-runtime", 1000, "1001"],
+    }
+    assert inventory_findings([], settings=settings) == []

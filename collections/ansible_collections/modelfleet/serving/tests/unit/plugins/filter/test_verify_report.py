@@ -131,3 +131,11 @@ def test_what_is_not_verified_and_who_was_not_asked(fleet):
     report = verify_report(fleet, JOBS, HOSTS[:3])
     assert report["code"] == 0 and report["not_checked"] == ["gpu-3"]
     assert report["summary"][2:] == ["Not verified on gpu-1, gpu-2, python: compiled files.", "Not asked: 1 host."]
+
+
+def test_a_firewall_that_was_changed_by_hand(fleet):
+    fleet["gpu-1"]["firewall"] = {"wanted": True, "table": "different", "files": [], "msg": ""}
+    (one,) = verify_report(fleet, JOBS, HOSTS)["findings"]
+    assert (one["host"], one["subject"], one["severity"]) == ("gpu-1", "firewall", "problem")
+    fleet["gpu-1"]["firewall"]["table"] = "wanted"
+    assert verify_report(fleet, JOBS, HOSTS)["code"] == 0

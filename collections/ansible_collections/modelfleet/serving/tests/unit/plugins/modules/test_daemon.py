@@ -285,6 +285,47 @@ def test_nothing_is_touched_without_what_it_needs(run, host, tmp_path):
     assert not run(config="port: 2\n", needs={**needs, "addresses": addresses})["changed"]
 
 
+@pytest.mark.parametrize(("tls", "said"), [(True, "answers in clear text"), (False, None), (None, None)])
+def test_nothing_is_touched_where_neither_would_know_the_other(run, host, tmp_path, tls, said):
+    """As a host of a fleet that is in clear text, and is changed alone."""
+
+    def serve():
+        connection, _address = server.accept()
+        connection.recv(100)
+        connection.sendall(b"\0\0\6\4\0\0\0\0\0\0\5\0\0\x40\0")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threads = [threading.Thread(target=serve, daemon=True) for _number in range(2)]
+        for thread in threads:
+            thread.start()
+        needs = {"what": "the scheduler", "addresses": [f"127.0.0.1:{server.getsockname()[1]}"], "timeout": 1, "tls": tls}
+        result = run(needs={name: value for name, value in needs.items() if value is not None})
+    assert result.get("failed", False) == (said is not None), result
+    if said:
+        assert f"the scheduler at {needs['addresses'][0]} {said}" in result["msg"] and "one run of site without --limit" in result["msg"]
+        assert not (tmp_path / "peer.yaml").exists() and host.told() == []
+
+
+def test_a_diff_tells_only_that_a_secret_is_another_one(run, host, tmp_path):
+    def call(content, **modes):
+        files = [
+            {**OWNER, "path": str(host.units / "peer.service"), "content": UNIT},
+            {**OWNER, "path": str(tmp_path / "key.pem"), "content": content, "mode": "0640", "secret": True},
+        ]
+        result = run(files=files, diff=True, **modes)
+        assert "PLANTED" not in str(dict(result))
+        return result
+
+    result = call("PLANTED 1\n", check=True)
+    assert [one["after"] for one in result["diff"] if one["after_header"].endswith("key.pem")] == ["(another secret)\n"]
+    call("PLANTED 1\n")
+    assert not call("PLANTED 1\n")["changed"]
+    (shown,) = [one for one in call("PLANTED 2\n")["diff"] if one["after_header"].endswith("key.pem")]
+    assert (shown["before"], shown["after"]) == ("(a secret)\n", "(another secret)\n")
+    assert (tmp_path / "key.pem").stat().st_mode & 0o7777 == 0o640
+
+
 @pytest.fixture
 def answering():
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -308,6 +308,33 @@ def test_keys(run_module, tmp_path, text, expires):
     assert result["keys_expire"] == expires and "SEC" not in json.dumps(result)
 
 
+def test_files_with_certificates(run_module, tmp_path):
+    """Whatever is in them, as doctor looks at hosts that are broken."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "gpu-1")])
+    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+
+    def pem(days):
+        made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=days))
+        return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+    contents = {
+        "two.pem": pem(20) + pem(10) + "SECRET",
+        "none.pem": "SECRET",
+        "cut.pem": pem(10)[:100] + "\n-----END CERTIFICATE-----\n",
+        "no-base64.pem": "-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n",
+    }
+    for path, text in contents.items():
+        (tmp_path / path).write_text(text)
+    (tmp_path / "bytes.pem").write_bytes(b"\xff\xfe")
+    (tmp_path / "directory.pem").mkdir()
+    paths = [str(tmp_path / path) for path in [*contents, "bytes.pem", "directory.pem", "nowhere.pem"]]
+    result = run_module(doctor_info.main, {"certificates": paths})
+    expires = int((now + datetime.timedelta(days=10)).timestamp())
+    assert [one["expires"] for one in result["certificates"]] == [expires, None, None, None, None, None, None]
+    assert "SECRET" not in json.dumps(result)
+
+
 def test_nothing_asked(run_module):
     result = run_module(doctor_info.main, {})
     assert (result["daemons"], result["reach"], result["schedulers"], result["filesystems"], result["keys_expire"]) == (

@@ -92,6 +92,22 @@ def test_check_mode_writes_nothing(configure, args):
     assert not os.path.exists(args["path"])
 
 
+def test_absent_leaves_no_credentials(configure, args, side):
+    configure(storage=GCS)
+    assert os.path.exists(args["path"]) and os.path.exists(side)
+    assert configure(state="absent", check=True)["changed"] and os.path.exists(args["path"]) and os.path.exists(side)
+    result = configure(state="absent", storage=GCS)
+    assert result["files"] == [args["path"], str(side)] and not os.path.exists(args["path"]) and not os.path.exists(side)
+    assert result["diff"][0] == {
+        "before_header": args["path"],
+        "after_header": args["path"],
+        "before": "(credentials of the store)\n",
+        "after": "",
+    }
+    again = configure(state="absent", storage=GCS, jar=args["path"], jar_sha256="0" * 64)
+    assert not again["changed"] and again["jar_differs"]
+
+
 def test_check_mode_without_the_directory(configure, tmp_path):
     assert configure(check=True, path=str(tmp_path / "not/there/config.json"))["changed"]
 

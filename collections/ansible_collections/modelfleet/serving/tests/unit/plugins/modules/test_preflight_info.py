@@ -11,7 +11,14 @@ import sys
 import time
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _preflight_disk, _preflight_gpu, _preflight_system, _proc
+from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _nft,
+    _preflight_disk,
+    _preflight_gpu,
+    _preflight_network,
+    _preflight_system,
+    _proc,
+)
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.modules import preflight_info
 from ansible_collections.modelfleet.serving.tests.unit.plugins.recorded_gpu import IDLE_GPU
@@ -28,6 +35,10 @@ class Host:
         self.os_release = DEBIAN
         self.systemd = True
         self.systemctl = (0, "systemd 257 (257.9-1)\n+PAM", "")
+        self.nft = {"--check": (0, "", ""), "--stateless": (0, "", "")}
+        self.nft_program = "/usr/sbin/nft"
+        self.nf_tables = ""
+        self.sources = {}
         self.mounts = {"/": {"point": "/", "type": "ext4", "read_only": False}}
         self.listeners = []
         self.owners = {}
@@ -48,12 +59,18 @@ class Host:
         patch(os.path, "isdir", lambda path: self.systemd if path == "/run/systemd/system" else real_isdir(path))
         patch(os.path, "exists", lambda path: False if path == "/run/systemd/container" else real_exists(path))
         patch(socket, "getaddrinfo", self.getaddrinfo)
-        patch(preflight_info.CheckedModule, "run_command", lambda _module, _command: self.systemctl)
+        patch(preflight_info.CheckedModule, "run_command", self.run_command)
+        patch(_nft, "program", lambda: self.nft_program)
+        patch(_preflight_network, "kernel_problem", lambda: self.nf_tables)
+        patch(_preflight_network, "_source", lambda address: self.sources.get(str(address)))
         patch(_preflight_gpu, "read_gpus", self.read_gpus)
         patch(_preflight_system.platform, "machine", lambda: "x86_64")
 
     def mount_of(self, path):
         return self.mounts.get(os.path.basename(path), self.mounts["/"])
+
+    def run_command(self, command, data=None):
+        return self.nft[command[1]] if command[0] == self.nft_program else self.systemctl
 
     def listen(self, address, port, owner):
         self.listeners.append({"address": ipaddress.ip_address(address), "port": port, "inode": str(port)})
@@ -375,3 +392,130 @@ def test_bad_options_fail_with_a_sentence(preflight):
     result = preflight(ports=[{"port": "four thousand", "unit": "dfdaemon.service"}])
     assert result["failed"]
     assert "port" in result["msg"]
+
+
+FIREWALL = {"firewall": True, "firewall_from_packages": True}
+UFW = """table ip filter {
+\tchain ufw-user-input {
+\t\ttcp dport 22 counter accept
+\t}
+
+\tchain INPUT {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tcounter jump ufw-user-input
+\t}
+}
+"""
+FIREWALLD = """table inet firewalld {
+\tchain filter_INPUT {
+\t\ttype filter hook input priority filter + 10; policy accept;
+\t\tct state { established, related } accept
+\t\tjump filter_INPUT_ZONES
+\t\treject with icmpx admin-prohibited
+\t}
+}
+"""
+OPEN = """table inet filter {
+\tchain input {
+\t\ttype filter hook input priority filter; policy accept;
+\t\ttcp dport 9999 drop
+\t\tcounter jump other
+\t}
+
+\tchain forward {
+\t\ttype filter hook forward priority filter; policy drop;
+\t}
+}
+table inet modelfleet {
+\tchain input {
+\t\ttype filter hook input priority filter - 10; policy drop;
+\t}
+}
+"""
+
+
+class TestFirewall:
+    def test_a_host_that_can_have_it(self, preflight):
+        result = preflight(**FIREWALL, firewall_members=["10.0.0.2"], firewall_addresses=["10.0.0.1"], firewall_users=["root", "12"])
+        assert result["findings"] == [] and result["facts"]["nftables"] is True
+
+    def test_a_host_that_is_to_have_none(self, preflight, host):
+        host.nft_program, host.nf_tables = None, "Protocol not supported"
+        assert preflight()["findings"] == []
+
+    @pytest.mark.parametrize(
+        ("program", "comes", "kernel", "words"),
+        [
+            (None, True, "", []),
+            (None, False, "", ["There is no program nft on this host, and firewall_packages brings none; install the package nftables"]),
+            (None, True, "Protocol not supported", ["of this host has no nf_tables (Protocol not supported); boot one that has it"]),
+            (None, False, "Invalid argument", ["There is no program nft", "has no nf_tables (Invalid argument)"]),
+            # It has said what is wrong with the kernel.
+            ("/usr/sbin/nft", False, "Invalid argument", []),
+        ],
+    )
+    def test_the_program_and_the_kernel(self, preflight, host, program, comes, kernel, words):
+        host.nft_program, host.nf_tables = program, kernel
+        result = preflight(firewall=True, firewall_from_packages=comes, fail_on_error=False)
+        assert len(result["findings"]) == len(words)
+        for finding, part in zip(result["findings"], words):
+            assert finding["check"] == "firewall" and part in finding["message"]
+            assert "set modelfleet_firewall to false for it" in finding["message"]
+
+    def test_a_kernel_that_refuses_the_rules(self, preflight, host):
+        host.nft["--check"] = (
+            1,
+            "",
+            "/dev/stdin:7:9-20: Error: Could not process rule: Operation not supported\n  chain output {\n  ^^^^\n",
+        )
+        message = only_finding(preflight(**FIREWALL, fail_on_error=False))["message"]
+        assert (
+            "(/dev/stdin:7:9-20: Error: Could not process rule: Operation not supported)" in message
+            and "boot a kernel with nf_tables" in message
+        )
+
+    def test_a_user_who_is_not_there(self, preflight):
+        message = only_finding(preflight(**FIREWALL, firewall_users=["no-such-runtime"], fail_on_error=False))["message"]
+        assert message == (
+            "There is no user no-such-runtime on this host, whom modelfleet_firewall_users names; create it, or leave it out."
+        )
+
+    def test_an_address_by_which_the_others_do_not_know_this_host(self, preflight, host):
+        host.sources = {f"10.0.0.{number}": ipaddress.ip_address(f"192.168.0.{number // 10}") for number in range(10, 30)}
+        host.sources["fd00::2"] = ipaddress.ip_address("fd00::1")
+        options = {"firewall_members": [*host.sources, "gpu-1"], "firewall_addresses": ["10.0.0.1", "FD00::1", "192.168.0.1"]}
+        message = only_finding(preflight(**FIREWALL, **options, fail_on_error=False))["message"]
+        assert "This host calls 10.0.0.20 from 192.168.0.2, and the firewall of the others admits 10.0.0.1 and FD00::1" in message
+        assert "add that address to modelfleet_firewall_addresses of this host, or correct its routes" in message
+
+    @pytest.mark.parametrize(
+        ("ruleset", "tables"),
+        [(UFW, ["ip filter"]), (FIREWALLD, ["inet firewalld"]), (UFW + FIREWALLD, ["ip filter", "inet firewalld"]), (OPEN, []), ("", [])],
+    )
+    def test_what_others_drop(self, preflight, host, ruleset, tables):
+        host.nft["--stateless"] = (0, ruleset, "")
+        ports = [
+            {"port": 4000, "address": "10.0.0.1", "unit": "dfdaemon.service"},
+            {"port": 4001, "address": "127.0.0.1", "unit": "dfdaemon.service"},
+        ]
+        findings = preflight(**FIREWALL, ports=ports)["findings"]
+        assert [finding["severity"] for finding in findings] == ["warning"] * len(tables)
+        for finding, table in zip(findings, tables):
+            assert f"in the table {table} drop what they do not admit, and do not name 4000/tcp, on which" in finding["message"]
+            assert "ufw allow PORT/tcp" in finding["message"]
+        host.nft["--stateless"] = (
+            0,
+            ruleset.replace("dport 22", "dport 4000").replace("jump filter_INPUT_ZONES", "tcp dport 4000 accept"),
+            "",
+        )
+        assert preflight(**FIREWALL, ports=ports)["findings"] == []
+
+
+def test_the_kernel_is_asked_for_nf_tables():
+    """Without any program; whether it has them is another matter."""
+    assert isinstance(_preflight_network.kernel_problem(), str)
+
+
+def test_the_kernel_says_from_where_it_would_call():
+    assert str(_preflight_network._source(ipaddress.ip_address("127.0.0.1"))) == "127.0.0.1"
+    assert _preflight_network._source(ipaddress.ip_address("255.255.255.255")) is None
