@@ -47,6 +47,21 @@ except urllib.error.HTTPError as error:
     print(error.code), print(error.read().decode())
 """
 
+# Runs on a host: connects to each place, HOST:PORT or the path of a socket; one line for each.
+CONNECT = """
+import socket, sys
+for place in sys.argv[1:]:
+    host, _colon, port = place.rpartition(":")
+    try:
+        if place.startswith("/"):
+            socket.socket(socket.AF_UNIX).connect(place)
+        else:
+            socket.create_connection((host, int(port)), timeout=5)
+        print("connected")
+    except OSError as exc:
+        print(type(exc).__name__)
+"""
+
 
 class Scenario:
     """One scenario of this folder: its settings, and plays on its fleet."""

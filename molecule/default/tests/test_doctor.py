@@ -239,9 +239,12 @@ SITE = "modelfleet.serving.site"
 STALE = ("models", "problem", "demo 9.9 is not served", "stale: it serves version 1.0", "modelfleet.serving.rollout")
 CLOCK = ("clock", "problem", "the clock is wrong", "s behind the controller's", "chrony")
 CERTIFICATE = ("expiry", "warning", "the origin's certificate expires soon", ORIGIN, "renew it")
+OWN_CERTIFICATE = ("expiry", "warning", "the certificate of a daemon expires soon", r"/etc/dragonfly/tls/\w+\.pem: in \d+ days", SITE)
+AUTHORITY = ("expiry", "warning", "an authority of the fleet expires soon", r"tls/ca\.pem: in \d+ days", "rotate_certificates")
 KEYS = ("expiry", "warning", "TorchServe's keys expire soon", "days", "restart torchserve")
 IN_PART = [
     *((host, *CLOCK) for host in ("scheduler-1", "seed-1", "gpu-1", "gpu-2", "gpu-3")),
+    *((host, *certificate) for host in ("scheduler-1", "seed-1", "gpu-1", "gpu-2") for certificate in (OWN_CERTIFICATE, AUTHORITY)),
     ("seed-1", "dfdaemon", "problem", "dfdaemon does not run", "somebody stopped it", "systemctl start dfdaemon"),
     ("seed-1", *CERTIFICATE),
     ("gpu-1", "configuration", "warning", "files are not what the inventory says", "dfdaemon.yaml.*changed on the host", "--check --diff"),

@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import pytest
-from fleet import DAEMON_HOSTS, GPU_HOSTS, Host, Scenario, recap, wait_until
+from fleet import CONNECT, DAEMON_HOSTS, GPU_HOSTS, Host, Scenario, recap, wait_until
 
 SCENARIO = Scenario("default")
 TABLE = "nft --stateless list table inet modelfleet"
@@ -32,22 +32,6 @@ try:
 except OSError as exc:
     print(type(exc).__name__)
 """
-# Runs on a host, as a user: connections by TCP, UDP, and to a socket in the file system.
-CONNECT = """
-import os, pwd, socket, sys
-user = pwd.getpwnam(sys.argv[1])
-os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid)), os.setgid(user.pw_gid), os.setuid(user.pw_uid)
-for place in sys.argv[2:]:
-    address, _colon, port = place.rpartition(":")
-    try:
-        if place.startswith("/"):
-            socket.socket(socket.AF_UNIX).connect(place)
-        else:
-            socket.create_connection((address, int(port)), timeout=5)
-        print("connected")
-    except OSError as exc:
-        print(type(exc).__name__)
-"""
 
 
 def address(name):
@@ -60,7 +44,7 @@ def call(host, name, port, path):
 
 
 def connect(host, user, *places):
-    return host.check_output(f"python3 -c %s %s {' '.join(places)}", CONNECT, user).splitlines()
+    return host.check_output(f"runuser -u %s -- python3 -c %s {' '.join(places)}", user, CONNECT).splitlines()
 
 
 @pytest.fixture(scope="module")

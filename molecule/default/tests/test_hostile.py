@@ -11,7 +11,7 @@ import shlex
 
 import pytest
 import yaml
-from fleet import GPU_HOSTS, MODELS, REPOSITORY, Scenario, make_model, recap
+from fleet import CONNECT, GPU_HOSTS, MODELS, REPOSITORY, Scenario, make_model, recap
 
 SCENARIO = Scenario("default")
 NAME, VERSION = "hostile", "1.0"
@@ -19,20 +19,6 @@ LAB = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/lab.yml").read_
 STORE_SECRET = LAB["lab_read_secret_key"]
 # By the table at once; by the unit, which drops, without a word.
 REFUSED = {"ConnectionRefusedError", "TimeoutError"}
-# Runs as the model: one line for each place, a path or HOST:PORT.
-CONNECT = """
-import socket, sys
-for place in sys.argv[1:]:
-    host, _colon, port = place.rpartition(":")
-    try:
-        if place.startswith("/"):
-            socket.socket(socket.AF_UNIX).connect(place)
-        else:
-            socket.create_connection((host, int(port)), timeout=5)
-        print("connected")
-    except OSError as exc:
-        print(type(exc).__name__)
-"""
 
 
 def site(entries, **variables):
