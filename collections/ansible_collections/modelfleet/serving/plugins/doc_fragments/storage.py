@@ -41,16 +41,41 @@ options:
             type: bool
             default: false
           access_key:
-            description: Access key id.
+            description: Access key id. With O(storage.s3.secret_key), or O(storage.s3.identity) in their place.
             type: str
-            required: true
           secret_key:
             description: Secret access key.
             type: str
-            required: true
           session_token:
             description: Session token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the role of the EC2 instance that signs, by version 2 of its metadata service, never by version 1.
+                  - V(web_identity) is a role for a token of another authority, such as a Kubernetes cluster or the runner of a pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              role_arn:
+                description: ARN of the role that the token may assume. Required with O(storage.s3.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(storage.s3.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(storage.s3.identity.source=web_identity) STS in the region of the bucket.
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
       oss:
         description: A bucket of Alibaba Cloud OSS.
         type: dict
@@ -233,16 +258,41 @@ options:
         type: dict
         suboptions:
           access_key:
-            description: Access key id.
+            description: Access key id. With O(credentials.s3.secret_key), or O(credentials.s3.identity) in their place.
             type: str
-            required: true
           secret_key:
             description: Secret access key.
             type: str
-            required: true
           session_token:
             description: Session token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the role of the EC2 instance that signs, by version 2 of its metadata service, never by version 1.
+                  - V(web_identity) is a role for a token of another authority, such as a Kubernetes cluster or the runner of a pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              role_arn:
+                description: ARN of the role that the token may assume. Required with O(credentials.s3.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(credentials.s3.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(credentials.s3.identity.source=web_identity) STS in the region of the bucket.
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str

@@ -1,0 +1,450 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Credentials that are in no file, against the services of the lab that give them out and the stores that refuse them afterwards."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "collections"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab/origin"))
+
+from ansible_collections.modelfleet.serving.plugins.module_utils import _identity
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
+from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, storage_object
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly
+from strict_origin import server
+
+KEY = "models/ä b+c%2Fd~e.mar"
+CONTENT = os.urandom(300_000)
+ISSUER = {"url": "https://issuer.example.com", "audience": "the-fleet", "subject": "system:serviceaccount:models:reader"}
+ROLE = "arn:aws:iam::123456789012:role/reader"
+
+
+class Authority:
+    """Who issues the tokens that a cloud takes for credentials."""
+
+    def __init__(self):
+        self._key = rsa.generate_private_key(65537, 2048)
+        pem = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        self.issuer = {**ISSUER, "public_key": pem}
+
+    def token(self, **claims):
+        claims = {"iss": ISSUER["url"], "aud": ISSUER["audience"], "sub": ISSUER["subject"], "exp": int(time.time()) + 600, **claims}
+        signed = ".".join(map(encoded, (json.dumps({"alg": "RS256", "kid": "1"}).encode(), json.dumps(claims).encode())))
+        return signed + "." + encoded(self._key.sign(signed.encode(), PKCS1v15(), SHA256()))
+
+
+def encoded(part):
+    return base64.urlsafe_b64encode(part).decode().rstrip("=")
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=test", "-keyout", str(folder / "key"), "-out", str(folder / "crt"), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True)
+    return {"certificate": str(folder / "crt"), "key": str(folder / "key")}
+
+
+# What a store is told, and what the user says of it.
+STORES = {
+    "s3": (
+        {"region": "us-east-1", "buckets": ["models"], "endpoints": ["127.0.0.1"], "keys": []},
+        {"role": "reader", "role_arn": ROLE},
+        {"bucket": "models"},
+        {"role_arn": ROLE},
+    ),
+}
+CASES = [("s3", "instance"), ("s3", "web_identity")]
+INSTANCES = [name for name, source in CASES if source == "instance"]
+WEB = [name for name, source in CASES if source == "web_identity"]
+
+
+class Cloud:
+    """A store, and who gives out credentials for it."""
+
+    def __init__(self, name, source, config, token_path):
+        origin, identity, self.options, web = STORES[name]
+        self.name, self.source = name, source
+        self.servers = server.start({**config, name: origin, "identities": {name: {**config["identity"], **identity}}})
+        self.origin = self.servers["http"].origin
+        self.store = self.origin.stores[0]
+        self.identity = self.origin.identities[name]
+        self.ports = {name: one.server_address[1] for name, one in self.servers.items()}
+        self.url = f"http://127.0.0.1:{self.ports['http']}"
+        self.identity_url = f"http://127.0.0.1:{self.ports[f'identity-{name}']}"
+        self.token_path = token_path
+        self.own = {"source": source, "endpoint": self.identity_url}
+        if source == "web_identity":
+            self.own.update(web, token_path=str(token_path))
+
+    def storage(self, **changes):
+        identity = {key: value for key, value in {**self.own, **changes}.items() if value is not None}
+        return {self.name: {**self.options, "endpoint": self.url, "identity": identity}}
+
+    def signer(self, **changes):
+        return store_from_unchecked(self.storage(**changes))
+
+    def put(self, key, content):
+        upload = self.origin.objects.upload()
+        upload.write(content)
+        self.origin.objects.put("models", key, upload)
+
+    def secrets(self):
+        """Everything that was given out and nobody may see."""
+        return [part for key in self.store.keys.values() for part in (key.secret, key.token)]
+
+
+@pytest.fixture
+def cloud(request, tmp_path, certificate, authority, monkeypatch):
+    name, source = request.param
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", certificate["certificate"])
+    (tmp_path / "token").write_text(authority.token() + "\n")
+    config = {
+        "data": str(tmp_path / "data"),
+        "address": "127.0.0.1",
+        "listen": {"http": 0, "https": 0, "control": 0, "proxy": 0},
+        "tls": certificate,
+        "identity": {"listen": 0, "issuer": authority.issuer, "publish": True},
+    }
+    running = Cloud(name, source, config, tmp_path / "token")
+    running.put(KEY, CONTENT)
+    yield running
+    server.stop(running.servers)
+
+
+every = pytest.mark.parametrize("cloud", CASES, indirect=True, ids="-".join)
+on_instances = pytest.mark.parametrize("cloud", [(name, "instance") for name in INSTANCES], indirect=True, ids=INSTANCES)
+for_tokens = pytest.mark.parametrize("cloud", [(name, "web_identity") for name in WEB], indirect=True, ids=WEB)
+
+
+def got(url, **headers):
+    """Status and content."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read()
+
+
+def lives_s(url):
+    """For how many seconds a URL says that it opens its object."""
+    query = {name.lower(): values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    return next(int(value) for name, value in query.items() if name.endswith("-expires"))
+
+
+@every
+def test_reads_what_the_identity_may_read(cloud):
+    store = cloud.signer()
+    assert got(store.presign("GET", KEY, 600)) == (200, CONTENT)
+    assert got(store.presign("GET", KEY, 600), Range="bytes=5-9") == (206, CONTENT[5:10])
+    assert got(store.presign("GET", "none", 600))[0] == 404
+    assert lives_s(store.presign("GET", KEY, 600)) == 600
+    assert cloud.identity.issued == 1, "it is asked when its time is nearly over"
+
+
+@every
+def test_nobody_is_asked_before_something_is_signed(cloud):
+    store = cloud.signer()
+    assert store.origin_hosts() and store.describe("a") and store.to_config()["identity"] == cloud.own
+    assert cloud.identity.issued == 0
+
+
+@every
+def test_a_url_lives_no_longer_than_what_signs_it(cloud):
+    cloud.identity.change({"lifetime": 3})
+    store = cloud.signer()
+    url = store.presign("GET", KEY, 600)
+    assert 1 <= lives_s(url) <= 3 and store.signed_s(600) <= 3
+    assert got(url)[0] == 200
+    time.sleep(3.5)
+    assert got(url)[0] in (400, 403)
+    assert got(store.presign("GET", KEY, 600)) == (200, CONTENT)
+    assert cloud.identity.issued >= 2
+
+
+@every
+def test_a_store_refuses_what_has_expired_whatever_the_url_says(cloud):
+    cloud.identity.change({"lifetime": 2})
+    store = cloud.signer()
+    url = store.presign("GET", KEY, 600)
+    cloud.origin.clock_ahead = 3
+    status, body = got(url)
+    assert status in (400, 403) and b"xpired" in body
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Nobody waits between two attempts."""
+    monkeypatch.setattr(_identity, "time", SimpleNamespace(sleep=lambda seconds: None))
+
+
+@on_instances
+def test_what_is_good_yet_is_used_while_nobody_answers(cloud, at_once):
+    cloud.identity.change({"lifetime": 8})
+    store = cloud.signer()
+    store.presign("GET", KEY, 600)
+    cloud.identity.attached = False
+    time.sleep(4.5)
+    assert got(store.presign("GET", KEY, 600)) == (200, CONTENT)
+    time.sleep(3.5)
+    with pytest.raises(ModelFleetError, match="Failed to get credentials for"):
+        store.presign("GET", KEY, 600)
+
+
+UNATTACHED = {"s3": "no role is attached to this instance. Attach an instance profile whose role may read the bucket."}
+
+
+def refusal(cloud, **changes):
+    with pytest.raises(ModelFleetError) as raised:
+        cloud.signer(**changes).presign("GET", KEY, 600)
+    said = str(raised.value)
+    assert not any(secret in said for secret in cloud.secrets())
+    assert cloud.token_path.read_text().strip()[-40:] not in said
+    return said
+
+
+@on_instances
+def test_an_instance_without_an_identity(cloud):
+    cloud.identity.attached = False
+    said = refusal(cloud)
+    place = cloud.signer().describe("").rstrip("/")
+    assert said == f"Failed to get credentials for {place} from {cloud.identity_url}: {UNATTACHED[cloud.name]}"
+
+
+@on_instances
+def test_where_there_is_no_metadata_service(cloud, at_once, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        said = refusal(cloud, endpoint=url)
+        assert f"from {url}" in said and "nothing listens there, or a firewall refuses it. Use it on" in said
+        assert "modelfleet_firewall_destinations" in said
+        # What drops packets, as a hop limit does.
+        free.listen(0)
+        monkeypatch.setattr(_identity, "_TIMEOUT_S", 0.2)
+        assert "it does not answer in 0.2 s. Use it on" in refusal(cloud, endpoint=url)
+
+
+@on_instances
+def test_what_is_no_metadata_service(cloud):
+    """A web server that answers everything, or nothing, is not taken for one."""
+    said = refusal(cloud, endpoint=cloud.url)
+    assert f"from {cloud.url}" in said
+
+
+@every
+def test_credentials_that_are_over_when_they_come_tell_of_a_clock(cloud):
+    cloud.origin.clock_ahead = -7200
+    said = refusal(cloud)
+    assert f"from {cloud.identity_url}: what it gives expired at " in said and said.endswith(". Correct the clock of this machine.")
+
+
+@for_tokens
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory. Have the token there"),
+        ("", "it holds no token, which is one word of plain ASCII"),
+        ("two words", "it holds no token, which is one word of plain ASCII"),
+        ("tökén", "it holds no token, which is one word of plain ASCII"),
+    ],
+)
+def test_a_token_that_is_not_there(cloud, content, said):
+    path = cloud.token_path.with_name("other")
+    if content is not None:
+        path.write_text(content)
+    whole = refusal(cloud, token_path=str(path))
+    assert f"storage.{cloud.name}.identity.token_path {path}: {said}" in whole and "tökén" not in whole
+    assert cloud.identity.issued == 0
+
+
+@for_tokens
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"exp": 1}, "has expired"),
+        ({"aud": "others"}, "does not accept the token"),
+        ({"iss": "https://others.example.com"}, "does not accept the token"),
+        ({"sub": "system:serviceaccount:models:other"}, "does not let the token"),
+    ],
+)
+def test_a_token_that_is_not_taken(cloud, authority, claims, said):
+    cloud.token_path.write_text(authority.token(**claims))
+    whole = refusal(cloud)
+    assert said in whole and str(cloud.token_path) in whole and cloud.identity_url in whole
+    assert cloud.identity.issued == 0
+    # Whoever renews the token need tell nobody.
+    cloud.token_path.write_text(authority.token())
+    assert got(cloud.signer().presign("GET", KEY, 600))[0] == 200
+
+
+# A whole download
+
+
+CURL = r"""#!{python}
+# Stands for dfdaemon behind its socket, as a seed peer goes on where it was: one range after the other, all with one URL.
+import base64, hashlib, json, os, sys, time, urllib.error, urllib.request
+
+sys.path[:0] = {path!r}
+from fake_dragonfly_fields import fields
+
+(download,) = fields(sys.stdin.buffer.read()[5:])[1]
+download = fields(download)
+url, output, task = (download[key][0].decode() for key in (1, 11, 23))
+name = hashlib.sha256(task.encode()).hexdigest()
+piece = os.path.join({data!r}, "pieces", "content", "tasks", name[:3], name)
+os.makedirs(os.path.dirname(piece), exist_ok=True)
+with open({log!r}, "a") as log:
+    log.write(url + "\n")
+with open(piece, "ab") as handle:
+    while handle.tell() < {size}:
+        start = handle.tell()
+        wanted = {{"Range": "bytes=%d-%d" % (start, min(start + {step}, {size}) - 1)}}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=wanted), timeout=10) as answer:
+                handle.write(answer.read())
+                handle.flush()
+        except urllib.error.HTTPError as exc:
+            details = base64.b64encode(json.dumps({{"message": "refused", "header": {{}}, "status_code": exc.code}}).encode()).decode()
+            print("HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r")
+            print("grpc-status: 13\r\ngrpc-message: refused\r\ngrpc-status-details-bin: " + details.rstrip("=") + "\r")
+            sys.exit(0)
+        time.sleep(0.5)
+os.link(piece, output)
+print("HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\r")
+"""
+# The reader of a message, as the other stand-in has it.
+FIELDS = """
+def number(content):
+    value = shift = 0
+    while True:
+        byte = content.pop(0)
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+        shift += 7
+
+
+def fields(content):
+    content, found = bytearray(content), {}
+    while content:
+        key = number(content)
+        value = number(content)
+        if key & 7 == 2:
+            value, content = bytes(content[:value]), content[value:]
+        found.setdefault(key >> 3, []).append(value)
+    return found
+"""
+
+
+def ran(module, args, capfd):
+    """What the module prints, as Ansible runs it."""
+    capfd.readouterr()
+    with patch_module_args({**args, "_ansible_verbosity": 4, "_ansible_diff": True}), pytest.raises(SystemExit):
+        module.main()
+    out, err = capfd.readouterr()
+    assert "Traceback" not in out + err
+    return json.loads(out), out + err
+
+
+@every
+def test_a_download_goes_on_when_its_credentials_expire(cloud, tmp_path, capfd, monkeypatch):
+    (tmp_path / "host").mkdir()
+    host = FakeDragonfly(tmp_path / "host")
+    try:
+        (tmp_path / "fake_dragonfly_fields.py").write_text(FIELDS)
+        log = tmp_path / "urls"
+        step = len(CONTENT) // 8
+        values = {"python": sys.executable, "path": [str(tmp_path)], "data": str(host.path), "log": str(log), "size": len(CONTENT)}
+        host.curl.write_text(CURL.format(**values, step=step))
+        # A piece is there for half a second: eight of them take longer than the credentials live.
+        cloud.identity.change({"lifetime": 3})
+        sha256 = hashlib.sha256(CONTENT).hexdigest()
+        artifact = {"name": "demo", "version": "1", "object": KEY, "sha256": sha256}
+        args = {**host.options(), "storage": cloud.storage(), "artifacts": [artifact], "retry_s": 20}
+        result, printed = ran(model_artifact, args, capfd)
+        assert not result.get("failed"), result
+        (one,) = result["artifacts"]
+        assert one["action"] == "fetched" and hashlib.sha256(Path(one["path"]).read_bytes()).hexdigest() == sha256
+        urls = log.read_text().split()
+        assert len(urls) >= 2 and len(set(urls)) == len(urls), "each attempt signs anew"
+        assert cloud.identity.issued >= 2
+        for secret in (*cloud.secrets(), cloud.token_path.read_text().strip(), "ignature="):
+            assert secret not in printed
+    finally:
+        host.close()
+
+
+@every
+def test_a_download_says_who_gave_nothing(cloud, tmp_path, capfd, authority):
+    (tmp_path / "host").mkdir()
+    host = FakeDragonfly(tmp_path / "host")
+    try:
+        cloud.identity.attached = False
+        cloud.token_path.write_text(authority.token(exp=1))
+        artifact = {"name": "demo", "version": "1", "object": KEY, "sha256": "0" * 64}
+        result, printed = ran(model_artifact, {**host.options(), "storage": cloud.storage(), "artifacts": [artifact]}, capfd)
+        assert result["failed"] and f"Failed to get credentials for {cloud.signer().describe('').rstrip('/')} from" in printed
+    finally:
+        host.close()
+
+
+@every
+def test_publishes_with_an_identity(cloud, tmp_path, capfd):
+    (tmp_path / "model.mar").write_bytes(CONTENT)
+    args = {"storage": cloud.storage(), "object": "published.mar", "src": str(tmp_path / "model.mar")}
+    result, printed = ran(storage_object, args, capfd)
+    assert result["changed"] and not result.get("failed"), result
+    assert cloud.origin.objects.get("models", "published.mar").path.read_bytes() == CONTENT
+    again, more = ran(storage_object, args, capfd)
+    assert not again["changed"] and not again.get("failed")
+    for secret in (*cloud.secrets(), cloud.token_path.read_text().strip()):
+        assert secret not in printed + more
+
+
+@every
+def test_an_identity_may_publish_where_keys_read(cloud, tmp_path, capfd):
+    keys = {"s3": {"access_key": "AKIAREADER", "secret_key": "s3cret"}}
+    (tmp_path / "model.mar").write_bytes(CONTENT)
+    storage = {cloud.name: {**cloud.storage()[cloud.name], **keys[cloud.name]}}
+    del storage[cloud.name]["identity"]
+    credentials = {cloud.name: {"identity": cloud.storage()[cloud.name]["identity"]}}
+    args = {"storage": storage, "credentials": credentials, "object": "published.mar", "src": str(tmp_path / "model.mar")}
+    result, _printed = ran(storage_object, args, capfd)
+    assert result["changed"] and not result.get("failed"), result
+    # And the other way round.
+    cloud.identity.attached = False
+    args = {**args, "storage": cloud.storage(), "credentials": {cloud.name: keys[cloud.name]}, "object": "other.mar"}
+    result, _printed = ran(storage_object, args, capfd)
+    assert result["failed"] and "does not know the" in result["msg"], "its own identity is not asked"
