@@ -5,156 +5,26 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import os
 import socket
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "collections"))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab/origin"))
-
 from ansible_collections.modelfleet.serving.plugins.module_utils import _identity
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, storage_object
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly
-from strict_origin import server
-
-KEY = "models/ä b+c%2Fd~e.mar"
-CONTENT = os.urandom(300_000)
-ISSUER = {"url": "https://issuer.example.com", "audience": "the-fleet", "subject": "system:serviceaccount:models:reader"}
-ROLE = "arn:aws:iam::123456789012:role/reader"
-
-
-class Authority:
-    """Who issues the tokens that a cloud takes for credentials."""
-
-    def __init__(self):
-        self._key = rsa.generate_private_key(65537, 2048)
-        pem = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-        self.issuer = {**ISSUER, "public_key": pem}
-
-    def token(self, **claims):
-        claims = {"iss": ISSUER["url"], "aud": ISSUER["audience"], "sub": ISSUER["subject"], "exp": int(time.time()) + 600, **claims}
-        signed = ".".join(map(encoded, (json.dumps({"alg": "RS256", "kid": "1"}).encode(), json.dumps(claims).encode())))
-        return signed + "." + encoded(self._key.sign(signed.encode(), PKCS1v15(), SHA256()))
-
-
-def encoded(part):
-    return base64.urlsafe_b64encode(part).decode().rstrip("=")
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return Authority()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=test", "-keyout", str(folder / "key"), "-out", str(folder / "crt"), "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(command, check=True, capture_output=True)
-    return {"certificate": str(folder / "crt"), "key": str(folder / "key")}
-
-
-# What a store is told, and what the user says of it.
-STORES = {
-    "s3": (
-        {"region": "us-east-1", "buckets": ["models"], "endpoints": ["127.0.0.1"], "keys": []},
-        {"role": "reader", "role_arn": ROLE},
-        {"bucket": "models"},
-        {"role_arn": ROLE},
-    ),
-}
-CASES = [("s3", "instance"), ("s3", "web_identity")]
-INSTANCES = [name for name, source in CASES if source == "instance"]
-WEB = [name for name, source in CASES if source == "web_identity"]
-
-
-class Cloud:
-    """A store, and who gives out credentials for it."""
-
-    def __init__(self, name, source, config, token_path):
-        origin, identity, self.options, web = STORES[name]
-        self.name, self.source = name, source
-        self.servers = server.start({**config, name: origin, "identities": {name: {**config["identity"], **identity}}})
-        self.origin = self.servers["http"].origin
-        self.store = self.origin.stores[0]
-        self.identity = self.origin.identities[name]
-        self.ports = {name: one.server_address[1] for name, one in self.servers.items()}
-        self.url = f"http://127.0.0.1:{self.ports['http']}"
-        self.identity_url = f"http://127.0.0.1:{self.ports[f'identity-{name}']}"
-        self.token_path = token_path
-        self.own = {"source": source, "endpoint": self.identity_url}
-        if source == "web_identity":
-            self.own.update(web, token_path=str(token_path))
-
-    def storage(self, **changes):
-        identity = {key: value for key, value in {**self.own, **changes}.items() if value is not None}
-        return {self.name: {**self.options, "endpoint": self.url, "identity": identity}}
-
-    def signer(self, **changes):
-        return store_from_unchecked(self.storage(**changes))
-
-    def put(self, key, content):
-        upload = self.origin.objects.upload()
-        upload.write(content)
-        self.origin.objects.put("models", key, upload)
-
-    def secrets(self):
-        """Everything that was given out and nobody may see."""
-        return [part for key in self.store.keys.values() for part in (key.secret, key.token)]
-
-
-@pytest.fixture
-def cloud(request, tmp_path, certificate, authority, monkeypatch):
-    name, source = request.param
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("SSL_CERT_FILE", certificate["certificate"])
-    (tmp_path / "token").write_text(authority.token() + "\n")
-    config = {
-        "data": str(tmp_path / "data"),
-        "address": "127.0.0.1",
-        "listen": {"http": 0, "https": 0, "control": 0, "proxy": 0},
-        "tls": certificate,
-        "identity": {"listen": 0, "issuer": authority.issuer, "publish": True},
-    }
-    running = Cloud(name, source, config, tmp_path / "token")
-    running.put(KEY, CONTENT)
-    yield running
-    server.stop(running.servers)
-
+from clouds import CASES, CONTENT, INSTANCES, KEY, WEB, got
 
 every = pytest.mark.parametrize("cloud", CASES, indirect=True, ids="-".join)
 on_instances = pytest.mark.parametrize("cloud", [(name, "instance") for name in INSTANCES], indirect=True, ids=INSTANCES)
 for_tokens = pytest.mark.parametrize("cloud", [(name, "web_identity") for name in WEB], indirect=True, ids=WEB)
-
-
-def got(url, **headers):
-    """Status and content."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as exc:
-        return exc.code, exc.read()
 
 
 def lives_s(url):
@@ -222,9 +92,6 @@ def test_what_is_good_yet_is_used_while_nobody_answers(cloud, at_once):
         store.presign("GET", KEY, 600)
 
 
-UNATTACHED = {"s3": "no role is attached to this instance. Attach an instance profile whose role may read the bucket."}
-
-
 def refusal(cloud, **changes):
     with pytest.raises(ModelFleetError) as raised:
         cloud.signer(**changes).presign("GET", KEY, 600)
@@ -239,7 +106,7 @@ def test_an_instance_without_an_identity(cloud):
     cloud.identity.attached = False
     said = refusal(cloud)
     place = cloud.signer().describe("").rstrip("/")
-    assert said == f"Failed to get credentials for {place} from {cloud.identity_url}: {UNATTACHED[cloud.name]}"
+    assert said == f"Failed to get credentials for {place} from {cloud.identity_url}: {cloud.unattached}"
 
 
 @on_instances

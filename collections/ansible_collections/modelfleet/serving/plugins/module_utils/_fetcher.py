@@ -65,6 +65,8 @@ class Fetcher:
         self._on_their_way = {}
         self._lock = threading.Lock()
         self._failing_since = None
+        # Tasks that the origin refused before, where credentials come and go.
+        self._refused = set()
 
     def close(self):
         self._pool.shutdown()
@@ -230,6 +232,10 @@ class Fetcher:
         if answer.status != 0:
             # The origin is asked with the URL of the host that asked the seed peer first, which may be older than that of this one.
             may_have_expired = time.monotonic() - began >= signed_s or self.blobs.written(task) > written
+            if self.store.identity and answer.origin_status in (400, 401, 403) and task not in self._refused:
+                # Nor need it be of credentials that are as new.
+                self._refused.add(task)
+                may_have_expired = True
             self._explain(name, task, answer, signed_s if may_have_expired else None)
 
     def _unusable(self, why):

@@ -24,11 +24,12 @@ final class ObsObjectStorage implements ObjectStorage {
         accessKeyId = settings.requiredOneOf("access_key_id", "access_key");
         secretAccessKey = settings.requiredOneOf("secret_access_key", "secret_key");
         securityToken = settings.optional("security_token", "");
+        Keys keys = new Keys(accessKeyId, secretAccessKey, securityToken, null);
         boolean own = "obs".equals(settings.choice("signature", "obs", List.of("obs", "v4")));
         // Huawei's own clients write the token's name in lower case.
         signer = own
                 ? null
-                : new AwsSigner(settings.name("region"), accessKeyId, secretAccessKey, "x-amz-security-token", securityToken, Map.of());
+                : new AwsSigner(settings.name("region"), now -> keys, "x-amz-security-token", Map.of());
         String region = settings.name("region", "");
         Location server = region.isEmpty()
                 ? settings.server("endpoint")
@@ -38,7 +39,7 @@ final class ObsObjectStorage implements ObjectStorage {
     }
 
     @Override
-    public URI presignGet(String key, Instant now, long expirySeconds) {
+    public URI presignGet(String key, Instant now, long expirySeconds) throws EndpointException {
         if (signer != null) {
             return signer.presignGet(location, key, now, expirySeconds);
         }
