@@ -105,11 +105,11 @@ VARIABLES = {
     ),
     "GCS without a key": (
         other_store("gcs", service_account_file=None),
-        ["required: service_account_json, service_account_file found in modelfleet_storage -> gcs"],
+        ["required: service_account_json, service_account_file, identity found in modelfleet_storage -> gcs"],
     ),
     "GCS with two keys": (
         other_store("gcs", service_account_json=SECRET),
-        ["mutually exclusive: service_account_json|service_account_file found in modelfleet_storage -> gcs"],
+        ["mutually exclusive: service_account_json|service_account_file|identity found in modelfleet_storage -> gcs"],
     ),
     "a service account that is none": (
         other_store("gcs", service_account_file=None, service_account_json=SECRET),

@@ -35,6 +35,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import fr
 
 # An answer of another status than 200: its status and text.
 Refused = collections.namedtuple("Refused", "status text")
+# What lets one in as the header Authorization: Bearer.
+Token = collections.namedtuple("Token", "value expires")
 
 _TIMEOUT_S = 5
 _ATTEMPTS = 3
@@ -229,6 +231,40 @@ class Identity:
         if not all(isinstance(value, str) and value for value in values):
             raise self.error(url, "it answers with something else than credentials", f"Check {self._store.option('identity.endpoint')}")
         return Keys(*values[:3], self.expiry(url, values[3], now))
+
+
+class RoleIdentity(Identity):
+    """The role of an instance, as AWS has it and Alibaba Cloud too: a session, the name of the role, the credentials.
+
+    ``SESSION`` is the header of a session, ``ROLES`` where the roles are, ``NAMES`` what the parts of the credentials are called there, and
+    ``UNATTACHED`` and ``ASSUMED_BY`` say what to do where there is no role, and where its service may not assume it.
+    """
+
+    _ROLE_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}\Z")
+    SESSION = ROLES = UNATTACHED = ASSUMED_BY = ""
+    NAMES = ()
+
+    def of_instance(self, now):
+        url = self._endpoint(self.instance_url)
+        token = self.session(url + "/latest/api/token", self.SESSION + "-ttl-seconds")
+        if isinstance(token, Refused):
+            if token.status == 403:
+                raise self.error(url, "its metadata service is off (403)", "Switch it on for this instance")
+            raise self.error(url, f"it gives no session ({token.status})", self.instance_advice)
+        roles = self.ask("GET", url + self.ROLES, {self.SESSION: token}, direct=True)
+        refused = isinstance(roles, Refused)
+        if roles.status == 404 if refused else not roles.strip():
+            raise self.error(url, "no role is attached to this instance", self.UNATTACHED)
+        name = "" if refused else roles.split()[0]
+        if not self._ROLE_NAME.match(name):
+            raise self.error(url, "it names no role" + (f" ({roles.status})" if refused else ""), self.instance_advice)
+        answer = self.ask("GET", url + self.ROLES + name, {self.SESSION: token}, direct=True)
+        if isinstance(answer, Refused):
+            raise self.error(url, f"it gives nothing for the role {name} ({answer.status})", self.UNATTACHED)
+        found = self.json(url, answer)
+        if found.get("Code", "Success") != "Success":
+            raise self.error(url, f"the role {name} cannot be assumed", self.ASSUMED_BY)
+        return self.keys(url, found, self.NAMES, now)
 
 
 def _text_of(exc):

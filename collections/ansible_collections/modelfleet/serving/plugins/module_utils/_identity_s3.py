@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._identity import Identity, Refused, code_of, identity_option
+from ansible_collections.modelfleet.serving.plugins.module_utils._identity import Refused, RoleIdentity, code_of, identity_option
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import encode_query
 
-_ROLE_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}\Z")
 _ROLE_ARN = re.compile(r"[!-~]{1,2048}\Z")
-_LIST = "/latest/meta-data/iam/security-credentials/"
 
 
-class S3Identity(Identity):
+class S3Identity(RoleIdentity):
     OPTION = identity_option(["instance", "web_identity"], role_arn={"type": "str"}, token_path={"type": "path", "no_log": False})
     instance_advice = (
         "Use it on an EC2 instance, with its metadata service on, and with a hop limit (HttpPutResponseHopLimit) of as many as there are"
         " networks between it and who asks, 2 for a container; TorchServe's plugin needs the address in modelfleet_firewall_destinations"
     )
+    SESSION = "X-aws-ec2-metadata-token"
+    ROLES = "/latest/meta-data/iam/security-credentials/"
+    NAMES = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration")
+    UNATTACHED = "Attach an instance profile whose role may read the bucket"
+    ASSUMED_BY = "Let the service ec2.amazonaws.com assume that role"
 
     def __init__(self, store, options):
         super().__init__(store, options)
@@ -36,36 +39,11 @@ class S3Identity(Identity):
         return [self._endpoint(self.instance_url if self.source == "instance" else self._store.sts_url)]
 
     def _issue(self, now):
-        return self._of_instance(now) if self.source == "instance" else self._for_token(now)
-
-    def _of_instance(self, now):
-        url = self._endpoint(self.instance_url)
-        token = self.session(url + "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds")
-        if isinstance(token, Refused):
-            if token.status == 403:
-                raise self.error(url, "its metadata service is off (403)", "Switch it on for this instance (HttpEndpoint: enabled)")
-            raise self.error(url, f"it gives no session ({token.status})", self.instance_advice)
-        headers = {"X-aws-ec2-metadata-token": token}
-        roles = self.ask("GET", url + _LIST, headers, direct=True)
-        name = "" if isinstance(roles, Refused) else roles.strip().partition("\n")[0].strip()
-        if (isinstance(roles, Refused) and roles.status == 404) or roles == "":
-            raise self.error(url, "no role is attached to this instance", "Attach an instance profile whose role may read the bucket")
-        if not _ROLE_NAME.match(name):
-            raise self.error(url, "it names no role" + (f" ({roles.status})" if isinstance(roles, Refused) else ""), self.instance_advice)
-        answer = self.ask("GET", url + _LIST + name, headers, direct=True)
-        if isinstance(answer, Refused):
-            raise self.error(url, f"it gives nothing for the role {name} ({answer.status})", "Check the role in the instance profile")
-        found = self.json(url, answer)
-        if found.get("Code", "Success") != "Success":
-            code = code_of(str(found["Code"]), "(.+)")
-            raise self.error(
-                url, f"the role {name} cannot be assumed ({code.strip()})", "Let the service ec2.amazonaws.com assume that role"
-            )
-        return self.keys(url, found, ("AccessKeyId", "SecretAccessKey", "Token", "Expiration"), now)
+        return self.of_instance(now) if self.source == "instance" else self._for_token(now)
 
     def _for_token(self, now):
         url = self._endpoint(self._store.sts_url)
-        query = {
+        form = {
             "Action": "AssumeRoleWithWebIdentity",
             "Version": "2011-06-15",
             "RoleArn": self.options["role_arn"],
@@ -73,7 +51,7 @@ class S3Identity(Identity):
             "WebIdentityToken": self.web_token(),
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = self.ask("POST", url + "/", headers, encode_query(query).encode())
+        answer = self.ask("POST", url + "/", headers, encode_query(form).encode())
         if isinstance(answer, Refused):
             raise self._refusal(url, answer)
         found = dict(re.findall(r"<(AccessKeyId|SecretAccessKey|SessionToken|Expiration)>([^<>&]+)</", answer))

@@ -293,10 +293,13 @@ def test_permissions_are_repaired(configure, args):
         ({"storage": {"s3": {"access_key": "a", "secret_key": SECRET}}}, "missing required arguments: bucket found in storage -> s3"),
         ({"storage": {}}, "one of the following is required: s3, oss, gcs, abs, obs, http found in storage"),
         ({"storage": {**GCS, **HTTP}}, "mutually exclusive: s3|oss|gcs|abs|obs|http found in storage"),
-        ({"storage": {"gcs": {"bucket": "models"}}}, "required: service_account_json, service_account_file found in storage -> gcs"),
+        (
+            {"storage": {"gcs": {"bucket": "models"}}},
+            "required: service_account_json, service_account_file, identity found in storage -> gcs",
+        ),
         (
             {"storage": {"gcs": {**GCS["gcs"], "service_account_file": "/a"}}},
-            "mutually exclusive: service_account_json|service_account_file found in storage -> gcs",
+            "mutually exclusive: service_account_json|service_account_file|identity found in storage -> gcs",
         ),
         ({"storage": {"gcs": {"bucket": "models", "service_account_file": "reader.json"}}}, "must be an absolute path"),
         ({"storage": {"http": {**HTTP["http"], "headers_reach_daemon_logs": False}}}, "headers_reach_daemon_logs to true"),
