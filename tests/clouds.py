@@ -49,22 +49,47 @@ def encoded(part):
     return base64.urlsafe_b64encode(part).decode().rstrip("=")
 
 
-# What a store is told, and what the user says of it.
+# What the origin is told of a store, of who gives out credentials for it, and what the user says of the store and of web_identity.
+EMAIL = "reader@lab.iam.gserviceaccount.com"
+AUDIENCE = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/fleet/providers/cluster"
+RAM = {"role_arn": "acs:ram::123456789012:role/reader", "oidc_provider_arn": "acs:ram::123456789012:oidc-provider/cluster"}
+ENTRA = {"tenant_id": "11111111-1111-4111-8111-111111111111", "client_id": "22222222-2222-4222-8222-222222222222"}
+HERE = {"buckets": ["models"], "endpoints": ["127.0.0.1"], "keys": []}
 STORES = {
-    "s3": (
-        {"region": "us-east-1", "buckets": ["models"], "endpoints": ["127.0.0.1"], "keys": []},
-        {"role": "reader", "role_arn": ROLE},
+    "s3": ({"region": "us-east-1", **HERE}, {"role_arn": ROLE}, {"bucket": "models"}, {"role_arn": ROLE}),
+    "oss": ({"region": "cn-hangzhou", **HERE}, RAM, {"bucket": "models", "region": "cn-hangzhou"}, RAM),
+    "gcs": (
+        {"buckets": ["models"], "accounts": [], "hosts": ["127.0.0.1"]},
+        {"client_email": EMAIL, "audience": AUDIENCE},
         {"bucket": "models"},
-        {"role_arn": ROLE},
+        {"audience": AUDIENCE, "service_account": EMAIL},
     ),
+    "abs": (
+        {
+            "accounts": [{"account_name": "lab", "account_key": base64.b64encode(b"a key").decode(), "containers": ["models"]}],
+            "endpoints": ["127.0.0.1"],
+        },
+        ENTRA,
+        {"account_name": "lab", "container": "models"},
+        ENTRA,
+    ),
+    "obs": ({"region": "cn-north-4", **HERE}, {}, {"bucket": "models", "region": "cn-north-4"}, None),
 }
-CASES = [("s3", "instance"), ("s3", "web_identity")]
+CASES = [(name, source) for name in STORES for source in ("instance", "web_identity") if source == "instance" or STORES[name][3]]
 INSTANCES = [name for name, source in CASES if source == "instance"]
 WEB = [name for name, source in CASES if source == "web_identity"]
 
 
 # What is said where an instance has no identity.
-UNATTACHED = {"s3": "no role is attached to this instance. Attach an instance profile whose role may read the bucket."}
+UNATTACHED = {
+    "s3": "no role is attached to this instance. Attach an instance profile whose role may read the bucket.",
+    "oss": "no role is attached to this instance. Attach a RAM role to it that may read the bucket.",
+    "gcs": "this machine has no service account (404). Attach one that may read the bucket.",
+    "abs": "this machine has no such managed identity (400). Assign one to it that may read the container; of several, name one in"
+    " identity.client_id.",
+    "obs": "no agency is configured for this server (401). Configure an agency for this server that may read the bucket (Cloud Service"
+    " Agency).",
+}
 
 
 class Cloud:
@@ -78,11 +103,15 @@ class Cloud:
         self.store = self.origin.stores[0]
         self.identity = self.origin.identities[name]
         self.ports = {name: one.server_address[1] for name, one in self.servers.items()}
-        self.url = f"http://127.0.0.1:{self.ports['http']}"
+        # Azure takes tokens by TLS only.
+        self.url = f"https://127.0.0.1:{self.ports['https']}" if name == "abs" else f"http://127.0.0.1:{self.ports['http']}"
         self.identity_url = f"http://127.0.0.1:{self.ports[f'identity-{name}']}"
         self.token_path = token_path
+        self.ca = config["tls"]["certificate"]
         self.unattached = UNATTACHED[name]
         self.own = {"source": source, "endpoint": self.identity_url}
+        if name == "gcs":
+            self.own["iam_endpoint"] = self.identity_url
         if source == "web_identity":
             self.own.update(web, token_path=str(token_path))
 
@@ -100,6 +129,10 @@ class Cloud:
 
     def secrets(self):
         """Everything that was given out and nobody may see."""
+        if self.name == "gcs":
+            return [*self.store._tokens, *self.identity.federated]
+        if self.name == "abs":
+            return [*self.store.tokens, *(base64.b64encode(one["key"]).decode() for one in self.store._delegations.values())]
         return [part for key in self.store.keys.values() for part in (key.secret, key.token)]
 
     def stop(self):

@@ -76,7 +76,11 @@ def test_what_is_no_metadata_service(cloud, sign):
     assert f"from {cloud.url}: " in refusal(cloud, sign, endpoint=cloud.url)
 
 
-@every
+# The others say for how long, and OSS looks at the clock of who asks.
+says_until_when = pytest.mark.parametrize("cloud", [*CASES[:3], CASES[-1]], indirect=True, ids="-".join)
+
+
+@says_until_when
 def test_credentials_that_are_over_when_they_come_tell_of_a_clock(cloud, sign):
     cloud.origin.clock_ahead = -7200
     said = refusal(cloud, sign)
@@ -102,7 +106,7 @@ def test_a_token_that_is_not_there(cloud, sign, content, said):
         ({"exp": 1}, "has expired"),
         ({"aud": "others"}, "does not accept the token"),
         ({"iss": "https://others.example.com"}, "does not accept the token"),
-        ({"sub": "system:serviceaccount:models:other"}, "does not let the token"),
+        ({"sub": "system:serviceaccount:models:other"}, "the token in"),
     ],
 )
 def test_a_token_that_is_not_taken(cloud, sign, authority, claims, said):
@@ -144,7 +148,7 @@ def test_a_download_goes_on_when_its_credentials_expire(cloud, torchserve, dfdae
     assert hashlib.sha256((torchserve.store / answer["file"]).read_bytes()).hexdigest() == sha256
     logs = "".join(path.read_text(errors="replace") for path in [torchserve.home / "out.log", *(torchserve.home / "logs").glob("*.log")])
     assert sha256 in logs
-    for secret in (*cloud.secrets(), cloud.token_path.read_text().strip(), "ignature="):
+    for secret in (*cloud.secrets(), cloud.token_path.read_text().strip(), "ignature=", "sig="):
         assert secret not in logs
 
 

@@ -72,7 +72,11 @@ class Identity:
 
     def fresh(self):
         self.issued += 1
-        return self.issue(self.now().replace(microsecond=0) + timedelta(seconds=self.lifetime))
+        return self.issue(self.until())
+
+    def until(self) -> datetime:
+        """When what is given now expires."""
+        return self.now().replace(microsecond=0) + timedelta(seconds=self.lifetime)
 
     def settings(self) -> dict:
         return {"lifetime": self.lifetime, "attached": self.attached, "issued": self.issued}
@@ -113,7 +117,8 @@ class Identity:
 class Sessions:
     """The sessions of a metadata service of the second version: a token by PUT, and nothing without it."""
 
-    def __init__(self, path: str, header: str, now):
+    def __init__(self, path: str, header: str, now, ttl: str = "-ttl-seconds"):
+        self.ttl = header + ttl
         self.path = path
         self.header = header
         self.now = now
@@ -128,7 +133,7 @@ class Sessions:
         # Whatever forwards requests, so that somebody else is answered.
         if request.headers.get("X-Forwarded-For"):
             return text(403, "Forbidden")
-        seconds = request.headers.get(self.header + "-ttl-seconds", "")
+        seconds = request.headers.get(self.ttl, "")
         if not re.fullmatch("[0-9]{1,5}", seconds) or not 1 <= int(seconds) <= 21600:
             return text(400, "Bad Request")
         token = secrets.token_urlsafe(42)
@@ -139,6 +144,30 @@ class Sessions:
         """The refusal of a request that belongs to no session."""
         until = self._tokens.get(request.headers.get(self.header, ""))
         return None if until and until > self.now() else text(401, "Unauthorized")
+
+
+class Roles(Identity):
+    """A metadata service that gives the credentials of a role by its name. config: also {role: that name}"""
+
+    PATH: str  # where the roles are
+    HEADER: str  # of a session
+
+    def __init__(self, config: dict, store, now):
+        super().__init__(config, store, now)
+        self.role = config.get("role", "reader")
+        self.sessions = Sessions("/latest/api/token", self.HEADER, now)
+
+    def of_instance(self, request: Request) -> Response:
+        answer = self.sessions.opened(request) or self.sessions.refused(request)
+        if answer:
+            return answer
+        if request.method != "GET":
+            return text(405, "Method Not Allowed")
+        if self.attached and request.path in (self.PATH, self.PATH.rstrip("/")):
+            return text(200, self.role)
+        if self.attached and request.path == self.PATH + self.role:
+            return text(200, json.dumps({"Code": "Success", "LastUpdated": iso(self.now()), **self.for_instance()}, indent=2))
+        return text(404, "Not Found")
 
 
 def form_of(request: Request) -> dict[str, str]:

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from datetime import datetime
 from xml.sax.saxutils import escape
 
-from .identity import Identity, Sessions, Untrusted, form_of, iso, text
+from .identity import Roles, Untrusted, form_of, iso
 from .messages import Request, Response
 from .xmlstore import Key
 
-ROLES = "/latest/meta-data/iam/security-credentials/"
 # Status, code and message for a token that is not accepted.
 REFUSALS = {
     "malformed": (400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT."),
@@ -27,16 +25,17 @@ REFUSALS = {
 }
 
 
-class S3Identity(Identity):
-    """config: also {role: name of the instance's role, role_arn: what a token may assume}"""
+class S3Identity(Roles):
+    """config: also {role_arn: what a token may assume}"""
 
     NAMES = re.compile(r"169\.254\.169\.254|sts\.([a-z0-9-]+\.)?amazonaws\.com")
 
+    PATH = "/latest/meta-data/iam/security-credentials/"
+    HEADER = "X-aws-ec2-metadata-token"
+
     def __init__(self, config: dict, store, now):
         super().__init__(config, store, now)
-        self.role = config.get("role", "reader")
         self.role_arn = config.get("role_arn", "")
-        self.sessions = Sessions("/latest/api/token", "X-aws-ec2-metadata-token", now)
 
     def issue(self, until: datetime) -> dict[str, str]:
         key = Key("ASIA" + secrets.token_hex(8).upper(), secrets.token_urlsafe(30), secrets.token_urlsafe(60), self.publish, until)
@@ -46,20 +45,7 @@ class S3Identity(Identity):
     def answer(self, request: Request) -> Response:
         if request.method == "POST" and request.path == "/":
             return self._assume(form_of(request))
-        opened = self.sessions.opened(request)
-        if opened:
-            return opened
-        refused = self.sessions.refused(request)
-        if refused:
-            return refused
-        if request.method != "GET":
-            return text(405, "Method Not Allowed")
-        if self.attached and request.path in (ROLES, ROLES.rstrip("/")):
-            return text(200, self.role)
-        if self.attached and request.path == ROLES + self.role:
-            issued = {"Code": "Success", "LastUpdated": iso(self.now()), "Type": "AWS-HMAC", **self.for_instance()}
-            return text(200, json.dumps(issued, indent=2))
-        return text(404, "Not Found")
+        return self.of_instance(request)
 
     def _assume(self, form: dict[str, str]) -> Response:
         if form.get("Action") != "AssumeRoleWithWebIdentity" or form.get("Version") != "2011-06-15":

@@ -25,6 +25,10 @@ from urllib.parse import unquote
 
 from .abs import Abs
 from .gcs import Gcs
+from .identity_abs import AbsIdentity
+from .identity_gcs import GcsIdentity
+from .identity_obs import ObsIdentity
+from .identity_oss import OssIdentity
 from .identity_s3 import S3Identity
 from .messages import Part, Request, Response, StoreError
 from .objects import BLOCK, Counters, Fault, Faults, Objects, StoredObject
@@ -47,7 +51,7 @@ class Origin:
         makers = {"s3": S3, "oss": Oss, "gcs": Gcs, "abs": Abs, "obs": Obs, "http": Http}
         stores = {name: make(config[name], self.objects, now=self.now) for name, make in makers.items() if name in config}
         self.stores = list(stores.values())
-        issuers = {"s3": S3Identity}
+        issuers = {"s3": S3Identity, "oss": OssIdentity, "gcs": GcsIdentity, "abs": AbsIdentity, "obs": ObsIdentity}
         given = config.get("identities", {})
         self.identities = {name: make(given[name], stores[name], self.now) for name, make in issuers.items() if name in given}
         self.mirror_hosts = config.get("mirror", {}).get("hosts", [])
