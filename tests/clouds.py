@@ -115,6 +115,10 @@ class Cloud:
         if source == "web_identity":
             self.own.update(web, token_path=str(token_path))
 
+    def through_rules(self, url):
+        """A URL of the plugin, as dfdaemon's rules have it reach the origin."""
+        return url.replace("http://", "https://", 1) if self.name == "abs" else url
+
     def storage(self, **changes):
         identity = {key: value for key, value in {**self.own, **changes}.items() if value is not None}
         return {self.name: {**self.options, "endpoint": self.url, "identity": identity}}

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -144,6 +145,7 @@ class FakeDfdaemon:
     # Where it takes objects from the origin itself, with the URL that it is given: how many bytes at a time, half a second each.
     step: int = 0
     pieces: dict = field(default_factory=dict)  # what came of each task so far
+    ca: str = ""  # of an origin that it speaks TLS to, whatever the URL says: its rules tell it
 
     def start(self):
         fake = self
@@ -162,7 +164,7 @@ class FakeDfdaemon:
 
     def reset(self):
         self.objects, self.tasks, self.requests, self.failures = {}, {}, [], []
-        self.link, self.truncate, self.ranges, self.body_delay, self.step, self.pieces = "right", 0, True, 0.0, 0, {}
+        self.link, self.truncate, self.ranges, self.body_delay, self.step, self.pieces, self.ca = "right", 0, True, 0.0, 0, {}, ""
 
     def answer(self, request):
         url = urllib.parse.urlsplit(request.path)
@@ -200,9 +202,11 @@ class FakeDfdaemon:
     def from_origin(self, url, name):
         """The object, one range after the other; what came stays, as it does at a seed peer."""
         came = self.pieces.setdefault(name, bytearray())
+        context = ssl.create_default_context(cafile=self.ca) if self.ca else None
+        url = url.replace("http://", "https://", 1) if self.ca else url
         while True:
             wanted = urllib.request.Request(url, headers={"Range": f"bytes={len(came)}-{len(came) + self.step - 1}"})
-            with urllib.request.urlopen(wanted, timeout=10) as answer:
+            with urllib.request.urlopen(wanted, timeout=10, context=context) as answer:
                 came += answer.read()
                 if len(came) == int(answer.headers["Content-Range"].rpartition("/")[2]):
                     return bytes(came)

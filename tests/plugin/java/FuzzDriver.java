@@ -39,7 +39,9 @@ public final class FuzzDriver {
         {"type", "http", "url", "https://h:8443/archives"},
     };
     /** What may stand in a block identity. */
-    private static final String[] IDENTITY = {"source", "endpoint", "role_arn", "token_path"};
+    private static final String[] IDENTITY = {
+        "source", "endpoint", "role_arn", "token_path", "oidc_provider_arn", "audience", "service_account", "iam_endpoint", "tenant_id", "client_id",
+    };
     private static final String[] SOURCES = {"instance", "web_identity"};
     private static final String[] OTHERS = {
         "addr", "header", "filter", "require_sha256", "incoming_dir", "piece_length", "retry_seconds", "read_timeout", "url_expiry",

@@ -93,7 +93,12 @@ abstract class Identity {
     }
 
     String url() {
-        return endpoint.describe("").replaceAll("/$", "");
+        return base(endpoint);
+    }
+
+    /** The URL of a server, without a slash at its end. */
+    static String base(Location server) {
+        return server.describe("").replaceAll("/$", "");
     }
 
     EndpointException error(String reason, String remedy) {
@@ -177,8 +182,8 @@ abstract class Identity {
         return new Answer(session.status, token);
     }
 
-    EndpointException noSession(Answer session) {
-        return error("it gives no session (" + session.status + ")", advice);
+    EndpointException noSession(Answer answer) {
+        return error("it gives nothing (" + answer.status + ")", advice);
     }
 
     EndpointException unusable() {
@@ -223,6 +228,10 @@ abstract class Identity {
             problem = "holds no token";
         }
         throw settings.error("token_path", "names " + path + ", which " + problem);
+    }
+
+    Answer postForm(String path, Map<String, String> form) throws EndpointException {
+        return post(url(), path, Map.of("Content-Type", "application/x-www-form-urlencoded"), form(form));
     }
 
     static String form(Map<String, String> fields) {
