@@ -88,9 +88,12 @@ class GCSIdentity(Identity):
         """The signature (bytes) of the service account."""
         answer = self._call("signBlob", {"payload": base64.b64encode(content).decode()}, now)
         try:
-            return base64.b64decode(str(answer.get("signedBlob", "")), validate=True)
+            signature = base64.b64decode(str(answer.get("signedBlob", "")), validate=True)
         except ValueError:
-            raise self.error(self._iam(), "it answers with something else than a signature", "Check identity.iam_endpoint") from None
+            signature = b""
+        if not signature:
+            raise self.error(self._iam(), "it answers with something else than a signature", "Check identity.iam_endpoint")
+        return signature
 
     def _call(self, method, body, now):
         url, email = self._iam(), self.email()
