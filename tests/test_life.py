@@ -13,6 +13,7 @@ import sys
 
 import pytest
 import yaml
+from test_certificates import pki
 from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
 from test_repository import COLLECTION, documentation
 
@@ -185,7 +186,8 @@ class TestUninstall:
         assert "WARN" not in done.stdout, done.stdout
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
-        units = ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units = ["modelfleet-gateway-watch.service", "modelfleet-gateway-key.socket", "modelfleet-gateway.service"]
+        units += ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
         units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
@@ -193,7 +195,7 @@ class TestUninstall:
         schedulers = [order.index((host, "dragonfly-scheduler.service")) for host in EVERYBODY]
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
-            assert daemons[host][:3] == units[:3]
+            assert daemons[host][:6] == units[:6]
             assert daemons[host][-2:] == units[-2:]
         assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
@@ -207,12 +209,17 @@ class TestUninstall:
         left = {host: {"rollout_lock": lock} for host, lock in zip(GROUPS["gpu_hosts"], NOT_HELD)}
         left["gpu-2"]["host_layout"] = {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}
         done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
-        (args,) = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
+        *of_gateway, args = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
         models = [f"/var/lib/modelfleet/{name}" for name in ("pieces", "models", "blobs", "manifests", "state")]
         assert args["state"] == "absent" and args["keep"] == ([] if purge else models)
         described = [entry["path"] for entry in args["directories"]]
         assert {*models, "/etc/dragonfly", "/opt/torchserve", "/var/lib/torchserve", "/var/log/dfdaemon"} < set(described)
         assert [user["name"] for user in args["users"]] == ["dragonfly-scheduler", "dfdaemon", "torchserve"]
+        for taken in of_gateway:
+            assert taken["state"] == "absent" and "keep" not in taken
+            assert [user["name"] for user in taken["users"]] == ["modelfleet-gateway", "modelfleet-gateway-watch"]
+            described = {entry["path"] for entry in taken["directories"]}
+            assert {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway", "/var/lib/modelfleet-gateway-watch"} < described
         assert "Left on this host: directory /var/lib/modelfleet/pieces, user dfdaemon." in done.stdout
         assert done.stdout.count("Nothing of it is left.") == 5
 
@@ -226,11 +233,11 @@ class TestUninstall:
         assert len(gone(calls)) > 0
 
     def test_a_host_on_which_it_fails_keeps_no_other_from_going_on(self, fleet):
-        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop torchserve.service."}}}
+        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop modelfleet-gateway.service."}}}
         done, calls = fleet("uninstall", answers=answers, code=2, modelfleet_uninstall_confirm=True, modelfleet_all_or_nothing=True)
         assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
-        assert "Stop TorchServe and remove its units: Failed to stop torchserve.service." in done.stdout
-        assert sorted(hosts_of(calls, "host_layout")) == sorted(host for host in EVERYBODY if host != "gpu-2")
+        assert "Stop the gateway and remove its units: Failed to stop modelfleet-gateway.service." in done.stdout
+        assert set(hosts_of(calls, "host_layout")) == set(EVERYBODY) - {"gpu-2"}
 
 
 class TestAdd:
@@ -291,12 +298,12 @@ class TestRemoveHost:
     def test_it_leaves_and_the_others_stay(self, fleet):
         done, calls = fleet("remove_host", modelfleet_remove_hosts="gpu-2", modelfleet_drain="haproxy")
         assert "WARN" not in done.stdout, done.stdout
-        assert {host for host, _unit in gone(calls)} == {"gpu-2"} and hosts_of(calls, "host_layout") == ["gpu-2"]
+        assert {host for host, _unit in gone(calls)} == {"gpu-2"} and set(hosts_of(calls, "host_layout")) == {"gpu-2"}
         modules = [call["module"] for call in calls]
         assert hosts_of(calls, "hook", state="drain") == ["gpu-2"] and modules.index("hook") < modules.index("daemon")
         # The others are asked whether they go on, after that; the firewall of all is told who left.
-        after = [call["host"] for call in calls[modules.index("host_layout") + 1 :] if call["module"] != "nft_table"]
-        assert sorted(set(after)) == ["gpu-1", "gpu-3", "seed", "two"]
+        last = max(index for index, module in enumerate(modules) if module == "host_layout")
+        assert sorted({call["host"] for call in calls[last + 1 :] if call["module"] != "nft_table"}) == ["gpu-1", "gpu-3", "seed", "two"]
         assert hosts_of(calls, "dragonfly_config") == []
         assert "Delete gpu-2 from the inventory after this run" in done.stdout
         assert not any(line.startswith("gpu-2") for line in table_of(done))
@@ -401,6 +408,32 @@ class TestFirewall:
         assert {unit for _host, unit in gone(calls)} == {"modelfleet-firewall.service", "modelfleet-firewall-again.service"}
         (asked,) = {json.dumps(call["args"]["firewall_members"]) for call in calls if call["module"] == "preflight_info"}
         assert asked == "[]"
+
+
+class TestGateway:
+    def test_it_comes_when_all_is_done_and_who_is_gone_is_shut_out(self, fleet, tmp_path):
+        certificate, key = pki.new_authority("gateway", 1, pki.now())
+        (tmp_path / "gateway.crt").write_text(pki.pem_of([certificate]))
+        (tmp_path / "gateway.key").write_text(pki.pem_of([], key))
+        # Nothing is installed on this machine.
+        (tmp_path / "ansible_collections/modelfleet/serving/roles/gateway/tasks/install.yml").write_text("[]")
+        _done, calls = fleet(
+            "site",
+            groups={**GROUPS, "modelfleet_gateways": ["gpu-1"]},
+            answers={"gpu-2": {"nft_table": {**GOOD["nft_table"], "kept": {"peers4": ["10.1.0.9"]}}}},
+            gateway_certificate=str(tmp_path / "gateway.crt"),
+            gateway_key=str(tmp_path / "gateway.key"),
+            gateway_clients=[{"name": "search", "token": "0123456789abcdef" * 3}],
+        )
+        ports = {call["host"]: [one["port"] for one in call["args"]["ports"]] for call in calls if call["module"] == "preflight_info"}
+        assert [host for host, found in ports.items() if 8443 in found] == ["gpu-1"]
+        started = [call for call in calls if call["module"] == "daemon" and "gateway" in call["args"]["name"]]
+        units = ["modelfleet-gateway-watch.service", "modelfleet-gateway.service"]
+        assert [(call["host"], call["args"]["name"]) for call in started] == [("gpu-1", unit) for unit in units]
+        for call in started:
+            documented("daemon", call["args"])
+        last = max(index for index, call in enumerate(calls) if call["module"] in ("nft_table", "torchserve_model"))
+        assert calls[last]["host"] == "gpu-2" and calls.index(started[0]) > last
 
 
 OWED = {"changed": True, "action": "none", "restart_owed": True}
