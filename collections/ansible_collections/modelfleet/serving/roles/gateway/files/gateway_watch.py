@@ -82,15 +82,19 @@ class Haproxy:
         self.told = {}  # by worker, the entries that it has
 
     def workers(self):
+        """Raises OSError while the master starts anew for a reload: then its workers go on, and nobody can tell them."""
         try:
-            lines = [line.split() for line in ask_socket(self.master, "show proc").splitlines()]
-        except OSError:
+            lines = [line.split() for line in self.ask("show proc").splitlines()]
+        except FileNotFoundError:
             return []  # it does not run: the file tells it when it starts
         return [words[0] for words in lines if words[1:2] == ["worker"]]
 
     def tell(self, entries):
-        """Have every worker know exactly ``entries``; what fails is tried again the next time."""
-        workers = self.workers()
+        """Have every worker know exactly ``entries``; return whether all do. What fails is tried again the next time."""
+        try:
+            workers = self.workers()
+        except OSError:
+            return False
         self.told = {worker: known for worker, known in self.told.items() if worker in workers}
         for worker in workers:
             known = self.told.get(worker)
@@ -106,6 +110,7 @@ class Haproxy:
                 self.told[worker] = dict(entries)
             except OSError:
                 self.told.pop(worker, None)
+        return len(self.told) == len(workers)
 
     def known_by(self, worker):
         lines = [line.split() for line in self.command(worker, f"show map {self.state_file}").splitlines()]
@@ -115,24 +120,35 @@ class Haproxy:
         self.command(worker, f"{'set' if there else 'add'} map {self.state_file} {name} {value}")
 
     def command(self, worker, text):
-        return ask_socket(self.master, f"@!{worker} {text}")
+        return self.ask(f"@!{worker} {text}")
+
+    def ask(self, text):
+        answer = ask_socket(self.master, text)
+        # As each of them does that was not cut off.
+        if answer != "\n" and not answer.endswith("\n\n"):
+            raise ConnectionError("HAProxy did not finish its answer")
+        return answer
 
     def requests(self):
         """How many are on their way to TorchServe."""
         total = 0
         for worker in self.workers():
             rows = csv.DictReader(self.command(worker, "show stat").lstrip("# ").splitlines())
-            total += sum(int(row["scur"] or 0) for row in rows if (row["pxname"], row["svname"]) == (self.backend, "BACKEND"))
+            (row,) = [row for row in rows if (row["pxname"], row["svname"]) == (self.backend, "BACKEND")]
+            total += int(row["scur"] or 0)
         return total
 
-    def wait_idle(self, seconds):
-        """Whether no request is on its way any more; not asked for longer than ``seconds``."""
+    def wait_idle(self, seconds, held):
+        """Whether no request is on its way any more; not asked for longer than ``seconds``.
+
+        ``held`` holds new ones back and returns whether every worker does: after a reload there is one that has not been told.
+        """
         deadline = time.monotonic() + seconds
         quiet = 0
         while True:
             try:
                 # One that has just passed the gate is counted a moment later.
-                quiet = quiet + 1 if self.requests() == 0 else 0
+                quiet = quiet + 1 if held() and self.requests() == 0 else 0
             except (OSError, ValueError, KeyError):
                 quiet = 0
             if quiet >= 2:
@@ -142,8 +158,12 @@ class Haproxy:
             time.sleep(0.05)
 
     def hold(self):
+        """Have every worker hold new requests back; raises OSError where one cannot be told."""
         for worker in self.workers():
-            self.set(worker, "hold", "1", True)
+            if worker not in self.told:
+                self.set(worker, "hold", "1", True)
+                self.told[worker] = {"hold": "1"}
+        return True
 
 
 class TorchServe:
@@ -395,7 +415,7 @@ class Watch:
             if kind == "inference" and valid and self.open:
                 # The old key is void at once, also for a request whose body is still on its way.
                 self.publish({**self.entries, "hold": "1"})
-                idle = self.haproxy.wait_idle(min(self.args.drain_seconds, RENEWAL_S))
+                idle = self.haproxy.wait_idle(min(self.args.drain_seconds, RENEWAL_S), lambda: self.haproxy.tell(self.entries))
             try:
                 self.torchserve.renew(kind)
                 if self.torchserve.expires(kind) == expires:
@@ -493,13 +513,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     haproxy = Haproxy(args.master, args.state, args.backend)
     if args.drain:
-        try:
-            haproxy.hold()
-        except OSError as exc:
-            say(f"Failed to hold requests back at {args.master}: {exc.strerror or exc}.", 4)
-            return 1
-        if not haproxy.wait_idle(args.drain_seconds):
-            say(f"Requests are still on their way after {args.drain_seconds:.0f} s; those fail.", 4)
+        if not haproxy.wait_idle(args.drain_seconds, haproxy.hold):
+            say(f"Requests are still on their way after {args.drain_seconds:.0f} s, or HAProxy does not answer at {args.master}; those fail.", 4)
             return 1
         return 0
     Watch(TorchServe(args.inference, args.management, args.key_socket), haproxy, args).run()

@@ -96,7 +96,8 @@ class FakeHaproxy:
     """A master with the maps of its workers."""
 
     def __init__(self, path, state_file):
-        self.state_file, self.maps, self.requests, self.asked = state_file, {"100": {}}, [], []
+        self.path, self.state_file, self.maps, self.requests, self.asked = path, state_file, {"100": {}}, [], []
+        self.silent = 0
         fake = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -109,27 +110,37 @@ class FakeHaproxy:
 
     def answer(self, command):
         if command == "show proc":
-            return "#<PID> <type>\n1 master 0\n# workers\n" + "".join(f"{pid} worker 0\n" for pid in self.maps) + "# programs\n"
+            if self.silent:
+                self.silent -= 1
+                # What the new worker read is older than what the other one was told.
+                self.maps.setdefault("200", {**self.maps["100"], "hold": "0"})
+                return ""
+            return "#<PID> <type>\n1 master 0\n# workers\n" + "".join(f"{pid} worker 0\n" for pid in self.maps) + "# programs\n\n"
         pid, command = command[2:].split(" ", 1)
         self.asked.append(command)
         words = command.split()
         if command == "show stat":
             count = self.requests.pop(0) if self.requests else 0
-            return f"# pxname,svname,scur,\nmodelfleet,gpu-1,{count},\nmodelfleet,BACKEND,{count},\nother,BACKEND,7,\n"
+            return f"# pxname,svname,scur,\nmodelfleet,gpu-1,{count},\nmodelfleet,BACKEND,{count},\nother,BACKEND,7,\n\n"
         assert words[2] == str(self.state_file)
         known = self.maps[pid]
         if words[0] == "show":
-            return "".join(f"0x1 {name} {value}\n" for name, value in known.items())
+            return "".join(f"0x1 {name} {value}\n" for name, value in known.items()) + "\n"
         if words[0] == "del":
-            return "" if known.pop(words[3], None) else "entry not found.\n"
+            return "\n" if known.pop(words[3], None) else "entry not found.\n\n"
         if (words[0] == "set") != (words[3] in known):
-            return "entry not found.\n"
+            return "entry not found.\n\n"
         known[words[3]] = words[4]
         return "\n"
+
+    def reload(self):
+        """The master answers nobody for a while, and then it has one more worker."""
+        self.silent = 5
 
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+        self.path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -311,6 +322,30 @@ def test_a_renewal_lets_the_requests_on_their_way_end(watch, torchserve, haproxy
     assert haproxy.maps["100"]["key"] == torchserve.keys["inference"]["key"] != "inference-1"
 
 
+def test_a_renewal_waits_for_a_reload(watch, torchserve, haproxy, monkeypatch):
+    """The workers go on while their master cannot be asked, and none may go on with the old key."""
+    torchserve.serve("demo")
+    made = watch(key_minutes=1)
+    made.step()
+    torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
+    made.torchserve.read_keys()
+    held = []
+    monkeypatch.setattr(torchserve, "make", lambda kind, make=torchserve.make: (
+        held.append({pid: known["hold"] for pid, known in haproxy.maps.items()}), make(kind)))  # fmt: skip
+    haproxy.reload()
+    made.step()
+    assert held == [{"100": "1", "200": "1"}]
+    for known in haproxy.maps.values():
+        assert (known["key"], known["hold"]) == (torchserve.keys["inference"]["key"], "0") and known["key"] != "inference-1"
+
+
+@pytest.mark.parametrize("answer", ["", "# pxname,svname,scur,\nmodelfleet,gpu-1,0,\n"])
+def test_an_answer_that_was_cut_off_does_not_mean_that_nobody_is_there(gateway_watch, haproxy, monkeypatch, tmp_path, answer):
+    monkeypatch.setattr(haproxy, "answer", lambda command, full=haproxy.answer: answer if "show stat" in command else full(command))
+    made = gateway_watch.Haproxy(str(tmp_path / "master.sock"), str(tmp_path / "state.map"), "modelfleet")
+    assert made.wait_idle(0.2, lambda: True) is False
+
+
 def test_a_renewal_that_fails_stops_nobody(watch, torchserve, haproxy, capsys):
     torchserve.serve("demo")
     made = watch(key_minutes=1)
@@ -383,9 +418,15 @@ def test_a_drain_holds_and_waits(gateway_watch, haproxy, tmp_path, capsys):
     command = ["--drain", "--master", str(tmp_path / "master.sock"), "--state", str(tmp_path / "state.map"), "--backend", "modelfleet"]
     assert gateway_watch.main([*command, "--drain-seconds", "5"]) == 0
     assert haproxy.maps["100"]["hold"] == "1" and haproxy.requests == []
+    haproxy.requests = []
+    haproxy.reload()
+    assert gateway_watch.main([*command, "--drain-seconds", "5"]) == 0
+    assert haproxy.maps["200"]["hold"] == "1"
     haproxy.requests = [1] * 1000
     assert gateway_watch.main([*command, "--drain-seconds", "0"]) == 1
-    assert "Requests are still on their way" in capsys.readouterr().err
+    haproxy.silent = 1000
+    assert gateway_watch.main([*command, "--drain-seconds", "0.2"]) == 1
+    assert capsys.readouterr().err.count("Requests are still on their way") == 2
     haproxy.close()
     assert gateway_watch.main([*command, "--drain-seconds", "1"]) == 0, "nobody is there to be waited for"
 
