@@ -132,6 +132,7 @@ SETTINGS = [
 
 
 GATEWAY = [*(name for name in OPTIONS if name.startswith("gateway_")), "certificate", "key", "client_ca", "max_request_size"]
+GATEWAY += ["daemons", "listening"]
 
 
 VALUES = {name: mostly(value_like(name, option, PATHS)) for name, option in OPTIONS.items()}

@@ -21,7 +21,7 @@ options:
   daemon:
     description: Whose addresses they are.
     type: str
-    choices: [scheduler, dfdaemon, torchserve]
+    choices: [scheduler, dfdaemon, torchserve, gateway]
     required: true
 author:
   - ModelFleet developers (@modelfleet)

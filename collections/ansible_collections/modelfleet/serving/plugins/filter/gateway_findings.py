@@ -16,7 +16,9 @@ options:
   _input:
     description:
       - The variables of one host, by name. Those of the role P(modelfleet.serving.gateway#role), C(inventory_hostname), the content of its
-        files as C(certificate), C(key) and C(client_ca), and of TorchServe C(max_request_size) and C(torchserve_ports).
+        files as C(certificate), C(key) and C(client_ca), and of TorchServe C(max_request_size).
+      - C(daemons) are those of the host that listen as well, as P(modelfleet.serving.addresses#filter) calls them, by the variables in
+        C(listening).
     type: dict
     required: true
 author:
@@ -40,13 +42,17 @@ import datetime
 import ipaddress
 import re
 
-from ansible_collections.modelfleet.serving.plugins.module_utils import _certificates
+from ansible_collections.modelfleet.serving.plugins.module_utils import _addresses, _certificates
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 # Where the content of a file is, by the option that names it.
 FILES = {"gateway_certificate": "certificate", "gateway_key": "key", "gateway_client_ca": "client_ca"}
+# By daemon, how a sentence calls it, and what moves its ports.
+DAEMONS = {
+    "scheduler": ("the scheduler", "dragonfly_scheduler_port or dragonfly_scheduler_config"),
+    "dfdaemon": ("dfdaemon", "dfdaemon_config"),
+    "torchserve": ("TorchServe", "torchserve_config or torchserve_*_port"),
+}
 SHORTEST_TOKEN = 32
 LONGEST_TOKEN = 256
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
@@ -62,7 +68,7 @@ def _certificates_in(text, path):
         found = _certificates.certificates_of(text.encode(), path)
         for one in found:
             one.public_key()
-    except (ModelFleetError, ValueError, UnsupportedAlgorithm):
+    except Exception:  # the library has no base for what a damaged certificate is
         return []
     return found
 
@@ -99,16 +105,18 @@ def _certificate_findings(settings, now):
         if "PRIVATE KEY-----" in settings["certificate"]:
             yield "The file of gateway_certificate holds a private key as well; leave only certificates in it."
     if settings["key"]:
+        path = settings["gateway_key"]
         try:
-            key = load_pem_private_key(settings["key"].encode(), None)
-        except TypeError:
-            yield f"The file {settings['gateway_key']} of gateway_key has a password, which nobody types at a start; write it without."
-        except (ValueError, UnsupportedAlgorithm):
-            yield f"The file {settings['gateway_key']} of gateway_key holds no private key in PEM; convert it with openssl pkey."
+            key = _certificates.key_of(settings["key"].encode(), path)
+        except ModelFleetError:
+            if "ENCRYPTED" in settings["key"]:
+                yield f"The file {path} of gateway_key has a password, which nobody types at a start; write it without."
+            else:
+                yield f"The file {path} of gateway_key holds no private key in PEM, of RSA or an elliptic curve; convert it with openssl pkey."
         else:
             if certificates and not _certificates.same_key(certificates[0], key):
                 yield (
-                    f"The key {settings['gateway_key']} does not belong to the first certificate in {settings['gateway_certificate']}; "
+                    f"The key {path} does not belong to the first certificate in {settings['gateway_certificate']}; "
                     "give the one that it was made with, and put the certificate of the server before those of its CAs."
                 )
 
@@ -177,11 +185,29 @@ def _address_findings(settings):
     port = _whole(settings.get("gateway_port")) or 0
     if not 1024 <= port <= 65535:
         yield f"The gateway_port is {port}, and the gateway has no privileges; use one from 1024 to 65535, to which 443 may be redirected."
-    elif str(port) in map(str, settings.get("torchserve_ports") or []):
-        yield f"The gateway_port is {port}, which is TorchServe's; use another one."
+    else:
+        yield from _taken_findings(settings, port)
     host = str(settings.get("inventory_hostname", ""))
     if not _HOST.fullmatch(host):
         yield f"The host '{host}' has a name that HAProxy does not take for a server; rename it, with letters, digits and ._- only."
+
+
+def _taken_findings(settings, port):
+    """Each daemon of the host that is to listen on ``port``, whatever the address: one port for two would be guessed wrong by somebody."""
+    daemons = settings.get("daemons")
+    for daemon in daemons if isinstance(daemons, list) else []:
+        try:
+            listeners = _addresses.addresses(settings["listening"], daemon)
+        except (AttributeError, KeyError, ModelFleetError, TypeError, ValueError):
+            continue  # told of the variables of that daemon
+        # By UDP it is another port.
+        names = [name for name, listener in listeners.items() if listener["bind"]["port"] == port and name != "quic"]
+        if names:
+            label, variables = DAEMONS[daemon]
+            yield (
+                f"The gateway_port is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of {label} "
+                f"in {variables}."
+            )
 
 
 def _limit_findings(settings):

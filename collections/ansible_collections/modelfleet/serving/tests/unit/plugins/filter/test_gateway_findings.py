@@ -48,11 +48,26 @@ GOOD = {
     "gateway_max_body_bytes": 6553500,
     "gateway_drain_seconds": 30,
     "max_request_size": 6553500,
-    "torchserve_ports": [8080, 8081, 8082, 7070, 7071],
+    "daemons": ["torchserve", "dfdaemon", "scheduler"],
+    "listening": {"modelfleet_address": "10.0.0.1"},
     "certificate": certificate_of(KEY),
     "key": pem_of(KEY),
     "client_ca": certificate_of(OTHER, name="clients"),
 }
+
+
+def moved(**variables):
+    """With what moves a port of another daemon of the host."""
+    return {"listening": {**GOOD["listening"], **variables}}
+
+
+def test_a_port_that_is_free_after_all():
+    """Of a daemon that does not run here, by another protocol, and of one whose own variables are wrong, which is said of them."""
+    quic = moved(dfdaemon_config={"storage": {"server": {"quicPort": 8443}}})
+    wrong = moved(torchserve_config={"inference_address": "https://0.0.0.0:8443"})
+    no_scheduler = {**moved(dragonfly_scheduler_port=8443), "daemons": ["torchserve", "dfdaemon"]}
+    for change in (quic, wrong, no_scheduler, {"listening": None}):
+        assert gateway_findings({**GOOD, **change}, NOW) == []
 
 
 def test_nothing_is_wrong():
@@ -97,7 +112,16 @@ def test_nothing_is_wrong():
         ({"gateway_clients": []}, "The list gateway_clients is empty"),
         ({"gateway_address": "models.example.com"}, "The gateway_address is not an IP address ('models.example.com')"),
         ({"gateway_port": 443}, "The gateway_port is 443, and the gateway has no privileges"),
-        ({"gateway_port": 8080}, "The gateway_port is 8080, which is TorchServe's"),
+        ({"gateway_port": 8080}, "The gateway_port is 8080, which TorchServe has on this host (inference); use another one, or move that of"),
+        (
+            moved(dfdaemon_config={"upload": {"server": {"port": 8443}}}),
+            "The gateway_port is 8443, which dfdaemon has on this host (upload); use another one, or move that of dfdaemon in dfdaemon_config.",
+        ),
+        (
+            moved(torchserve_metrics_port=8443, torchserve_config={"inference_address": "http://0.0.0.0:8443", "grpc_management_port": 8443}),
+            "which TorchServe has on this host (inference, metrics, grpc_management); use another one, or move that of TorchServe in torchserve",
+        ),
+        (moved(dragonfly_scheduler_port=8443), "which the scheduler has on this host (api); use another one, or move that of the scheduler"),
         ({"inventory_hostname": "gpu 1"}, "The host 'gpu 1' has a name that HAProxy does not take"),
         ({"gateway_requests_per_minute": 0}, "The gateway_requests_per_minute is 0; set it to 1 or more."),
         ({"gateway_drain_seconds": 90}, "systemd ends the stop of TorchServe after 60"),
