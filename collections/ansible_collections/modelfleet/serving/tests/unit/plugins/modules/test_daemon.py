@@ -9,6 +9,7 @@ import grp
 import http.server
 import os
 import pwd
+import re
 import shlex
 import socket
 import subprocess
@@ -38,7 +39,11 @@ class Systemd:
     def systemctl(self, _module, command, **_options):
         verb = command[1]
         if verb == "show":
-            reload = self.loaded is not None and self.loaded != self.on_disk()
+            # It tells of those units that it is asked about, each with its drop-ins.
+            unread = {} if self.loaded is None else dict(self.loaded.items() ^ self.on_disk().items())
+            reload = any(re.search(rf"/{re.escape(name)}($|\.d/)", str(path)) for path in unread for name in command[3:])
+            if "--property=NeedDaemonReload" in command and not all(name.endswith((".service", ".socket")) for name in command[3:]):
+                return 1, "", "Unit name is not valid.\n"
             return (
                 0,
                 "".join(f"{key}={value}\n" for key, value in {**self.state, "NeedDaemonReload": "yes" if reload else "no"}.items()),
@@ -245,6 +250,25 @@ def test_a_unit_that_systemd_has_not_read_is_loaded(run, host):
     host.told()
     run()
     assert host.told() == ["daemon-reload"]
+
+
+def test_a_drop_in_of_another_unit_that_systemd_has_not_read_is_loaded(run, host):
+    other, template = host.units / "other.service.d/peer.conf", host.units / "peer@.service"
+    other.parent.mkdir()
+    files = [
+        {"path": str(host.units / "peer.service"), "content": UNIT},
+        {"path": str(other), "content": "[Service]\nExecStop=/bin/true\n", "restart": False},
+        {"path": str(template), "content": UNIT, "restart": False},
+    ]
+    files = [{**OWNER, **entry} for entry in files]
+    assert run(files=files)["changed"]
+    # As after a run that died when it had written it.
+    del host.loaded[other]
+    host.told()
+    run(files=files)
+    assert host.told() == ["daemon-reload"]
+    run(files=files)
+    assert host.told() == []
 
 
 def test_it_is_taken_away_once(run, host, tmp_path):
