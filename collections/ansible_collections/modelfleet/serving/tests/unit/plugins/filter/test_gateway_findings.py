@@ -112,16 +112,24 @@ def test_nothing_is_wrong():
         ({"gateway_clients": []}, "The list gateway_clients is empty"),
         ({"gateway_address": "models.example.com"}, "The gateway_address is not an IP address ('models.example.com')"),
         ({"gateway_port": 443}, "The gateway_port is 443, and the gateway has no privileges"),
-        ({"gateway_port": 8080}, "The gateway_port is 8080, which TorchServe has on this host (inference); use another one, or move that of"),
+        (
+            {"gateway_port": 8080},
+            "The gateway_port is 8080, which TorchServe has on this host (inference); use another one, or move that of",
+        ),
         (
             moved(dfdaemon_config={"upload": {"server": {"port": 8443}}}),
-            "The gateway_port is 8443, which dfdaemon has on this host (upload); use another one, or move that of dfdaemon in dfdaemon_config.",
+            "gateway_port is 8443, which dfdaemon has on this host (upload); use another one, or move that of dfdaemon in dfdaemon_config.",
         ),
         (
-            moved(torchserve_metrics_port=8443, torchserve_config={"inference_address": "http://0.0.0.0:8443", "grpc_management_port": 8443}),
-            "which TorchServe has on this host (inference, metrics, grpc_management); use another one, or move that of TorchServe in torchserve",
+            moved(
+                torchserve_metrics_port=8443, torchserve_config={"inference_address": "http://0.0.0.0:8443", "grpc_management_port": 8443}
+            ),
+            "which TorchServe has on this host (inference, metrics, grpc_management); use another one, or move that of TorchServe in",
         ),
-        (moved(dragonfly_scheduler_port=8443), "which the scheduler has on this host (api); use another one, or move that of the scheduler"),
+        (
+            moved(dragonfly_scheduler_port=8443),
+            "which the scheduler has on this host (api); use another one, or move that of the scheduler",
+        ),
         ({"inventory_hostname": "gpu 1"}, "The host 'gpu 1' has a name that HAProxy does not take"),
         ({"gateway_requests_per_minute": 0}, "The gateway_requests_per_minute is 0; set it to 1 or more."),
         ({"gateway_drain_seconds": 90}, "systemd ends the stop of TorchServe after 60"),
