@@ -514,7 +514,8 @@ def main(argv=None):
     haproxy = Haproxy(args.master, args.state, args.backend)
     if args.drain:
         if not haproxy.wait_idle(args.drain_seconds, haproxy.hold):
-            say(f"Requests are still on their way after {args.drain_seconds:.0f} s, or HAProxy does not answer at {args.master}; those fail.", 4)
+            problem = f"are still on their way after {args.drain_seconds:.0f} s, or HAProxy does not answer at {args.master}"
+            say(f"Requests {problem}; those fail.", 4)
             return 1
         return 0
     Watch(TorchServe(args.inference, args.management, args.key_socket), haproxy, args).run()
