@@ -392,10 +392,16 @@ def gateway(run, tmp_path_factory):
         torchserve.stop()
 
 
+def gateway_variables(directory):
+    """The variables of a gateway with which nothing is wrong."""
+    certificate, key = Authority(directory, "servers").issue("localhost", "server")
+    clients = [{"name": "anna", "token": TOKENS["anna"]}]
+    return {"gateway_certificate": str(certificate), "gateway_key": str(key), "gateway_clients": clients}
+
+
 def played(run, directory, *options, **variables):
     """The role by itself, on this machine."""
-    authority = Authority(directory, "servers")
-    certificate, key = authority.issue("localhost", "server")
+    right = gateway_variables(directory)
     (directory / "bin").mkdir()
     (directory / "bin/systemctl").write_text(SYSTEMCTL)
     (directory / "bin/systemctl").chmod(0o755)
@@ -403,9 +409,7 @@ def played(run, directory, *options, **variables):
         "ansible_python_interpreter": sys.executable,
         "modelfleet_address": "127.0.0.1",
         "modelfleet_storage": {"http": {"url": "http://127.0.0.1"}},
-        "gateway_certificate": str(certificate),
-        "gateway_key": str(key),
-        "gateway_clients": [{"name": "anna", "token": TOKENS["anna"]}],
+        **right,
         **variables,
     }
     (directory / "play.yml").write_text(
@@ -418,7 +422,7 @@ def played(run, directory, *options, **variables):
     }
     done = run("ansible-playbook", "-i", "gpu-1,", directory / "play.yml", "-e", f"@{directory / 'vars.yml'}", *options, **environment)
     assert not (directory / "changed").exists()
-    return done, key.read_text()
+    return done, Path(right["gateway_key"]).read_text()
 
 
 def test_an_empty_host_in_check_mode(run, tmp_path):
