@@ -325,9 +325,9 @@ def test_a_renewal_lets_the_requests_on_their_way_end(watch, torchserve, haproxy
 def test_a_renewal_waits_for_a_reload(watch, torchserve, haproxy, monkeypatch):
     """The workers go on while their master cannot be asked, and none may go on with the old key."""
     torchserve.serve("demo")
-    made = watch(key_minutes=1)
+    made = watch(key_minutes=1, drain_seconds=10)
     made.step()
-    torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
+    torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 18))
     made.torchserve.read_keys()
     held = []
     monkeypatch.setattr(torchserve, "make", lambda kind, make=torchserve.make: (
