@@ -184,7 +184,7 @@ def watch(gateway_watch, torchserve, haproxy, key_socket, tmp_path):
                 "key_minutes": 60,
                 "interval": 5,
                 "forget": 1800,
-                "drain_seconds": 1,
+                "drain_seconds": 10,
                 "key_socket": key_socket,
                 **changed,
             }
@@ -311,7 +311,7 @@ def test_a_renewal_lets_the_requests_on_their_way_end(watch, torchserve, haproxy
     torchserve.serve("demo")
     made = watch(key_minutes=1)
     made.step()
-    torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
+    torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 18))
     made.torchserve.read_keys()
     haproxy.requests = [2, 1]
     haproxy.asked.clear()
@@ -325,7 +325,7 @@ def test_a_renewal_lets_the_requests_on_their_way_end(watch, torchserve, haproxy
 def test_a_renewal_waits_for_a_reload(watch, torchserve, haproxy, monkeypatch):
     """The workers go on while their master cannot be asked, and none may go on with the old key."""
     torchserve.serve("demo")
-    made = watch(key_minutes=1, drain_seconds=10)
+    made = watch(key_minutes=1)
     made.step()
     torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 18))
     made.torchserve.read_keys()
@@ -350,7 +350,7 @@ def test_a_renewal_that_fails_stops_nobody(watch, torchserve, haproxy, capsys):
     torchserve.serve("demo")
     made = watch(key_minutes=1)
     made.step()
-    torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10))
+    torchserve.keys["inference"]["expiration time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 18))
     made.torchserve.read_keys()
     torchserve.broken = "/token"
     made.step()
