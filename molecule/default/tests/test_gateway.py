@@ -1,0 +1,122 @@
+"""The gateway on hosts with systemd: who gets in from the network, how its units are shut in, and what a restart of TorchServe costs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+
+import pytest
+import yaml
+from conftest import SCENARIO
+from fleet import REPOSITORY, wait_until
+from test_converged import GATEWAY_UNITS, GATEWAYS
+
+FILES = REPOSITORY / ".cache" / SCENARIO.lab_name
+CLIENTS = yaml.safe_load((SCENARIO.directory / "inventory/group_vars/all/gateway.yml").read_text(encoding="utf-8"))["gateway_clients"]
+TOKENS = {client["name"]: client["token"] for client in CLIENTS}
+ADDRESSES = {name: f"{SCENARIO.settings['lab_network_prefix']}.2{name[-1]}" for name in GATEWAYS}
+LIMIT = 2.0
+
+
+def ask(host, path, method="POST", body="", client="search"):
+    """From outside of the fleet; returns (status, parsed JSON or text)."""
+    context = ssl.create_default_context(cafile=FILES / "gateway.crt")
+    connection = http.client.HTTPSConnection(ADDRESSES[host], 8443, context=context, timeout=60)
+    try:
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {TOKENS[client]}"} if client else {})}
+        connection.request(method, path, body=body.encode(), headers=headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        try:
+            return answer.status, json.loads(text)
+        except ValueError:
+            return answer.status, text
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_a_client_is_answered_and_a_stranger_is_not(known, name):
+    status, answer = ask(name, f"/predictions/{known['model']}", body=known["input"])
+    assert status == 200 and answer["y"] == pytest.approx(known["expected"]["y"], abs=1e-4)
+    for path in (f"/predictions/{known['model']}", "/models", "/metrics", "/ping"):
+        assert ask(name, path, body=known["input"], client=None)[0] == 401
+    assert ask(name, "/ping", method="GET") == (200, {"status": "Healthy"})
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_nothing_else_of_torchserve_can_be_reached(name):
+    for path in ("/models", "/models/demo", "/token?type=inference", "/dragonfly/models", "/metrics", "/predictions/other"):
+        assert ask(name, path)[0] == 404, path
+
+
+def test_a_client_may_send_so_many(known):
+    statuses = [ask("gpu-1", f"/predictions/{known['model']}", body=known["input"], client="slow")[0] for _ in range(5)]
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_the_units_are_shut_in(fleet, name):
+    for unit in [*GATEWAY_UNITS, "modelfleet-gateway-key@0"]:
+        done = fleet[name].run("systemd-analyze security --no-pager --threshold=%s %s", f"{LIMIT * 10:.0f}", f"{unit}.service")
+        print(name, done.stdout.splitlines()[-1])
+        assert done.rc == 0, done.stdout[-500:]
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_users_see_what_they_must(fleet, name):
+    host = fleet[name]
+    for user, paths in {
+        "modelfleet-gateway": ("/var/lib/torchserve/key_file.json", "/etc/dragonfly-endpoint/config.json"),
+        "modelfleet-gateway-watch": ("/var/lib/torchserve/key_file.json", "/etc/modelfleet-gateway/server.pem"),
+        "torchserve": ("/etc/modelfleet-gateway/server.pem", "/run/modelfleet-gateway-watch/state.map"),
+        "nobody": ("/etc/modelfleet-gateway/clients.map", "/run/modelfleet-gateway-watch/state.map"),
+    }.items():
+        for path in paths:
+            tried = host.run(f"runuser -u {user} -- cat {path}")
+            assert tried.rc != 0 and "Permission denied" in tried.stderr, (user, path)
+    connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    for user in ("modelfleet-gateway", "torchserve", "nobody"):
+        assert "PermissionError" in host.run(f"runuser -u {user} -- python3 -c '{connect}' /run/modelfleet-gateway-key.sock").stderr
+    assert host.check_output("stat -c '%a %U %G' /etc/modelfleet-gateway/server.pem") == "640 root modelfleet-gateway"
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_no_secret_is_in_the_journal(fleet, name):
+    keys = json.loads(fleet[name].check_output("cat /var/lib/torchserve/key_file.json"))
+    secrets = [*TOKENS.values(), keys["inference"]["key"], keys["API"]["key"]]
+    assert fleet[name].journal_lines(secrets) == []
+    assert fleet[name].journal_lines(["client=search address="]) != []
+
+
+def test_a_restart_of_torchserve_fails_no_request(fleet, known):
+    """systemctl restart, whoever asks for it: the drop-in holds new requests back before."""
+    stopped, failed, answered = threading.Event(), [], []
+
+    def client():
+        while not stopped.is_set():
+            try:
+                status, answer = ask("gpu-1", f"/predictions/{known['model']}", body=known["input"])
+            except OSError as exc:
+                status, answer = type(exc).__name__, str(exc)
+            (answered if status == 200 else failed).append((status, answer))
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(answered) > 20, "the load being answered")
+        pid = fleet["gpu-1"].main_pid("torchserve")
+        fleet["gpu-1"].check_output("systemctl restart torchserve")
+        before = len(answered)
+        wait_until(lambda: failed or len(answered) > before + 50, "the load being answered again")
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+    assert fleet["gpu-1"].main_pid("torchserve") not in (pid, "0")
+    assert failed == [] and len(answered) > 70
+    wait_until(lambda: fleet["gpu-1"].active("torchserve-models"), "the models being restored")
+    wait_until(lambda: ask("gpu-1", "/ping", method="GET")[0] == 200, "every model being ready")
