@@ -8,20 +8,14 @@ import pytest
 import yaml
 from fleet import BUCKET, DAEMON_HOSTS, GPU_HOSTS, MODELS, REPOSITORY, SIGNATURES
 
-GATEWAYS = ("gpu-1", "gpu-2")
-GATEWAY_UNITS = ["modelfleet-gateway", "modelfleet-gateway-watch"]
 UNITS = {
     "scheduler-1": ["dragonfly-scheduler", "modelfleet-firewall"],
     "seed-1": ["dfdaemon", "modelfleet-firewall"],
-    **{
-        name: ["dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall", *(GATEWAY_UNITS if name in GATEWAYS else [])]
-        for name in GPU_HOSTS
-    },
+    **{name: ["dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall"] for name in GPU_HOSTS},
 }
-USERS = {name: name for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", *GATEWAY_UNITS)}
+USERS = {"dragonfly-scheduler": "dragonfly-scheduler", "dfdaemon": "dfdaemon", "torchserve": "torchserve"}
 # What may face the network; everything else listens on loopback.
 PUBLIC_PORTS = {"scheduler-1": {8002}, "seed-1": {4000, 4005}, **{name: {4000, 4005} for name in GPU_HOSTS}}
-PUBLIC_PORTS.update({name: {4000, 4005, 8443} for name in GATEWAYS})
 
 
 def test_the_whole_fleet_is_tested(fleet):
@@ -32,8 +26,7 @@ def test_a_run_that_changes_nothing_asks_little_of_a_host():
     """Counted in the scenario's second run: its cost grows with the modules that run on each host, not with the machine."""
     tasks = json.loads((REPOSITORY / ".cache/module_tasks.json").read_text(encoding="utf-8"))
     for name in GPU_HOSTS:
-        # Of a gateway those of its role, otherwise the look for one.
-        assert 5 < len(tasks[name]) <= 14 + (4 if name in GATEWAYS else 1), tasks[name]
+        assert 5 < len(tasks[name]) <= 14, tasks[name]
 
 
 @pytest.mark.parametrize("name", DAEMON_HOSTS)

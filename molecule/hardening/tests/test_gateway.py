@@ -10,9 +10,10 @@ import threading
 import pytest
 import yaml
 from conftest import SCENARIO
-from fleet import REPOSITORY, wait_until
-from test_converged import GATEWAY_UNITS, GATEWAYS
+from fleet import REPOSITORY, known_answer, wait_until
 
+GATEWAYS = ("gpu-1", "gpu-2")
+UNITS = ("modelfleet-gateway", "modelfleet-gateway-watch")
 FILES = REPOSITORY / ".cache" / SCENARIO.lab_name
 CLIENTS = yaml.safe_load((SCENARIO.directory / "inventory/group_vars/all/gateway.yml").read_text(encoding="utf-8"))["gateway_clients"]
 TOKENS = {client["name"]: client["token"] for client in CLIENTS}
@@ -37,12 +38,28 @@ def ask(host, path, method="POST", body="", client="search"):
         connection.close()
 
 
+@pytest.fixture(scope="module")
+def known(archive):
+    """(path, body, the known "y") of a request."""
+    return (f"/predictions/{archive['name']}", *known_answer(archive))
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_its_units_run_as_users_of_their_own(fleet, name):
+    for unit in UNITS:
+        assert fleet[name].active(unit) and fleet[name].check_output("systemctl is-enabled %s", unit) == "enabled"
+        assert fleet[name].check_output("ps -o user:32= -p %s", fleet[name].main_pid(unit)).strip() == unit
+    addresses = [line.split()[3] for line in fleet[name].check_output("ss -Hltn").splitlines()]
+    assert {one for one in addresses if one.endswith(":8443")} and fleet["gpu-3"].run("ss -Hltn sport = :8443").stdout == ""
+
+
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_a_client_is_answered_and_a_stranger_is_not(known, name):
-    status, answer = ask(name, f"/predictions/{known['model']}", body=known["input"])
-    assert status == 200 and answer["y"] == pytest.approx(known["expected"]["y"], abs=1e-4)
-    for path in (f"/predictions/{known['model']}", "/models", "/metrics", "/ping"):
-        assert ask(name, path, body=known["input"], client=None)[0] == 401
+    path, body, expected = known
+    status, answer = ask(name, path, body=body)
+    assert status == 200 and answer["y"] == expected
+    for other in (path, "/models", "/metrics", "/ping"):
+        assert ask(name, other, body=body, client=None)[0] == 401
     assert ask(name, "/ping", method="GET") == (200, {"status": "Healthy"})
 
 
@@ -53,13 +70,14 @@ def test_nothing_else_of_torchserve_can_be_reached(name):
 
 
 def test_a_client_may_send_so_many(known):
-    statuses = [ask("gpu-1", f"/predictions/{known['model']}", body=known["input"], client="slow")[0] for _ in range(5)]
+    path, body, _expected = known
+    statuses = [ask("gpu-1", path, body=body, client="slow")[0] for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
 
 
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_the_units_are_shut_in(fleet, name):
-    for unit in [*GATEWAY_UNITS, "modelfleet-gateway-key@0"]:
+    for unit in [*UNITS, "modelfleet-gateway-key@0"]:
         done = fleet[name].run("systemd-analyze security --no-pager --threshold=%s %s", f"{LIMIT * 10:.0f}", f"{unit}.service")
         print(name, done.stdout.splitlines()[-1])
         assert done.rc == 0, done.stdout[-500:]
@@ -93,12 +111,13 @@ def test_no_secret_is_in_the_journal(fleet, name):
 
 def test_a_restart_of_torchserve_fails_no_request(fleet, known):
     """systemctl restart, whoever asks for it: the drop-in holds new requests back before."""
+    path, body, _expected = known
     stopped, failed, answered = threading.Event(), [], []
 
     def client():
         while not stopped.is_set():
             try:
-                status, answer = ask("gpu-1", f"/predictions/{known['model']}", body=known["input"])
+                status, answer = ask("gpu-1", path, body=body)
             except OSError as exc:
                 status, answer = type(exc).__name__, str(exc)
             (answered if status == 200 else failed).append((status, answer))
