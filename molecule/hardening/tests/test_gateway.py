@@ -1,15 +1,19 @@
-"""The gateway on hosts with systemd: who gets in from the network, how its units are shut in, and what a restart of TorchServe costs."""
+"""The gateway on hosts with systemd: who gets in from the network, how its units are shut in, and that nothing fails while things
+change."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import ssl
+import subprocess
 import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 import yaml
-from conftest import SCENARIO
+from conftest import SCENARIO, SEEN
 from fleet import REPOSITORY, known_answer, wait_until
 
 GATEWAYS = ("gpu-1", "gpu-2")
@@ -19,11 +23,14 @@ CLIENTS = yaml.safe_load((SCENARIO.directory / "inventory/group_vars/all/gateway
 TOKENS = {client["name"]: client["token"] for client in CLIENTS}
 ADDRESSES = {name: f"{SCENARIO.settings['lab_network_prefix']}.2{name[-1]}" for name in GATEWAYS}
 LIMIT = 2.0
+OTHER = FILES / "other-gateway.crt"
 
 
 def ask(host, path, method="POST", body="", client="search"):
     """From outside of the fleet; returns (status, parsed JSON or text)."""
     context = ssl.create_default_context(cafile=FILES / "gateway.crt")
+    if OTHER.exists():
+        context.load_verify_locations(OTHER)
     connection = http.client.HTTPSConnection(ADDRESSES[host], 8443, context=context, timeout=60)
     try:
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {TOKENS[client]}"} if client else {})}
@@ -36,6 +43,11 @@ def ask(host, path, method="POST", body="", client="search"):
             return answer.status, text
     finally:
         connection.close()
+
+
+def site(*arguments, **variables):
+    done = SCENARIO.play("playbooks/site.yml", *arguments, "-e", json.dumps(variables))
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +121,9 @@ def test_no_secret_is_in_the_journal(fleet, name):
     assert fleet[name].journal_lines(["client=search address="]) != []
 
 
-def test_a_restart_of_torchserve_fails_no_request(fleet, known):
-    """systemctl restart, whoever asks for it: the drop-in holds new requests back before."""
-    path, body, _expected = known
+@contextmanager
+def load(path, body):
+    """Requests all the time; yields a callable that waits until more of them were answered, and in the end none has failed."""
     stopped, failed, answered = threading.Event(), [], []
 
     def client():
@@ -122,20 +134,53 @@ def test_a_restart_of_torchserve_fails_no_request(fleet, known):
                 status, answer = type(exc).__name__, str(exc)
             (answered if status == 200 else failed).append((status, answer))
 
+    def more():
+        before = len(answered)
+        wait_until(lambda: failed or len(answered) > before + 50, "the load being answered")
+        assert failed == []
+
     threads = [threading.Thread(target=client) for _ in range(4)]
     for thread in threads:
         thread.start()
     try:
-        wait_until(lambda: len(answered) > 20, "the load being answered")
-        pid = fleet["gpu-1"].main_pid("torchserve")
-        fleet["gpu-1"].check_output("systemctl restart torchserve")
-        before = len(answered)
-        wait_until(lambda: failed or len(answered) > before + 50, "the load being answered again")
+        more()
+        yield more
+        more()
     finally:
         stopped.set()
         for thread in threads:
             thread.join()
-    assert fleet["gpu-1"].main_pid("torchserve") not in (pid, "0")
-    assert failed == [] and len(answered) > 70
-    wait_until(lambda: fleet["gpu-1"].active("torchserve-models"), "the models being restored")
+        SEEN.append(f"By way of a gateway: {len(failed)} of {len(failed) + len(answered)} requests failed")
+    assert failed == []
+
+
+def test_no_request_fails_while_things_change(fleet, known):
+    """TorchServe restarts, by whoever asks for it; another certificate takes the place of the old one; TorchServe's key expires."""
+    host = fleet["gpu-1"]
+    path, body, _expected = known
+    key = 'python3 -c \'import json; print(json.load(open("/var/lib/torchserve/key_file.json"))["inference"]["key"])\' | sha256sum'
+    shown = ssl.get_server_certificate((ADDRESSES["gpu-1"], 8443))
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=gateway"]
+    make += ["-addext", "subjectAltName=" + ",".join(f"IP:{address}" for address in ADDRESSES.values())]
+    make += ["-keyout", OTHER.with_suffix(".key"), "-out", OTHER]
+    subprocess.run(make, check=True, capture_output=True)
+    try:
+        with load(path, body) as more:
+            pid = host.main_pid("torchserve")
+            host.check_output("systemctl restart torchserve")
+            more()
+            assert host.main_pid("torchserve") not in (pid, "0")
+            site("--tags", "gateway", gateway_certificate=str(OTHER), gateway_key=str(OTHER.with_suffix(".key")))
+            wait_until(lambda: ssl.get_server_certificate((ADDRESSES["gpu-1"], 8443)) != shown, "the other certificate being shown")
+            more()
+            site(torchserve_config={"token_expiration_min": 2})
+            first = host.check_output(key)
+            wait_until(lambda: host.check_output(key) != first, "another key")
+            time.sleep(120)  # by now the first one has expired, as TorchServe counts
+            more()
+            site()
+    finally:
+        for file in (OTHER, OTHER.with_suffix(".key")):
+            file.unlink(missing_ok=True)
+    assert ssl.get_server_certificate((ADDRESSES["gpu-1"], 8443)) == shown
     wait_until(lambda: ask("gpu-1", "/ping", method="GET")[0] == 200, "every model being ready")
