@@ -447,7 +447,7 @@ def test_mistakes_are_named_before_anything_changes(run, tmp_path):
         "The client gateway_clients[1] (anna) has the name of another one",
         "has 9 characters, and must have 32 to 256",
         "The token of the client gateway_clients[2] (bert) is empty",
-        "The gateway_port is 8081, which is TorchServe's",
+        "The gateway_port is 8081, which TorchServe has on this host (management)",
     ):
         assert words in said, words
     assert TOKENS["anna"] not in said and "too-short" not in said
