@@ -26,6 +26,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parent.parent
 GPU_HOSTS = ("gpu-1", "gpu-2", "gpu-3")
 DAEMON_HOSTS = ("scheduler-1", "seed-1", *GPU_HOSTS)
+FILES = REPOSITORY / ".cache/files"  # where lab/model/make_model.py puts models for the tests
 BUCKET = "models"
 MODELS = "/var/lib/modelfleet/models"
 # How a signature looks in a URL or a header, whatever the store: X-Amz-Signature, X-Goog-Signature, x-oss-signature, OBS's own, a SAS.
@@ -156,6 +157,22 @@ def published(finished):
     return json.loads(re.search(r'"modelfleet_models": (\[.*?\n    \])', finished.stdout, re.DOTALL)[1])
 
 
+def declared_models(inventory):
+    """The models that an inventory, a folder, declares for all hosts, with the path of each in the model store."""
+    text = (inventory / "group_vars/all/modelfleet.yml").read_text(encoding="utf-8")
+    declared = yaml.safe_load(text)["modelfleet_models"]
+    for model in declared:
+        suffix = ".mar" if "object" in model else ""
+        model["path"] = f"{MODELS}/{model['name']}-{model['version']}-{model['sha256'][:12]}{suffix}"
+    return declared
+
+
+def known_answer(model):
+    """What a model, an entry of modelfleet_models, is asked, and the "y" of its known answer."""
+    asked, expected = ((FILES / model["check"][name]).read_text(encoding="utf-8") for name in ("input_file", "expected_file"))
+    return asked, pytest.approx(json.loads(expected)["y"], abs=1e-4)
+
+
 def recap(finished):
     """The recap of a play as {host: {"changed": n, "failed": n, ...}}."""
     found = re.findall(r"^(\S+)\s+: (ok=.*)$", finished.stdout, flags=re.MULTILINE)
@@ -198,6 +215,14 @@ class Host:
 
     def predict(self, model, body, port=8080):
         return self.request("POST", f"http://127.0.0.1:{port}/predictions/{model}", "inference", body)
+
+    def gives(self, model):
+        """Asserts that a model, an entry of modelfleet_models, gives its known answer here."""
+        asked, expected = known_answer(model)
+        status, answer = self.predict(model["name"], asked)
+        assert status == 200, answer
+        assert answer["y"] == expected
+        return True
 
     def unregister(self, model):
         return self.request("DELETE", f"http://127.0.0.1:8081/models/{model}")

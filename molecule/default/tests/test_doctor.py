@@ -155,13 +155,8 @@ def paused(host):
 
 
 @contextmanager
-def whole_again(fleet, known):
+def whole_again(fleet, serves):
     """Waits at the end until what serves does so, and every dfdaemon has a connection to the scheduler."""
-
-    def serves(host):
-        status, answer = host.predict(known["model"], known["input"])
-        return status == 200 and answer["y"] == pytest.approx(known["expected"]["y"], abs=1e-4)
-
     try:
         yield
     finally:
@@ -190,7 +185,7 @@ def healthy(doctor):
 
 
 @pytest.fixture(scope="module")
-def wrong_in_part(fleet, origin, archive, bundle, known, doctor, healthy, tmp_path_factory):
+def wrong_in_part(fleet, origin, archive, bundle, serves, doctor, healthy, tmp_path_factory):
     """Of what goes on, and not as it should, beside a seed peer that is down."""
     mar = make_model(tmp_path_factory.mktemp("alone"), "alone", size_mib=40).read_bytes()
     models = [{key: value for key, value in one.items() if key != "path"} for one in (archive, bundle)]
@@ -211,14 +206,14 @@ def wrong_in_part(fleet, origin, archive, bundle, known, doctor, healthy, tmp_pa
         lambda: from_the_origin(fleet["gpu-2"], origin, mar),
         lambda: changed(fleet["gpu-2"], DYNCONFIG, f"sed -i -E 's/[0-9.]+:8002/10.254.254.254:8002/' {DYNCONFIG}"),
     ]
-    with whole_again(fleet, known), ExitStack() as broken:
+    with whole_again(fleet, serves), ExitStack() as broken:
         for enter in breaking:
             broken.enter_context(enter())
         return doctor.run(**variables)
 
 
 @pytest.fixture(scope="module")
-def down(fleet, known, doctor, healthy, wrong_in_part):
+def down(fleet, serves, doctor, healthy, wrong_in_part):
     """Of what does not run, does not answer, or is not there."""
     breaking = [
         lambda: frozen(fleet["gpu-1"], "torchserve"),
@@ -228,7 +223,7 @@ def down(fleet, known, doctor, healthy, wrong_in_part):
         lambda: locked(fleet["gpu-2"]),
         lambda: paused(fleet["gpu-3"]),
     ]
-    with whole_again(fleet, known), ExitStack() as broken:
+    with whole_again(fleet, serves), ExitStack() as broken:
         for enter in breaking:
             broken.enter_context(enter())
         return doctor.run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fleet import GPU_HOSTS, REPOSITORY, Scenario, recap, wait_until
+from fleet import FILES, GPU_HOSTS, REPOSITORY, Scenario, declared_models, recap, wait_until
 
 SCENARIO = Scenario("life")
 HOSTS = ("scheduler-1", "seed-1", *GPU_HOSTS, "spare-1")
@@ -16,7 +16,6 @@ DAEMONS = {
     "spare-1": ["dragonfly-scheduler", "dfdaemon"],
 }
 MORE = ("-i", str(SCENARIO.directory / "more"))
-FILES = REPOSITORY / ".cache/files"
 # Every name on a host with its owner and mode, but what a system that runs writes by itself: Ansible's own directory, records of systemd,
 # the package manager's index and what it copies at midnight, backups of the lists of users, and what Python has compiled. The last are the
 # requests of the tests.
@@ -93,16 +92,8 @@ def processes(fleet):
 @pytest.fixture
 def serves(fleet):
     """A callable that asserts that a host gives the known answer."""
-    body = (FILES / "demo-1.0.input.json").read_text(encoding="utf-8")
-    expected = json.loads((FILES / "demo-1.0.expected.json").read_text(encoding="utf-8"))
-
-    def check(name):
-        status, answer = fleet[name].predict("demo", body)
-        assert status == 200, answer
-        assert answer["y"] == pytest.approx(expected["y"], abs=1e-4)
-        return True
-
-    return check
+    (demo,) = declared_models(REPOSITORY / "inventory/lab")
+    return lambda name: fleet[name].gives(demo)
 
 
 @pytest.fixture

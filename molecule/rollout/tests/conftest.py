@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
-from fleet import REPOSITORY, Host, Scenario, make_model, wait_until
+from fleet import FILES, REPOSITORY, Host, Scenario, make_model, wait_until
 
 SCENARIO = Scenario("rollout")
 HOSTS = tuple(f"gpu-{number}" for number in range(1, 6))
 RECORD = "/var/lib/modelfleet/state/models.json"
-FILES = REPOSITORY / ".cache/files"
 # How often the kernel has killed a process of a host for its memory, by either version of the control groups.
 KILLS = "cat memory/memory.oom_control memory.events 2>/dev/null | awk '$1 == \"oom_kill\" {n += $2} END {print n + 0}'"
 SEEN = []  # lines for the end

@@ -253,6 +253,8 @@ def test_clear_text_and_mutual_tls_and_another_authority(fleet, load, rollout, v
         ("site", {}, (False, True), "mutual TLS in the place of clear text"),
         ("rotate_certificates", {}, (False, True), "another authority"),
     )
+    done = rollout(served)
+    assert done.returncode == 0, done.stdout[-5000:]
     before = fleet["gpu-1"].check_output("cat /etc/dragonfly/tls/ca.pem")
     for number, (playbook, variables, wanted, what) in enumerate(changes):
         load.answers()

@@ -69,7 +69,7 @@ def certificates_of(data, path):
         found = [x509.load_pem_x509_certificate(block) for block in blocks]
         # What is damaged inside is seen only when it is read.
         for one in found:
-            _ = one.subject, one.issuer, one.extensions
+            str((one.subject, one.issuer, one.extensions))
     except Exception as exc:  # the library has no base for what a damaged certificate is
         raise ModelFleetError(
             f"Refused {path}: a certificate in it is damaged ({_short(exc)}). Give the file of the authority, unchanged."

@@ -242,7 +242,7 @@ class Store:
             problem = "the key behind it is that of another"
         if problem:
             raise ModelFleetError(
-                f"Refused the authority in {path}: {problem.split(';')[0]}. Correct the clock of the controller, or put "
+                f"Refused the authority in {path}: {problem.partition(';')[0]}. Correct the clock of the controller, or put "
                 "the right file there; one that has expired is moved away by hand, and the next run of site makes another."
             )
         return certificate, key

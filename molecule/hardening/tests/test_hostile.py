@@ -11,9 +11,9 @@ import shlex
 
 import pytest
 import yaml
-from fleet import CONNECT, GPU_HOSTS, MODELS, REPOSITORY, Scenario, make_model, recap
+from conftest import SCENARIO
+from fleet import CONNECT, GPU_HOSTS, MODELS, REPOSITORY, make_model, recap
 
-SCENARIO = Scenario("default")
 NAME, VERSION = "hostile", "1.0"
 LAB = yaml.safe_load((REPOSITORY / "inventory/lab/group_vars/all/lab.yml").read_text(encoding="utf-8"))
 STORE_SECRET = LAB["lab_read_secret_key"]
@@ -28,16 +28,12 @@ def site(entries, **variables):
 
 
 @pytest.fixture(scope="module")
-def declared(models):
-    return [{key: value for key, value in model.items() if key != "path"} for model in models]
-
-
-@pytest.fixture(scope="module")
-def run(fleet, origin, declared, tmp_path_factory):
+def run(fleet, origin, archive, tmp_path_factory):
     """A callable that has the model run a shell command on the first GPU host, and returns what that printed."""
-    archive = make_model(tmp_path_factory.mktemp(NAME), NAME, VERSION, size_mib=8, fault="hostile")
+    declared = [{name: value for name, value in archive.items() if name != "path"}]
+    made = make_model(tmp_path_factory.mktemp(NAME), NAME, VERSION, size_mib=8, fault="hostile")
     key = f"models/{NAME}/{VERSION}/{NAME}.mar"
-    entry = {"name": NAME, "version": VERSION, "object": key, "sha256": origin.put(key, archive.read_bytes()), "size": "9MiB"}
+    entry = {"name": NAME, "version": VERSION, "object": key, "sha256": origin.put(key, made.read_bytes()), "size": "9MiB"}
     hardened = {"modelfleet_plugin_downloads": False}
     site([*declared, entry], **hardened)
     assert not any(row["changed"] for row in recap(site([*declared, entry], **hardened)).values())

@@ -8,9 +8,9 @@ import socket
 import subprocess
 
 import pytest
-from fleet import CONNECT, DAEMON_HOSTS, GPU_HOSTS, Host, Scenario, recap, wait_until
+from conftest import SCENARIO
+from fleet import CONNECT, DAEMON_HOSTS, GPU_HOSTS, Host, recap, wait_until
 
-SCENARIO = Scenario("default")
 TABLE = "nft --stateless list table inet modelfleet"
 DOWNLOAD = ("4000", "/dfdaemon.v2.DfdaemonUpload/DownloadTask")
 ANNOUNCE = ("8002", "/scheduler.v2.Scheduler/AnnounceHost")
