@@ -8,7 +8,6 @@ import json
 import ssl
 import subprocess
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -155,10 +154,10 @@ def load(path, body):
 
 
 def test_no_request_fails_while_things_change(fleet, known):
-    """TorchServe restarts, by whoever asks for it; another certificate takes the place of the old one; TorchServe's key expires."""
+    """TorchServe restarts, by whoever asks for it; another certificate takes the place of the old one, and goes again. That keys expire
+    is not for a fleet to wait for: site refuses keys of less than ten years, and tests/test_gateway.py makes them."""
     host = fleet["gpu-1"]
     path, body, _expected = known
-    key = 'python3 -c \'import json; print(json.load(open("/var/lib/torchserve/key_file.json"))["inference"]["key"])\' | sha256sum'
     shown = ssl.get_server_certificate((ADDRESSES["gpu-1"], 8443))
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=gateway"]
     make += ["-addext", "subjectAltName=" + ",".join(f"IP:{address}" for address in ADDRESSES.values())]
@@ -173,12 +172,7 @@ def test_no_request_fails_while_things_change(fleet, known):
             site("--tags", "gateway", gateway_certificate=str(OTHER), gateway_key=str(OTHER.with_suffix(".key")))
             wait_until(lambda: ssl.get_server_certificate((ADDRESSES["gpu-1"], 8443)) != shown, "the other certificate being shown")
             more()
-            site(torchserve_config={"token_expiration_min": 2})
-            first = host.check_output(key)
-            wait_until(lambda: host.check_output(key) != first, "another key")
-            time.sleep(120)  # by now the first one has expired, as TorchServe counts
-            more()
-            site()
+            site("--tags", "gateway")
     finally:
         for file in (OTHER, OTHER.with_suffix(".key")):
             file.unlink(missing_ok=True)
