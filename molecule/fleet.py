@@ -167,6 +167,12 @@ def declared_models(inventory):
     return declared
 
 
+def known_answer(model):
+    """What a model, an entry of modelfleet_models, is asked, and the "y" of its known answer."""
+    asked, expected = ((FILES / model["check"][name]).read_text(encoding="utf-8") for name in ("input_file", "expected_file"))
+    return asked, pytest.approx(json.loads(expected)["y"], abs=1e-4)
+
+
 def recap(finished):
     """The recap of a play as {host: {"changed": n, "failed": n, ...}}."""
     found = re.findall(r"^(\S+)\s+: (ok=.*)$", finished.stdout, flags=re.MULTILINE)
@@ -212,10 +218,10 @@ class Host:
 
     def gives(self, model):
         """Asserts that a model, an entry of modelfleet_models, gives its known answer here."""
-        check = {name: (FILES / file).read_text(encoding="utf-8") for name, file in model["check"].items()}
-        status, answer = self.predict(model["name"], check["input_file"])
+        asked, expected = known_answer(model)
+        status, answer = self.predict(model["name"], asked)
         assert status == 200, answer
-        assert answer["y"] == pytest.approx(json.loads(check["expected_file"])["y"], abs=1e-4)
+        assert answer["y"] == expected
         return True
 
     def unregister(self, model):

@@ -399,6 +399,28 @@ def test_wrong_variables(preflight, case):
     assert "/nonexistent/python" not in output, "a module was run"
 
 
+def test_a_wrong_gateway(preflight):
+    """Everything at once, and only of the hosts that have one."""
+    variables = {
+        **GOOD,
+        "gateway_clients": [{"name": "anna", "token": SECRET}],
+        "dfdaemon_config": {"upload": {"server": {"port": 8443}}},
+        "torchserve_metrics_port": 8443,
+    }
+    code, output = preflight(variables, {"modelfleet_gateways": {"gpu-1": "10.0.0.3", "seed-1": "10.0.0.2"}})
+    assert code != 0
+    for sentence in (
+        "The gateway_certificate is empty, and the gateway speaks TLS only; set it to a PEM file on the controller. (On gpu-1.)",
+        "The token of the client gateway_clients[0] (anna) has 19 characters, and must have 32 to 256; make one with: openssl rand",
+        "The gateway_port is 8443, which dfdaemon has on this host (upload); use another one, or move that of dfdaemon in dfdaemon_config.",
+        "The gateway_port is 8443, which TorchServe has on this host (metrics); use another one, or move that of TorchServe in torchserve_",
+        "The host is in modelfleet_gateways and not in gpu_hosts, so that there is nothing to ask on it; take it out of the group.",
+    ):
+        assert sentence in output, sentence
+    assert SECRET not in output
+    assert "/nonexistent/python" not in output, "a module was run"
+
+
 @pytest.mark.parametrize("playbook", ["preflight", "site", "distribute", "prune", "rollout", "rollback", "smoke", "publish"])
 def test_a_mistake_is_the_sentence_and_not_a_screen(preflight, playbook):
     """Every play checks the variables first: Ansible's own check prints the whole specification, some 400 lines."""

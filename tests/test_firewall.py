@@ -23,7 +23,8 @@ ROLE = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles/fi
 PLACES = {"host": 2, "member": 3, "stranger": 9, "monitor": 8, "second": 4}
 V4, V6 = "10.77.0.{}", "fd77::{}"
 GUEST = "10.88.0.2"  # behind "host", which translates its address
-PORTS = {"upload": 4000, "storage": 4005, "quic": 4006, "api": 8002, "proxy": 4001, "metrics": 4002, "other": 2222, "model": 8080}
+PORTS = {"upload": 4000, "storage": 4005, "quic": 4006, "api": 8002, "proxy": 4001, "metrics": 4002, "gateway": 8443}
+PORTS |= {"other": 2222, "model": 8080}
 # In the place of the daemons' own users, which this machine does not have.
 USERS = {"root": 0, "daemon": 1, "bin": 2, "nobody": 65534}
 
@@ -96,8 +97,8 @@ def sh(*command, **options):
 
 @pytest.fixture(scope="module")
 def rendered(run, tmp_path_factory):
-    """What the role makes of an inventory: {host: (sets, rules)}. "host" is a GPU host, in another inventory of IPv6, and in a third one
-    that listens on every address and is a scheduler too."""
+    """What the role makes of an inventory: {host: (sets, rules)}. "host" is a GPU host with a gateway, in another inventory of IPv6, and in
+    a third one that listens on every address and is a scheduler too."""
     directory = tmp_path_factory.mktemp("firewall")
     everywhere = {name: {"server": {"ip": "0.0.0.0"}} for name in ("upload", "storage", "metrics")}
     hosts = {
@@ -123,10 +124,13 @@ def rendered(run, tmp_path_factory):
         "dragonfly_schedulers": ["member", "host-any"],
         "dragonfly_seed_peers": ["second"],
         "gpu_hosts": ["host", "host-6", "host-any"],
+        "modelfleet_gateways": ["host", "host-6", "host-any"],
     }
     children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
     shown = {"sets": "{{ __firewall_sets }}", "rules": "{{ lookup('ansible.builtin.template', src) }}", "users": "{{ __firewall_users }}"}
+    shown["gateway"] = "{{ __gateway_listener.api.bind if 'modelfleet_gateways' in group_names else none }}"
     tasks = [
+        {"ansible.builtin.import_role": {"name": "modelfleet.serving.gateway", "tasks_from": "variables"}},
         {"ansible.builtin.import_role": {"name": "modelfleet.serving.firewall", "tasks_from": "variables"}},
         {"ansible.builtin.include_role": {"name": "modelfleet.serving.firewall", "tasks_from": "fleet"}},
         {"ansible.builtin.debug": {"msg": shown}, "vars": {"src": str(ROLE / "templates/rules.j2")}},
@@ -234,7 +238,8 @@ def lan(tmp_path_factory):
         lan.build()
         for name in ("host", "member"):
             own = [template.format(PLACES[name]) for template in (V4, V6)]
-            lan.serve(name, *(f"tcp/{address}:{PORTS[port]}" for address in own for port in ("upload", "storage", "api", "other")))
+            served = ("upload", "storage", "api", "gateway", "other")
+            lan.serve(name, *(f"tcp/{address}:{PORTS[port]}" for address in own for port in served))
             lan.serve(name, *(f"udp/{address}:{PORTS['quic']}" for address in own))
         for name in ("stranger", "second"):
             own = [template.format(PLACES[name]) for template in (V4, V6)]
@@ -328,6 +333,17 @@ def test_members_are_admitted_and_strangers_refused(lan, load, of, template):
     assert all_yes(lan.ask("host", *of_peers(template)))
 
 
+@pytest.mark.parametrize(("of", "template"), [("host", V4), ("host-6", V6), ("host-any", V4)], ids=["IPv4", "IPv6", "every address"])
+def test_the_gateway_is_for_everybody(lan, load, rendered, of, template):
+    """It knows its clients itself: whoever they are, and whichever user of a host of the fleet or guest of it they call as."""
+    assert rendered[of]["gateway"]["port"] == PORTS["gateway"]
+    load(of)
+    own, other = (at(name, "gateway", template=template) for name in ("host", "member"))
+    for name in ("stranger", "monitor", "member", "second"):
+        assert all_yes(lan.ask(name, *own))
+    assert all_yes(lan.ask("host", *own, *other, user="nobody")) and refused(lan.ask("stranger", *at("host", "upload", template=template)))
+
+
 @BOTH
 def test_model_code_answers_everybody_and_calls_nobody_beyond_its_host(lan, load, of, template):
     def beyond(name):
@@ -395,7 +411,8 @@ def test_a_guest_of_a_member_is_none(lan, load):
     assert all_yes(lan.ask("guest", *at("member", "api", "other")))
     load()
     assert refused(lan.ask("guest", *at("member", "api")))
-    assert all_yes(lan.ask("guest", *at("member", "other"))) and all_yes(lan.ask("host", *at("member", "api")))
+    assert all_yes(lan.ask("guest", *at("member", "other", "gateway"), *at("host", "gateway")))
+    assert all_yes(lan.ask("host", *at("member", "api")))
     assert refused(lan.ask("guest", *at("host", "upload")))
 
 

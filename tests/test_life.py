@@ -14,13 +14,14 @@ import sys
 import pytest
 import yaml
 from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
+from test_gateway import gateway_variables
 from test_repository import COLLECTION, documentation
 
 MODEL = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256": "9f" * 32, "size": "64MiB", "default": True}
 NEXT = {**MODEL, "version": "2.0", "object": "models/tiny-2.mar", "sha256": "2f" * 32}
 GROUPS = {"dragonfly_schedulers": ["one", "two"], "dragonfly_seed_peers": ["two", "seed"], "gpu_hosts": ["gpu-1", "gpu-2", "gpu-3"]}
 EVERYBODY = ("one", "two", "seed", "gpu-1", "gpu-2", "gpu-3")
-LIFE = (*STUBBED, "daemon", "dragonfly_config", "dragonfly_release", "endpoint_config", "python_environment")
+LIFE = (*STUBBED, "daemon", "dragonfly_config", "dragonfly_release", "endpoint_config", "python_environment", "haproxy_server")
 # As the others, and a delegated task is one of the host that it is delegated to.
 DELEGATED = STUB.replace('task_vars["inventory_hostname"]', 'self._task.delegate_to or task_vars["inventory_hostname"]').replace(
     'task_vars["answers"]', 'task_vars["hostvars"][said["host"]]["answers"]'
@@ -85,8 +86,11 @@ def fleet(run, tmp_path):
     jar = tmp_path / "plugin.jar"
     jar.touch()
 
-    def play(playbook, *options, groups=GROUPS, answers=None, models=(MODEL,), code=0, **variables):
-        """Run ``playbook``; ``answers`` is what the modules answer that differs, {host: {module: result}}; return (process, calls)."""
+    def play(playbook, *options, groups=GROUPS, answers=None, of_hosts=None, models=(MODEL,), code=0, **variables):
+        """Run ``playbook``; ``answers`` is what the modules answer that differs, {host: {module: result}}; return (process, calls).
+
+        ``of_hosts`` are variables of single hosts, by host.
+        """
         log = tmp_path / "log"
         log.write_text("")
         common = {
@@ -106,6 +110,7 @@ def fleet(run, tmp_path):
             name: {
                 "modelfleet_address": f"10.1.0.{number + 1}",
                 "answers": {**GOOD, **(answers or {}).get(name, {})},
+                **(of_hosts or {}).get(name, {}),
             }
             for number, name in enumerate(dict.fromkeys(name for names in groups.values() for name in names))
         }
@@ -143,6 +148,8 @@ def documented(module, args):
 BY = {"run": "other", "user": "alice", "controller": "control-1", "pid": 7, "since": "06:00"}
 HELD = {"rollout_lock": {"failed": True, "msg": "Refused: a run of alice has worked on this host since 06:00.", "holder": BY}}
 DOWN = {"unreachable": True, "msg": "no route"}
+# Of a host: nobody answers there, whatever is asked.
+DEAD = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 # No rollout that is known to live: nobody answers, there is no Python, and its process is dead.
 NOT_HELD = [DOWN, {"failed": True, "msg": "no Python"}, {"run": "this", "holder": BY, "taken_over": True}]
 
@@ -185,7 +192,8 @@ class TestUninstall:
         assert "WARN" not in done.stdout, done.stdout
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
-        units = ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units = ["modelfleet-gateway-watch.service", "modelfleet-gateway-key.socket", "modelfleet-gateway.service"]
+        units += ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
         units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
@@ -193,7 +201,7 @@ class TestUninstall:
         schedulers = [order.index((host, "dragonfly-scheduler.service")) for host in EVERYBODY]
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
-            assert daemons[host][:3] == units[:3]
+            assert daemons[host][:6] == units[:6]
             assert daemons[host][-2:] == units[-2:]
         assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
@@ -207,12 +215,17 @@ class TestUninstall:
         left = {host: {"rollout_lock": lock} for host, lock in zip(GROUPS["gpu_hosts"], NOT_HELD)}
         left["gpu-2"]["host_layout"] = {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}
         done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
-        (args,) = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
+        *of_gateway, args = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
         models = [f"/var/lib/modelfleet/{name}" for name in ("pieces", "models", "blobs", "manifests", "state")]
         assert args["state"] == "absent" and args["keep"] == ([] if purge else models)
         described = [entry["path"] for entry in args["directories"]]
         assert {*models, "/etc/dragonfly", "/opt/torchserve", "/var/lib/torchserve", "/var/log/dfdaemon"} < set(described)
         assert [user["name"] for user in args["users"]] == ["dragonfly-scheduler", "dfdaemon", "torchserve"]
+        for taken in of_gateway:
+            assert taken["state"] == "absent" and "keep" not in taken
+            assert [user["name"] for user in taken["users"]] == ["modelfleet-gateway", "modelfleet-gateway-watch"]
+            described = {entry["path"] for entry in taken["directories"]}
+            assert {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway", "/var/lib/modelfleet-gateway-watch"} < described
         assert "Left on this host: directory /var/lib/modelfleet/pieces, user dfdaemon." in done.stdout
         assert done.stdout.count("Nothing of it is left.") == 5
 
@@ -226,11 +239,11 @@ class TestUninstall:
         assert len(gone(calls)) > 0
 
     def test_a_host_on_which_it_fails_keeps_no_other_from_going_on(self, fleet):
-        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop torchserve.service."}}}
+        answers = {"gpu-2": {"daemon": {"failed": True, "msg": "Failed to stop modelfleet-gateway.service."}}}
         done, calls = fleet("uninstall", answers=answers, code=2, modelfleet_uninstall_confirm=True, modelfleet_all_or_nothing=True)
         assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
-        assert "Stop TorchServe and remove its units: Failed to stop torchserve.service." in done.stdout
-        assert sorted(hosts_of(calls, "host_layout")) == sorted(host for host in EVERYBODY if host != "gpu-2")
+        assert "Stop the gateway and remove its units: Failed to stop modelfleet-gateway.service." in done.stdout
+        assert set(hosts_of(calls, "host_layout")) == set(EVERYBODY) - {"gpu-2"}
 
 
 class TestAdd:
@@ -291,12 +304,12 @@ class TestRemoveHost:
     def test_it_leaves_and_the_others_stay(self, fleet):
         done, calls = fleet("remove_host", modelfleet_remove_hosts="gpu-2", modelfleet_drain="haproxy")
         assert "WARN" not in done.stdout, done.stdout
-        assert {host for host, _unit in gone(calls)} == {"gpu-2"} and hosts_of(calls, "host_layout") == ["gpu-2"]
+        assert {host for host, _unit in gone(calls)} == {"gpu-2"} and set(hosts_of(calls, "host_layout")) == {"gpu-2"}
         modules = [call["module"] for call in calls]
         assert hosts_of(calls, "hook", state="drain") == ["gpu-2"] and modules.index("hook") < modules.index("daemon")
         # The others are asked whether they go on, after that; the firewall of all is told who left.
-        after = [call["host"] for call in calls[modules.index("host_layout") + 1 :] if call["module"] != "nft_table"]
-        assert sorted(set(after)) == ["gpu-1", "gpu-3", "seed", "two"]
+        last = max(index for index, module in enumerate(modules) if module == "host_layout")
+        assert sorted({call["host"] for call in calls[last + 1 :] if call["module"] != "nft_table"}) == ["gpu-1", "gpu-3", "seed", "two"]
         assert hosts_of(calls, "dragonfly_config") == []
         assert "Delete gpu-2 from the inventory after this run" in done.stdout
         assert not any(line.startswith("gpu-2") for line in table_of(done))
@@ -401,6 +414,93 @@ class TestFirewall:
         assert {unit for _host, unit in gone(calls)} == {"modelfleet-firewall.service", "modelfleet-firewall-again.service"}
         (asked,) = {json.dumps(call["args"]["firewall_members"]) for call in calls if call["module"] == "preflight_info"}
         assert asked == "[]"
+
+
+class TestGateway:
+    @pytest.fixture
+    def balanced(self, fleet, tmp_path):
+        """Run a play that takes hosts out of the balancing by their own gateways; those in ``running`` have one that runs."""
+        collection = tmp_path / "ansible_collections/modelfleet/serving"
+        hook = "roles/rollout/tasks/hook.yml"
+        shutil.copy(COLLECTION / hook, collection / hook)
+        variables = collection / "roles/gateway/vars/main.yml"
+        variables.write_text(variables.read_text().replace("/run/modelfleet-gateway/admin", f"{tmp_path}/{{{{ inventory_hostname }}}}"))
+        for playbook in ("_uninstall.yml", "_restart.yml"):
+            path = collection / "playbooks" / playbook
+            path.write_text(path.read_text().replace("timeout: 20", "timeout: 1"))
+
+        def play(playbook, running, **variables):
+            for host in running:
+                (tmp_path / f"{host}.sock").touch()
+            hooks = {"modelfleet_drain": "gateway", "modelfleet_return": "gateway"}
+            return fleet(
+                playbook, groups={**GROUPS, "modelfleet_gateways": GROUPS["gpu_hosts"]}, **gateway_variables(tmp_path), **hooks, **variables
+            )
+
+        return play
+
+    def test_a_host_that_leaves_is_taken_out_of_its_own(self, balanced, tmp_path):
+        done, calls = balanced("remove_host", ["gpu-2", "gpu-3"], modelfleet_remove_hosts="gpu-1:gpu-2")
+        assert "WARN" not in done.stdout, done.stdout
+        (drained,) = [call for call in calls if call["module"] == "haproxy_server"]
+        assert drained["host"] == "gpu-2" and drained["args"]["servers"] == ["gpu-2"] and drained["args"]["state"] == "drain"
+        assert drained["args"]["socket"] == f"{tmp_path}/gpu-2.sock"
+        documented("haproxy_server", drained["args"])
+        assert calls.index(drained) < [call["module"] for call in calls].index("daemon")
+        # What an interrupted run has taken off already keeps nobody from going on.
+        assert done.stdout.count("No gateway runs on this host") == 1 and {host for host, _unit in gone(calls)} == {"gpu-1", "gpu-2"}
+
+    def test_one_that_is_dead_keeps_nobody_from_leaving(self, balanced):
+        done, calls = balanced("remove_host", ["gpu-1"], modelfleet_remove_hosts="gpu-1:gpu-2", of_hosts={"gpu-2": DEAD}, code=2)
+        assert "The gateway of this host is not told, because the host cannot be reached" in done.stdout
+        assert hosts_of(calls, "haproxy_server") == ["gpu-1"] and {host for host, _unit in gone(calls)} == {"gpu-1"}
+        assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
+        assert "Reach the host: timed out waiting for ping module test" in done.stdout
+        assert {"one", "two", "seed", "gpu-3"} <= set(hosts_of(calls, "nft_table")), "the others shut it out"
+
+    def test_one_that_dies_before_it_fails_as_with_another_drain(self, balanced):
+        owed = {host: {"daemon": OWED} for host in EVERYBODY}
+        # Once all is installed there, and before it is drained.
+        installed = '"daemon", "host": "gpu-2".*"name": "torchserve.service"'
+        dies = {
+            **DEAD,
+            "ansible_connection": f"{{{{ 'ssh' if lookup('ansible.builtin.file', log) is search('{installed}') else 'local' }}}}",
+        }
+        batches = {"modelfleet_restart_batches": ["1", "100%"]}
+        done, calls = balanced("upgrade", GROUPS["gpu_hosts"], answers=owed, of_hosts={"gpu-2": dies}, code=2, **batches)
+        assert "The gateway of this host is not told, because the host cannot be reached" in done.stdout
+        told = [(call["host"], call["args"]["state"]) for call in calls if call["module"] == "haproxy_server"]
+        assert told[:2] == [("gpu-1", "drain"), ("gpu-1", "ready")] and sorted(told[2:]) == [("gpu-3", "drain"), ("gpu-3", "ready")]
+        assert recap(done) == {host: int(host == "gpu-2") for host in EVERYBODY}
+        assert "gpu-2: See that the host is still there: timed out waiting for ping module test" in " ".join(table_of(done))
+
+    def test_it_comes_when_all_is_done_and_who_is_gone_is_shut_out(self, fleet, tmp_path):
+        # Nothing is installed on this machine.
+        role = tmp_path / "ansible_collections/modelfleet/serving/roles/gateway"
+        (role / "tasks/install.yml").write_text("[]")
+        # One that was in the group has some of it left.
+        variables = (role / "vars/main.yml").read_text()
+        path = f'"{tmp_path}/{{{{ inventory_hostname }}}}.conf"'
+        (role / "vars/main.yml").write_text(variables.replace("/usr/lib/sysusers.d/modelfleet-gateway.conf", path))
+        (tmp_path / "gpu-3.conf").touch()
+        _done, calls = fleet(
+            "site",
+            groups={**GROUPS, "modelfleet_gateways": ["gpu-1"]},
+            answers={"gpu-2": {"nft_table": {**GOOD["nft_table"], "kept": {"peers4": ["10.1.0.9"]}}}},
+            **gateway_variables(tmp_path),
+        )
+        ports = {call["host"]: [one["port"] for one in call["args"]["ports"]] for call in calls if call["module"] == "preflight_info"}
+        assert [host for host, found in ports.items() if 8443 in found] == ["gpu-1"]
+        asked = [call for call in calls if call["module"] == "daemon" and "gateway" in call["args"]["name"]]
+        started = [call for call in asked if call["args"].get("state") != "absent"]
+        assert {host for host, _unit in gone(calls)} == {"gpu-3"} and len(gone(calls)) == 3
+        assert hosts_of(calls, "host_layout", state="absent") == ["gpu-3"]
+        units = ["modelfleet-gateway-watch.service", "modelfleet-gateway.service"]
+        assert [(call["host"], call["args"]["name"]) for call in started] == [("gpu-1", unit) for unit in units]
+        for call in started:
+            documented("daemon", call["args"])
+        last = max(index for index, call in enumerate(calls) if call["module"] in ("nft_table", "torchserve_model"))
+        assert calls[last]["host"] == "gpu-2" and calls.index(started[0]) > last
 
 
 OWED = {"changed": True, "action": "none", "restart_owed": True}

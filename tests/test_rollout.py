@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
+from test_gateway import gateway_variables
 from test_repository import COLLECTION, documentation, load
 
 HOSTS = tuple(f"gpu-{number}" for number in range(1, 5))
@@ -230,11 +231,16 @@ def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile
     tasks = [{"name": "Say", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is to be {{ __rollout_hook_state }}"}}]
     (tmp_path / "hook.yml").write_text(yaml.safe_dump(tasks))
     # Each host has another kind of hook, and the command is one more gate.
-    hooks = {"gpu-1": "haproxy", "gpu-2": "hook.yml", "gpu-3": ["true"]}
+    hooks = {"gpu-1": "haproxy", "gpu-2": "hook.yml", "gpu-3": ["true"], "gpu-4": "gateway"}
+    # The socket of a gateway that runs.
+    variables = tmp_path / "ansible_collections/modelfleet/serving/roles/gateway/vars/main.yml"
+    variables.write_text(variables.read_text().replace("/run/modelfleet-gateway/admin.sock", f"{tmp_path}/admin.sock"))
+    (tmp_path / "admin.sock").touch()
     same = {
         "models": [NEW, {**OLD, "version": "1.1", "state": "absent"}],
         "of_hosts": {host: {"modelfleet_drain": hook, "modelfleet_return": hook} for host, hook in hooks.items()},
-        "groups": {"load_balancers": ["balancer-1", "balancer-2"]},
+        "groups": {"load_balancers": ["balancer-1", "balancer-2"], "modelfleet_gateways": ["gpu-4"]},
+        **gateway_variables(tmp_path),
         "modelfleet_rollout_command": ["true"],
         "modelfleet_files_dir": str(tmp_path),
     }
@@ -248,6 +254,9 @@ def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile
     assert batches == [["gpu-1"], ["gpu-2", "gpu-3"], ["gpu-4"]]
     assert sorted(touched(calls)) == list(HOSTS) and steps(calls, "gpu-4") == WENT
     assert balanced(calls, "gpu-1") == ["drain", "drain", "prepared", "switched", "ready", "ready", "finished"]
+    assert balanced(calls, "gpu-4") == ["drain", "prepared", "switched", "ready", "finished"]
+    told = [call["args"]["socket"] for call in calls if call["module"] == "haproxy_server"]
+    assert told == ["/run/haproxy/admin.sock"] * 4 + [f"{tmp_path}/admin.sock"] * 2
     assert done.stdout.index("gpu-2 is to be drain") < done.stdout.index("gpu-2 is to be ready")
     modules = [call["module"] for call in calls]
     # Everybody has it before anybody serves it.

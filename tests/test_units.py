@@ -100,6 +100,11 @@ def test_model_code_writes_only_where_the_plugin_downloads_and_calls_nobody(rend
         assert "\nInaccessiblePaths=-/var/lib/modelfleet/pieces\n" in text
 
 
+def test_the_watch_of_the_gateway_reads_no_key_of_its_certificate(rendered):
+    text = rendered["modelfleet-gateway-watch.service.j2"].read_text()
+    assert "\nGroup=modelfleet-gateway\n" in text and "\nInaccessiblePaths=/etc/modelfleet-gateway\n" in text
+
+
 def test_the_devices_of_workers_are_seen_where_they_are_judged(rendered):
     for unit in ("torchserve.service.j2", "torchserve-models.service.j2"):
         assert "PrivateUsers=true" in rendered[unit].read_text()

@@ -17,6 +17,7 @@ from ansible_collections.modelfleet.serving.plugins.filter import (
     addresses,
     distribution_plan,
     dragonfly_files,
+    gateway_findings,
     inventory_findings,
     restart_batches,
     rollout_findings,
@@ -130,6 +131,10 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+GATEWAY = [*(name for name in OPTIONS if name.startswith("gateway_")), "certificate", "key", "client_ca", "max_request_size"]
+GATEWAY += ["daemons", "listening"]
+
+
 VALUES = {name: mostly(value_like(name, option, PATHS)) for name, option in OPTIONS.items()}
 
 
@@ -166,6 +171,17 @@ class TestInventory:
         # A role always has a version.
         settings = {"torchserve_version": "0.12.0", **settings}
         sentences(inventory_findings.inventory_findings([], settings=settings, addresses=hosts))
+
+    @given(
+        st.dictionaries(st.sampled_from(GATEWAY), junk),
+        st.lists(st.dictionaries(st.sampled_from(["name", "token", "certificate", "requests_per_minute"]), leaves), max_size=3),
+        texts,
+    )
+    def test_has_a_gateway_of_any_kind(self, settings, clients, pem):
+        certificate = f"-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----"
+        wanted = {"gateway_certificate": "a", "gateway_key": "b", "certificate": certificate, "key": pem, "gateway_clients": clients}
+        sentences(gateway_findings.gateway_findings({**settings, **wanted}))
+        sentences(gateway_findings.gateway_findings(settings))
 
     @given(st.lists(leaves, max_size=4), st.lists(texts, max_size=5))
     def test_has_batches_of_any_kind(self, sizes, hosts):

@@ -59,6 +59,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.modelfleet.serving.plugins.filter.inventory_findings import address_findings, firewall_findings
 from ansible_collections.modelfleet.serving.plugins.module_utils import _addresses
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._nft import ordered
 
 
 def firewall_sets(hosts, schedulers=(), peers=()):
@@ -84,19 +85,18 @@ def firewall_sets(hosts, schedulers=(), peers=()):
         "peer_ports": [daemon[name]["bind"]["port"] for daemon in daemons for name in ("upload", "storage")],
         "peer_udp_ports": [daemon["quic"]["bind"]["port"] for daemon in daemons],
     }
-    return [*_families(groups), *({"name": name, "type": "inet_service", "elements": _sorted(found, int)} for name, found in ports.items())]
+    return [*_families(groups), *(_set(name, "inet_service", found) for name, found in ports.items())]
 
 
 def _families(groups):
     for name, addresses in groups.items():
         parsed = [ipaddress.ip_address(str(one)) for one in addresses]
         for version in (4, 6):
-            found = [one for one in parsed if one.version == version]
-            yield {"name": f"{name}{version}", "type": f"ipv{version}_addr", "elements": _sorted(found, ipaddress.ip_address)}
+            yield _set(f"{name}{version}", f"ipv{version}_addr", [one for one in parsed if one.version == version])
 
 
-def _sorted(values, key):
-    return [str(one) for one in sorted(set(values), key=key)]
+def _set(name, kind, found):
+    return {"name": name, "type": kind, "elements": [str(one) for one in ordered(kind, found)]}
 
 
 class FilterModule:

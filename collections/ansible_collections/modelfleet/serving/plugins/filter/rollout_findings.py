@@ -116,6 +116,10 @@ def hook_findings(settings, groups):
     group = settings.get("modelfleet_haproxy_group", "")
     if "haproxy" in hooks.values() and not groups.get(group):
         yield f"The group {group} has no host, and modelfleet_drain is haproxy; add the balancers, or set modelfleet_haproxy_group."
+    # Hosts may have other hooks each.
+    host = settings.get("inventory_hostname")
+    if "gateway" in hooks.values() and host not in (groups.get("modelfleet_gateways") or []):
+        yield f"The modelfleet_drain is gateway, and {host} has none; add it to the group modelfleet_gateways."
 
 
 def rollout_findings(settings, models=(), groups=None):

@@ -20,8 +20,16 @@ CODES = {OK: 0, WARNING: 1, PROBLEM: 2}
 SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL = (
     f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall")
 )
-UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE)}
-SUBJECTS = {SCHEDULER: "scheduler", DFDAEMON: "dfdaemon", TORCHSERVE: "torchserve", FIREWALL: "firewall"}
+GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
+UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE), "gateway": (GATEWAY, GATEWAY_WATCH)}
+SUBJECTS = {
+    SCHEDULER: "scheduler",
+    DFDAEMON: "dfdaemon",
+    TORCHSERVE: "torchserve",
+    FIREWALL: "firewall",
+    GATEWAY: "gateway",
+    GATEWAY_WATCH: "gateway",
+}
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
 SITE = "run modelfleet.serving.site with --limit and the host"
 ROLLOUT = "run modelfleet.serving.rollout"
@@ -317,9 +325,10 @@ def _answers(patient):
         running = f", though it has been running for {_span(patient.age(TORCHSERVE))}" if patient.runs(TORCHSERVE) else ""
         silence = f"nothing came from its management API{running}"
         _add_silent(patient, TORCHSERVE, f"{silence} ({torchserve['msg'].rstrip('.')})" if torchserve.get("msg") else silence)
-    own = [entry for entry in patient.info.get("reach") or [] if entry["what"] == "own scheduler" and entry["problem"]]
-    if own and patient.runs(SCHEDULER):
-        _add_silent(patient, SCHEDULER, _listed(own))
+    for what, unit in (("own scheduler", SCHEDULER), ("own gateway", GATEWAY)):
+        own = [entry for entry in patient.info.get("reach") or [] if entry["what"] == what and entry["problem"]]
+        if own and patient.runs(unit):
+            _add_silent(patient, unit, _listed(own))
 
 
 def _add_silent(patient, unit, cause):
@@ -400,7 +409,7 @@ def _network(patient):
             patient.add(PROBLEM, "origin", "a name does not resolve", *parted(sentence))
     for entry in patient.info.get("reach") or []:
         at = f"{entry['name']} at {entry['address']}: {entry['problem']}"
-        if not entry["problem"] or entry["what"] == "own scheduler":
+        if not entry["problem"] or entry["what"].startswith("own "):
             continue
         if entry["what"] == "origin":
             if entry["name"] not in unknown:
@@ -557,7 +566,8 @@ def _expiry(patient):
     ends += [entry["expires"] for entry in patient.info.get("certificates") or []]
     if keys is not None or any(ends):
         patient.looked_at("expiry", "nothing expires soon")
-    if keys is not None and keys < now + soon:
+    # The gateway's watch renews them.
+    if keys is not None and keys < (now if patient.runs(GATEWAY_WATCH) else now + soon):
         gone = keys <= now
         patient.add(
             PROBLEM if gone else WARNING,
@@ -568,7 +578,12 @@ def _expiry(patient):
         )
     for entry in patient.info.get("reach") or []:
         expires = entry["certificate_expires"]
-        if expires and expires < now + soon:
+        if expires and expires < now + soon and entry["what"] == "own gateway":
+            gone = expires <= now
+            what = "the gateway's certificate has expired" if gone else "the gateway's certificate expires soon"
+            remedy = "renew the file of gateway_certificate, and run modelfleet.serving.site, which replaces it without a restart"
+            patient.add(PROBLEM if gone else WARNING, "expiry", what, _when(expires, now), remedy)
+        elif expires and expires < now + soon:
             what = "the origin's certificate has expired" if expires <= now else "the origin's certificate expires soon"
             cause = f"{entry['name']} at {entry['address']}: {_when(expires, now)}"
             remedy = "renew it on the server; dfdaemon goes by the sha256 of what it gets, publish and other clients refuse the server"

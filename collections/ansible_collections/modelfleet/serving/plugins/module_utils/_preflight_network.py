@@ -187,7 +187,7 @@ def other_firewalls(host):
             host.warning(
                 "firewall",
                 f"The rules of others in the table {table} drop what they do not admit, and do not name {names}, on which this host is to "
-                "listen; unless they admit the hosts of the fleet in another way, open it there (firewall-cmd --permanent "
+                "listen; unless they admit in another way whoever is to call, open it there (firewall-cmd --permanent "
                 "--add-port=PORT/tcp, or ufw allow PORT/tcp).",
             )
 

@@ -37,16 +37,25 @@ def connects(address, timeout):
     return ""
 
 
-def speaks_tls(address, timeout=3):
-    """Whether the server at ``address`` speaks TLS, whoever it may be and whoever it lets in; None where that cannot be told."""
+def speaks_tls(address, timeout=3, trusted=""):
+    """Whether the server at ``address`` speaks TLS, whoever it may be and whoever it lets in; None where that cannot be told.
+
+    Raises ssl.SSLCertVerificationError where its certificate is of none of the authorities ``trusted`` (PEM).
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection(split_address(address), timeout=timeout) as plain, context.wrap_socket(plain):
+        context.load_verify_locations(cadata=trusted)
+    except (ssl.SSLError, ValueError):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        host, port = split_address(address)
+        with socket.create_connection((host, port), timeout=timeout) as plain, context.wrap_socket(plain, server_hostname=host):
             return True
     except TimeoutError:
         return None
+    except ssl.SSLCertVerificationError:
+        raise
     except ssl.SSLError as exc:
         # An alert is one of TLS. A server in clear text answers in its own words.
         return "ALERT" in (exc.reason or "")
@@ -62,20 +71,13 @@ def tls_problem(address, wanted, trusted=""):
 
     ``trusted`` (PEM) are the authorities of which its certificate must be. What cannot be told is no problem.
     """
-    speaks = speaks_tls(address)
-    if speaks is not None and speaks != wanted:
-        return "answers in clear text" if wanted else "answers by TLS only"
-    if not (speaks and trusted):
-        return ""
     try:
-        context = ssl.create_default_context(cadata=trusted)
-        host, port = split_address(address)
-        with socket.create_connection((host, port), timeout=3) as plain, context.wrap_socket(plain, server_hostname=host):
-            return ""
+        speaks = speaks_tls(address, trusted=trusted if wanted else "")
     except ssl.SSLCertVerificationError as exc:
         return f"shows a certificate that this host would not trust ({exc.verify_message})"
-    except (OSError, ValueError):
+    if speaks in (None, wanted):
         return ""
+    return "answers in clear text" if wanted else "answers by TLS only"
 
 
 def reach(what, peers, timeout_s):

@@ -44,18 +44,22 @@ def stale_paths(record, wanted):
     return [path for path, digest in wanted.items() if started.get(path) != digest]
 
 
-def drop_in(record, unit, unit_text, paths):
+def drop_in(record, unit, unit_text, paths, reloaded_record="", reloaded_paths=()):
     """The text of a drop-in by which every start of ``unit`` (path of its file) writes ``record``; ``paths`` are the other files.
 
     The digest of the unit is written here, not taken at the start: systemd may still know an older unit than the file is then.
+    ``reloaded_paths`` are files that it takes over by a reload: every start and every reload writes ``reloaded_record``.
     """
-    command = (
-        f'/bin/sh -c \'{{ echo "{digest_of(unit_text)}  {unit}"; '
-        'for file in "$$@"; do sha256sum "$$file" 2>/dev/null || echo "-  $$file"; done; } > "$$0"\''
-    )
+    started = " ".join([_command(f'echo "{digest_of(unit_text)}  {unit}"; '), record, *paths])
+    reloaded = " ".join([_command(), reloaded_record, *reloaded_paths])
     return (
         "# Managed by Ansible (modelfleet.serving.daemon): changes made here are lost.\n"
         "[Service]\n"
         "# What this process was started from.\n"
-        f"ExecStartPre=+{' '.join([command, record, *paths])}\n"
+        f"ExecStartPre=+{started}\n"
+        + (f"# What it has taken over since.\nExecStartPre=+{reloaded}\nExecReload=+{reloaded}\n" if reloaded_paths else "")
     )
+
+
+def _command(first=""):
+    return f'/bin/sh -c \'{{ {first}for file in "$$@"; do sha256sum "$$file" 2>/dev/null || echo "-  $$file"; done; }} > "$$0"\''

@@ -67,6 +67,14 @@ options:
         description: Whether the running daemon must be restarted to have this file.
         type: bool
         default: true
+      reload:
+        description: Whether the running daemon has this file after a reload, as C(ExecReload=) of its unit says. No restart is needed then.
+        type: bool
+        default: false
+      secret:
+        description: Whether nobody may see the text of the file, in a diff either. That shows only whether it is another one.
+        type: bool
+        default: false
       component:
         description:
           - Set for a configuration of Dragonfly, as in O(modelfleet.serving.dragonfly_config#module:files.component).
@@ -79,10 +87,6 @@ options:
           - scheduler
           - scheduler_dynconfig
           - manager
-      secret:
-        description: Whether nobody may see the text of the file, in a diff either.
-        type: bool
-        default: false
   started_from:
     description: More files that the running process depends on, such as its release. They need not exist.
     type: list
@@ -197,6 +201,7 @@ action:
     - none
     - started
     - restarted
+    - reloaded
     - stopped
 restart_owed:
   description: Whether the daemon runs and is older than its files, because O(restart=deferred).
@@ -258,9 +263,14 @@ class Daemon:
         self.files = self.params["files"] or []
         self.contents = {entry["path"]: entry["content"] for entry in self.files}
         self.started_from = [
-            *(entry["path"] for entry in self.files if entry["restart"] and entry["path"] != self.unit),
+            *(entry["path"] for entry in self.files if self.restarts(entry) and entry["path"] != self.unit),
             *self.params["started_from"],
         ]
+        self.reloaded_from = [entry["path"] for entry in self.files if entry["reload"]]
+
+    @staticmethod
+    def restarts(entry):
+        return entry["restart"] and not entry["reload"]
 
     def run(self):
         self.check_name()
@@ -271,6 +281,8 @@ class Daemon:
         state = self.state()
         stale = self.stale()
         action, owed = self.plan(state, stale)
+        if action == "none" and state["ActiveState"] in ("active", "reloading") and self.stale_of(self.reloaded_from, self.reloaded_record):
+            action = "reloaded"
         # A file that the daemon reads again by itself may name what it needs.
         changes = action != "none" or owed or any(read_text(path) != content for path, content in self.contents.items())
         if changes and self.params["needs"] and not self.module.check_mode:
@@ -283,7 +295,7 @@ class Daemon:
             if enable:
                 self.systemctl("enable")
             if action != "none":
-                self.systemctl({"started": "start", "restarted": "restart"}[action])
+                self.systemctl({"started": "start", "restarted": "restart", "reloaded": "reload"}[action])
         if self.params["answers"] and not owed and (action == "none" or not self.module.check_mode):
             self.wait_for_answer()
         result = {
@@ -342,7 +354,7 @@ class Daemon:
             raise ModelFleetError(f"Failed to remove {path}: {exc.strerror}. Remove it by hand and run again.") from exc
 
     def check_name(self):
-        if not re.match(r"^[A-Za-z0-9._@:-]+\.service$", self.name):
+        if not re.match(r"^[A-Za-z0-9._@:-]+\.(service|socket)$", self.name):
             raise ModelFleetError(f"Refused name '{self.name}': it is the name of a unit with its suffix, as in dfdaemon.service.")
 
     def check_parameters(self):
@@ -351,7 +363,7 @@ class Daemon:
         twice = [path for path in self.contents if sum(entry["path"] == path for entry in self.files) > 1]
         if twice:
             raise ModelFleetError(f"Refused the files of {self.name}: {twice[0]} is there twice; give each file its own path.")
-        for path in (*self.started_from, self.params["started_record"]):
+        for path in (*self.started_from, *self.reloaded_from, self.params["started_record"]):
             if not PLAIN_PATH.match(path):
                 raise ModelFleetError(f"Refused the path '{path}': use letters, digits and ._/@:+,=- in what a start is recorded from.")
         for entry in self.files:
@@ -376,18 +388,28 @@ class Daemon:
 
     def must_reload(self):
         """Also for a file that an earlier run wrote before it died."""
-        units = [os.path.basename(path) for path in self.contents if path.startswith(UNITS)]
+        # A drop-in has the state of its unit, which may be another one, and a template has none.
+        inside = [os.path.relpath(path, UNITS).split(os.sep)[0] for path in self.contents if path.startswith(f"{UNITS}/")]
+        units = sorted({name[: -len(".d")] if name.endswith(".d") else name for name in inside if "@." not in name})
         rc, out, _err = self.module.run_command(["systemctl", "show", "--property=NeedDaemonReload", *units])
         return rc == 0 and "NeedDaemonReload=yes" in out
 
     def stale(self):
-        wanted = {self.unit: _started.digest_of(self.contents[self.unit])}
-        for path in self.started_from:
+        return self.stale_of([self.unit, *self.started_from], self.params["started_record"])
+
+    def stale_of(self, paths, record):
+        wanted = {}
+        for path in paths:
             if path in self.contents:
                 wanted[path] = _started.digest_of(self.contents[path])
             else:
                 wanted[path] = "changes" if path in self.params["about_to_change"] else _started.digest_of_file(path)
-        return _started.stale_paths(self.params["started_record"], wanted)
+        return _started.stale_paths(record, wanted)
+
+    @property
+    def reloaded_record(self):
+        """Of the files that it takes over by a reload; every reload writes it as well."""
+        return f"{self.params['started_record']}.reload"
 
     def plan(self, state, stale):
         """What to do to the daemon, and whether a restart stays owed."""
@@ -405,7 +427,14 @@ class Daemon:
     def write_files(self):
         dropin = {
             "path": os.path.join(f"{self.unit}.d", "started.conf"),
-            "content": _started.drop_in(self.params["started_record"], self.unit, self.contents[self.unit], self.started_from),
+            "content": _started.drop_in(
+                self.params["started_record"],
+                self.unit,
+                self.contents[self.unit],
+                self.started_from,
+                self.reloaded_record,
+                self.reloaded_from,
+            ),
             "owner": "root",
             "group": "root",
             "mode": "0644",
@@ -508,11 +537,12 @@ def main():
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "raw", "default": "0644"},
                     "restart": {"type": "bool", "default": True},
+                    "reload": {"type": "bool", "default": False},
+                    "secret": {"type": "bool", "default": False, "no_log": False},
                     "component": {
                         "type": "str",
                         "choices": ["dfdaemon", "dfdaemon_dynconfig", "scheduler", "scheduler_dynconfig", "manager"],
                     },
-                    "secret": {"type": "bool", "default": False, "no_log": False},
                 },
             },
             "started_from": {"type": "list", "elements": "path", "default": []},

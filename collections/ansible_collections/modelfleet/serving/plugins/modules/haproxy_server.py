@@ -91,7 +91,7 @@ class Haproxy:
                 answer = b"".join(iter(lambda: connection.recv(65536), b""))
         except OSError as exc:
             raise ModelFleetError(
-                f"Failed to ask HAProxy at {self.path}: {exc.strerror or exc}. Check that haproxy.service runs here and that its "
+                f"Failed to ask HAProxy at {self.path}: {exc.strerror or exc}. Check that HAProxy runs here and that its "
                 f"configuration says 'stats socket {self.path} level admin'."
             ) from exc
         return to_text(answer).strip()

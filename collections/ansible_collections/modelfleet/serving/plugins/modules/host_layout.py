@@ -304,18 +304,24 @@ class Removal:
         return False
 
     def run(self, module):
-        for path in [*self.paths, *self.files]:
+        self.unlink(self.paths)
+        for name in self.users:
+            self.forget(module, ["userdel", name], f"user {name}")
+        # Where nobody else is in it, the group of a user goes with him.
+        for name in filter(has_group, self.groups):
+            self.forget(module, ["groupdel", name], f"group {name}")
+        # Last, so that by them it can be seen that something is left.
+        self.unlink(self.files)
+
+    @staticmethod
+    def unlink(paths):
+        for path in paths:
             try:
                 os.rmdir(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
             except FileNotFoundError:
                 continue
             except OSError as exc:
                 raise ModelFleetError(f"Failed to remove {path}: {exc.strerror}. Remove it by hand and run again.") from exc
-        for name in self.users:
-            self.forget(module, ["userdel", name], f"user {name}")
-        # Where nobody else is in it, the group of a user goes with him.
-        for name in filter(has_group, self.groups):
-            self.forget(module, ["groupdel", name], f"group {name}")
 
     @staticmethod
     def forget(module, command, what):

@@ -142,9 +142,18 @@ def test_a_configuration_that_is_none_is_judged_elsewhere(value):
         assert addresses({**HOST, **variables}, daemon) == addresses(HOST, daemon)
 
 
-@pytest.mark.parametrize(("daemon", "role", "count"), [("scheduler", "dragonfly_scheduler", 1), ("torchserve", "torchserve", 5)])
+@pytest.mark.parametrize(
+    ("daemon", "role", "count"), [("scheduler", "dragonfly_scheduler", 1), ("torchserve", "torchserve", 5), ("gateway", "gateway", 1)]
+)
 def test_the_roles_document_the_same_ports(daemon, role, count):
     with open(os.path.dirname(module.__file__) + f"/../../roles/{role}/defaults/main.yml", encoding="utf-8") as handle:
         ports = {name: value for name, value in yaml.safe_load(handle).items() if name.endswith("_port")}
     assert len(ports) == count
     assert addresses({**HOST, **ports}, daemon) == addresses(HOST, daemon)
+
+
+def test_a_gateway():
+    (found,) = addresses(HOST, "gateway").values()
+    assert (found["bind"]["port"], found["bind"]["unit"], found["host"]) == (8443, "modelfleet-gateway.service", HOST["modelfleet_address"])
+    every = addresses({**HOST, "gateway_address": "0.0.0.0", "gateway_port": 9443}, "gateway")["api"]
+    assert (every["bind"]["address"], every["authority"]) == ("0.0.0.0", "127.0.0.1:9443")

@@ -905,3 +905,50 @@ def test_what_preflight_says_of_the_firewall(fleet):
     )
     found = fleet.only()
     assert (found["subject"], found["severity"], found["remedy"]) == ("firewall", "warning", "open it there")
+
+
+@pytest.fixture
+def gateway(fleet, monkeypatch):
+    """gpu-1 has one."""
+    monkeypatch.setitem(JOBS, "gateway", ["gpu-1"])
+    info = fleet.facts["gpu-1"]["info"]
+    info["daemons"] += [unit("modelfleet-gateway"), unit("modelfleet-gateway-watch")]
+    info["reach"].append(entry("own gateway", "gpu-1", "10.0.0.3:8443", certificate_expires=NOW + 100 * DAY))
+    return info
+
+
+def test_a_gateway_that_is_well(fleet, gateway):
+    assert fleet.report()["code"] == 0
+    # Its watch renews them.
+    gateway["keys_expire"] = NOW + HOUR
+    assert fleet.report()["code"] == 0
+    gateway["keys_expire"] = NOW - HOUR
+    assert fleet.only()["what"] == "TorchServe's keys have expired"
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "what"),
+    [
+        (-2, {"active": "failed", "result": "exit-code", "exit_status": 1, "trouble": "cannot bind"}, "modelfleet-gateway does not run"),
+        (-1, {"active": "inactive"}, "modelfleet-gateway-watch does not run"),
+        (-1, {"load": "not-found"}, "modelfleet-gateway-watch is not installed"),
+        (-2, {"stale": ["/etc/systemd/system/modelfleet-gateway.service"]}, "modelfleet-gateway runs on older files than there are"),
+    ],
+)
+def test_a_gateway_that_is_not_what_it_should_be(fleet, gateway, number, change, what):
+    gateway["daemons"][number].update(change)
+    found = fleet.only()
+    assert (found["what"], found["subject"]) == (what, "gateway")
+
+
+def test_a_gateway_that_does_not_answer(fleet, gateway):
+    gateway["reach"][-1].update(problem="Connection refused", certificate_expires=None)
+    found = fleet.only()
+    assert found["what"] == "modelfleet-gateway runs, but does not answer" and "10.0.0.3:8443" in found["cause"]
+
+
+@pytest.mark.parametrize(("left", "severity"), [(-DAY, "problem"), (5 * DAY, "warning")])
+def test_the_certificate_of_a_gateway(fleet, gateway, left, severity):
+    gateway["reach"][-1]["certificate_expires"] = NOW + left
+    found = fleet.only()
+    assert (found["severity"], found["subject"]) == (severity, "expiry") and "gateway_certificate" in found["remedy"]

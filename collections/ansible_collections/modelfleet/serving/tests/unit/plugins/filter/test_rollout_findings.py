@@ -90,3 +90,7 @@ def test_hooks():
     (finding,) = rollout_findings({**GOOD, **hooks}, groups={"load_balancers": []})
     assert "The group load_balancers has no host" in finding
     assert rollout_findings({**GOOD, **hooks}, groups={"load_balancers": ["balancer-1"]}) == []
+    own = {"modelfleet_drain": "gateway", "modelfleet_return": "gateway", "inventory_hostname": "gpu-2"}
+    (finding,) = rollout_findings({**GOOD, **own}, groups={"gpu_hosts": ["gpu-1", "gpu-2"], "modelfleet_gateways": ["gpu-1"]})
+    assert finding == "The modelfleet_drain is gateway, and gpu-2 has none; add it to the group modelfleet_gateways."
+    assert rollout_findings({**GOOD, **own}, groups={"gpu_hosts": ["gpu-1", "gpu-2"], "modelfleet_gateways": ["gpu-2"]}) == []

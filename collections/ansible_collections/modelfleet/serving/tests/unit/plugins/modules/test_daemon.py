@@ -9,6 +9,7 @@ import grp
 import http.server
 import os
 import pwd
+import re
 import shlex
 import socket
 import subprocess
@@ -38,7 +39,11 @@ class Systemd:
     def systemctl(self, _module, command, **_options):
         verb = command[1]
         if verb == "show":
-            reload = self.loaded is not None and self.loaded != self.on_disk()
+            # It tells of those units that it is asked about, each with its drop-ins.
+            unread = {} if self.loaded is None else dict(self.loaded.items() ^ self.on_disk().items())
+            reload = any(re.search(rf"/{re.escape(name)}($|\.d/)", str(path)) for path in unread for name in command[3:])
+            if "--property=NeedDaemonReload" in command and not all(name.endswith((".service", ".socket")) for name in command[3:]):
+                return 1, "", "Unit name is not valid.\n"
             return (
                 0,
                 "".join(f"{key}={value}\n" for key, value in {**self.state, "NeedDaemonReload": "yes" if reload else "no"}.items()),
@@ -54,6 +59,8 @@ class Systemd:
             link = self.units / "multi-user.target.wants/peer.service"
             link.parent.mkdir(exist_ok=True)
             link.symlink_to(self.units / "peer.service")
+        elif verb == "reload":
+            self.write_records("ExecReload")
         elif verb in ("stop", "reset-failed"):
             self.state.update(ActiveState="inactive", SubState="dead")
         else:
@@ -63,9 +70,14 @@ class Systemd:
     def start(self):
         """A start by whomever: systemd runs what it has loaded."""
         self.state.update(ActiveState="active", SubState="running")
-        (line,) = [line for text in self.loaded.values() for line in text.splitlines() if line.startswith("ExecStartPre=+/bin/sh")]
-        shell, option, script, *arguments = shlex.split(line.partition("=+")[2])
-        subprocess.run([shell, option, script.replace("$$", "$"), *arguments], check=True)
+        self.write_records("ExecStartPre")
+
+    def write_records(self, when):
+        lines = [line for text in self.loaded.values() for line in text.splitlines() if line.startswith(f"{when}=+/bin/sh")]
+        assert lines
+        for line in lines:
+            shell, option, script, *arguments = shlex.split(line.partition("=+")[2])
+            subprocess.run([shell, option, script.replace("$$", "$"), *arguments], check=True)
 
     def told(self):
         calls, self.calls = self.calls, []
@@ -143,9 +155,40 @@ def test_what_the_daemon_reads_again_restarts_nothing(run, host):
     assert result["changed"] and result["action"] == "none" and result["stale"] == []
     assert host.told() == []
     # It names what the daemon needs, so that is asked first.
-    needs = {"what": "the scheduler", "addresses": [closed_port()], "timeout": 0}
+    needs = {"what": "the scheduler", "addresses": ["127.0.0.1:1"], "timeout": 0}
     assert "Failed to reach the scheduler" in run(reread="addrs: [2]\n", needs=needs)["msg"]
     assert not run(reread="addrs: [1]\n", needs=needs)["changed"], "so the file is as it was"
+
+
+def test_what_it_takes_over_by_a_reload(run, host, tmp_path):
+    """Also after a run that died in between, and not where it must be restarted anyway."""
+
+    def given(config="port: 1\n", map_="a b\n", **options):
+        files = [
+            {"path": str(host.units / "peer.service"), "content": UNIT},
+            {"path": str(tmp_path / "peer.yaml"), "content": config},
+            {"path": str(tmp_path / "peer.map"), "content": map_, "reload": True, "secret": True},
+        ]
+        return run(files=[{**OWNER, **entry} for entry in files], **options)
+
+    given()
+    host.told()
+    assert not given()["changed"]
+    for check in (True, False):
+        result = given(map_="hidden\n", check=check, diff=True)
+        assert result["changed"] and result["action"] == "reloaded" and not result["restart_owed"]
+        assert "hidden" not in str(result["diff"]) and "(another secret)" in str(result["diff"])
+    assert host.told() == ["reload"]
+    assert not given(map_="hidden\n")["changed"]
+    (tmp_path / "peer.map").write_text("other\n")
+    host.fails = "reload"
+    assert "Failed to reload peer.service" in given(map_="other\n")["msg"]
+    host.fails = ""
+    assert given(map_="other\n")["action"] == "reloaded"
+    assert given(map_="last\n", config="port: 2\n")["action"] == "restarted"
+    assert not given(map_="last\n", config="port: 2\n")["changed"]
+    owed = given(map_="first\n", config="port: 3\n", restart="deferred")
+    assert owed["action"] == "reloaded" and owed["restart_owed"]
 
 
 def test_a_release_that_comes_or_changes_restarts_it(run, host, tmp_path):
@@ -209,6 +252,25 @@ def test_a_unit_that_systemd_has_not_read_is_loaded(run, host):
     assert host.told() == ["daemon-reload"]
 
 
+def test_a_drop_in_of_another_unit_that_systemd_has_not_read_is_loaded(run, host):
+    other, template = host.units / "other.service.d/peer.conf", host.units / "peer@.service"
+    other.parent.mkdir()
+    files = [
+        {"path": str(host.units / "peer.service"), "content": UNIT},
+        {"path": str(other), "content": "[Service]\nExecStop=/bin/true\n", "restart": False},
+        {"path": str(template), "content": UNIT, "restart": False},
+    ]
+    files = [{**OWNER, **entry} for entry in files]
+    assert run(files=files)["changed"]
+    # As after a run that died when it had written it.
+    del host.loaded[other]
+    host.told()
+    run(files=files)
+    assert host.told() == ["daemon-reload"]
+    run(files=files)
+    assert host.told() == []
+
+
 def test_it_is_taken_away_once(run, host, tmp_path):
     run()
     host.told()
@@ -250,11 +312,6 @@ def test_a_stop_that_fails_takes_nothing_away(run, host):
     assert (host.units / "peer.service").exists()
 
 
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-
 def test_nothing_is_touched_behind_a_firewall(run, host, tmp_path):
     """The peer answers on one port and not on the other."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as closed:
@@ -270,7 +327,8 @@ def test_nothing_is_touched_behind_a_firewall(run, host, tmp_path):
 def test_nothing_is_touched_without_what_it_needs(run, host, tmp_path):
     run()
     host.told()
-    addresses = [closed_port(), closed_port()]
+    # No port that the server below could be given.
+    addresses = ["127.0.0.1:1", "127.0.0.1:2"]
     needs = {"what": "the scheduler", "addresses": addresses, "timeout": 0, "remedy": "Correct modelfleet_address."}
     result = run(config="port: 2\n", needs=needs)
     assert result["failed"]
@@ -353,7 +411,7 @@ def test_it_must_answer(run, host, answering):
     assert "journalctl -u peer.service" in result["msg"]
     # Its restart is owed: whether it answers is asked when it has the new files.
     assert run(config="port: 2\n", restart="deferred", answers=answers)["restart_owed"]
-    closed = closed_port()
+    closed = "127.0.0.1:1"
     assert f"it did not answer at {closed} within 0 s" in run(answers={"address": closed, "timeout": 0})["msg"]
 
 

@@ -216,12 +216,14 @@ def test_a_half_installed_host(run, host, tmp_path):
     assert not run(state="absent")["changed"]
 
 
-def test_what_cannot_be_removed_is_an_error(run, host, used):
+def test_what_cannot_be_removed_is_an_error(run, host, tmp_path, used):
     host.fails = "userdel"
     result = run(state="absent")
     assert result["failed"] and "Failed to remove user peer: Failed to create: it is a file. End what runs as it" in result["msg"]
+    assert (tmp_path / "users.conf").exists(), "who looks for what is left finds it"
     host.fails = ""
-    assert run(state="absent")["removed"] == ["user peer", "group shared", "group peer"]
+    files = [f"file {tmp_path / name}" for name in ("users.conf", "directories.conf")]
+    assert run(state="absent")["removed"] == ["user peer", "group shared", "group peer", *files]
 
 
 @pytest.mark.parametrize(
