@@ -105,11 +105,29 @@ VARIABLES = {
     ),
     "GCS without a key": (
         other_store("gcs", service_account_file=None),
-        ["required: service_account_json, service_account_file found in modelfleet_storage -> gcs"],
+        ["required: service_account_json, service_account_file, identity found in modelfleet_storage -> gcs"],
     ),
     "GCS with two keys": (
         other_store("gcs", service_account_json=SECRET),
-        ["mutually exclusive: service_account_json|service_account_file found in modelfleet_storage -> gcs"],
+        ["mutually exclusive: service_account_json|service_account_file|identity found in modelfleet_storage -> gcs"],
+    ),
+    "S3 without credentials": (
+        lambda variables: storage(variables, access_key=None, secret_key=None),
+        ["storage.s3: it has no credentials. Give access_key and secret_key, or identity, so that they need not be in a file."],
+    ),
+    "Azure with an identity and a key": (
+        other_store("abs", identity={"source": "instance"}),
+        ["storage.abs.account_key: with identity there would be two kinds of credentials. Leave one of them out."],
+    ),
+    "a web identity without its token": (
+        other_store(
+            "oss", access_key_id=None, access_key_secret=None, identity={"source": "web_identity", "role_arn": "acs:ram::1:role/a"}
+        ),
+        ["source is web_identity but all of the following are missing: oidc_provider_arn, token_path found in modelfleet_storage -> oss"],
+    ),
+    "a metadata service that the firewall keeps the plugin from": (
+        other_store("obs", access_key_id=None, secret_access_key=None, identity={"source": "instance"}),
+        ["has TorchServe's plugin ask http://169.254.169.254 for credentials", "modelfleet_plugin_downloads to false"],
     ),
     "a service account that is none": (
         other_store("gcs", service_account_file=None, service_account_json=SECRET),

@@ -238,6 +238,14 @@ def test_what_asks_and_what_signs_for_google_is_there_first(fleet, packages, lib
     assert asked(calls, "preflight_info", "seed-1")[0]["cryptography"] is False
 
 
+def test_who_has_google_sign_needs_no_library(fleet):
+    identity = {"gcs": {"bucket": "models", "identity": {"source": "instance"}}}
+    done, calls = fleet("distribute", [OBJECT], {}, modelfleet_storage=identity, modelfleet_plugin_downloads=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("installs curl") == 2 and "python3-cryptography" not in done.stdout
+    assert asked(calls, "preflight_info")[0]["cryptography"] is False
+
+
 def test_what_asks_dfdaemon_is_not_installed_where_it_is(fleet):
     ready = {**READY, "facts": {**READY["facts"], "curl": True}}
     done, _calls = fleet("distribute", [OBJECT], {"gpu-1": {"preflight_info": ready}})

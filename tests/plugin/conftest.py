@@ -10,11 +10,14 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -93,6 +96,40 @@ def plugin_jar(server_jar, build_plugin, tmp_path_factory):
     return jar
 
 
+@pytest.fixture(scope="session")
+def trusting(loopback_certificate, tmp_path_factory):
+    """Options with which a JVM trusts a server of the tests."""
+    store = tmp_path_factory.mktemp("trust") / "trust.p12"
+    command = ["keytool", "-importcert", "-noprompt", "-alias", "test", "-file", loopback_certificate["certificate"]]
+    subprocess.run([*command, "-keystore", str(store), "-storepass", "changeit"], check=True, capture_output=True)
+    return [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit"]
+
+
+@pytest.fixture(scope="session")
+def java(plugin_jar, server_jar, trusting, tmp_path_factory):
+    """Ask the plugin's signers; a case is {storage, key, now, expires}. One JVM answers all of them."""
+    classes = tmp_path_factory.mktemp("driver")
+    classpath = f"{plugin_jar}:{server_jar('0.12.0')}"
+    driver = REPOSITORY / "tests/plugin/java/SignerDriver.java"
+    subprocess.run(["javac", "--release", "11", "-proc:none", "-cp", classpath, "-d", classes, driver], check=True)
+    process = subprocess.Popen(
+        ["java", *trusting, "-cp", f"{classes}:{classpath}", "org.modelfleet.serving.endpoint.SignerDriver"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        bufsize=1,
+    )
+
+    def sign(case):
+        process.stdin.write(json.dumps(case) + "\n")
+        return json.loads(process.stdout.readline())
+
+    yield sign
+    process.stdin.close()
+    assert process.wait(timeout=30) == 0
+
+
 @dataclass
 class FakeDfdaemon:
     """Answers as dfdaemon's proxy does, from a dict of objects; dfdaemon itself is exercised by the scenarios."""
@@ -105,6 +142,10 @@ class FakeDfdaemon:
     truncate: int = 0  # how many of the next bodies end early
     ranges: bool = True
     body_delay: float = 0.0
+    # Where it takes objects from the origin itself, with the URL that it is given: how many bytes at a time, half a second each.
+    step: int = 0
+    pieces: dict = field(default_factory=dict)  # what came of each task so far
+    ca: str = ""  # of an origin that it speaks TLS to, whatever the URL says: its rules tell it
 
     def start(self):
         fake = self
@@ -123,7 +164,7 @@ class FakeDfdaemon:
 
     def reset(self):
         self.objects, self.tasks, self.requests, self.failures = {}, {}, [], []
-        self.link, self.truncate, self.ranges, self.body_delay = "right", 0, True, 0.0
+        self.link, self.truncate, self.ranges, self.body_delay, self.step, self.pieces, self.ca = "right", 0, True, 0.0, 0, {}, ""
 
     def answer(self, request):
         url = urllib.parse.urlsplit(request.path)
@@ -136,7 +177,11 @@ class FakeDfdaemon:
         if "Range" in request.headers and self.ranges:
             self.send(request, 206, self.objects[key][:1], self.objects[key])
             return
-        content = self.tasks.get(name, self.objects.get(key))
+        try:
+            content = self.tasks.get(name) or (self.from_origin(request.path, name) if self.step else self.objects.get(key))
+        except urllib.error.HTTPError as exc:
+            self.refuse(request, exc.code, "backend")
+            return
         if content is None:
             self.refuse(request, 404, "backend")
             return
@@ -153,6 +198,19 @@ class FakeDfdaemon:
             own.write_bytes(content if self.link == "right" else bytes(len(content)))
             os.utime(own, (1, 1))
             own.rename(path)
+
+    def from_origin(self, url, name):
+        """The object, one range after the other; what came stays, as it does at a seed peer."""
+        came = self.pieces.setdefault(name, bytearray())
+        context = ssl.create_default_context(cafile=self.ca) if self.ca else None
+        url = url.replace("http://", "https://", 1) if self.ca else url
+        while True:
+            wanted = urllib.request.Request(url, headers={"Range": f"bytes={len(came)}-{len(came) + self.step - 1}"})
+            with urllib.request.urlopen(wanted, timeout=10, context=context) as answer:
+                came += answer.read()
+                if len(came) == int(answer.headers["Content-Range"].rpartition("/")[2]):
+                    return bytes(came)
+            time.sleep(0.5)
 
     @staticmethod
     def send(request, status, body, whole):
@@ -191,7 +249,7 @@ def free_ports(count):
 class TorchServe:
     """TorchServe's frontend with the plugin. Models are registered without workers, so it needs no torch."""
 
-    def __init__(self, jar, plugin, home):
+    def __init__(self, jar, plugin, home, options):
         self.home = home
         self.config = home / "config.json"
         self.store = home / "models"
@@ -208,7 +266,8 @@ class TorchServe:
         )
         self.log = (home / "out.log").open("wb")
         self.process = subprocess.Popen(
-            ["java", "-Xmx192m", f"-Djava.io.tmpdir={home}/tmp", f"-Dmodel_server_home={jar.parents[2]}", "-cp", f"{jar}:{plugin}",
+            ["java", "-Xmx192m", *options, f"-Djava.io.tmpdir={home}/tmp", f"-Dmodel_server_home={jar.parents[2]}",
+             "-cp", f"{jar}:{plugin}",
              "org.pytorch.serve.ModelServer", "--python", sys.executable, "-f", "config.properties", "-s", str(self.store), "-ncs"],
             # No locale, as under systemd.
             cwd=home, env={**os.environ, "LC_ALL": "C", "TEMP": f"{home}/tmp", "DRAGONFLY_ENDPOINT_CONFIG": str(self.config)},
@@ -262,8 +321,8 @@ class TorchServe:
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
-def torchserve_process(request, server_jar, plugin_jar, tmp_path_factory):
-    server = TorchServe(server_jar(request.param), plugin_jar, tmp_path_factory.mktemp(f"torchserve-{request.param}"))
+def torchserve_process(request, server_jar, plugin_jar, trusting, tmp_path_factory):
+    server = TorchServe(server_jar(request.param), plugin_jar, tmp_path_factory.mktemp(f"torchserve-{request.param}"), trusting)
     yield server
     server.stop()
 

@@ -11,7 +11,6 @@ import functools
 import itertools
 import json
 import random
-import subprocess
 import sys
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -284,31 +283,6 @@ def vectors():
             url, now = sign(store, key, expires)
             found[name].append({"store": store, "options": options, "key": key, "expires": expires, "now": now, "expected": url})
     return found
-
-
-@pytest.fixture(scope="module")
-def java(plugin_jar, server_jar, tmp_path_factory):
-    """Ask the plugin's signers; a case is {storage, key, now, expires}. One JVM answers all of them."""
-    classes = tmp_path_factory.mktemp("driver")
-    classpath = f"{plugin_jar}:{server_jar('0.12.0')}"
-    driver = REPOSITORY / "tests/plugin/java/SignerDriver.java"
-    subprocess.run(["javac", "--release", "11", "-proc:none", "-cp", classpath, "-d", classes, driver], check=True)
-    process = subprocess.Popen(
-        ["java", "-cp", f"{classes}:{classpath}", "org.modelfleet.serving.endpoint.SignerDriver"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        bufsize=1,
-    )
-
-    def sign(case):
-        process.stdin.write(json.dumps(case) + "\n")
-        return json.loads(process.stdout.readline())
-
-    yield sign
-    process.stdin.close()
-    assert process.wait(timeout=30) == 0
 
 
 @pytest.fixture(scope="module")

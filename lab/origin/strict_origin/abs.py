@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Azure Blob Storage as far as publishing and fetching models goes, with SharedKey and service SAS truly verified.
+"""Azure Blob Storage as far as publishing and fetching models goes, with SharedKey, service SAS and user delegation SAS truly verified.
 
-Block blobs in one piece or in blocks. No stored access policies, no account SAS, no user delegation: what would need them is refused.
+Block blobs in one piece or in blocks. No stored access policies, no account SAS: what would need them is refused. So is a user delegation
+SAS of a version that signs other fields than those from 2020-12-06 on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from .reading import byte_range, object_headers
 SKEW = timedelta(minutes=15)
 OLDEST, NEWEST = "2018-11-09", "2026-10-06"  # versions of the service that are played
 SCOPED = "2020-12-06"  # the first version that signs the encryption scope
+DELEGATED_UNTIL = "2025-07-05"  # the first whose user delegation SAS signs whom it is delegated to
+# What a SAS says of the user delegation key that it is signed with, in the order of the signature.
+DELEGATION = ("skoid", "sktid", "skt", "ske", "sks", "skv")
+LONGEST_KEY = timedelta(days=7)
 PERMISSIONS = "racwdxyltmfeopi"  # in the order in which a signature must name them
 SAS_TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%d")
 RANGE = re.compile(r"bytes=\d+-\d*")  # Azure has no ranges that count from the end
@@ -62,7 +67,8 @@ class Proof:
     target: Target
     publish: bool  # the key may write
     params: dict[str, str]  # query parameters
-    permissions: str | None = None  # of a SAS; None for SharedKey, which may do everything its key may
+    permissions: str | None = None  # of a SAS; None for SharedKey and tokens, which may do everything that theirs may
+    token: dict | None = None  # of a request for a user delegation key
 
 
 class Abs:
@@ -83,6 +89,9 @@ class Abs:
         self.accounts = {account["account_name"]: account for account in config["accounts"]}
         self.objects = objects
         self.now = now
+        # Access tokens that were issued, and the user delegation keys that were given for them: by what a SAS says of them.
+        self.tokens: dict[str, dict] = {}
+        self._delegations: dict[tuple, dict] = {}
         self._blocks: dict[tuple[str, str, str], dict[str, Upload]] = {}
         self._lock = threading.Lock()
 
@@ -126,7 +135,14 @@ class Abs:
             raise unauthenticated("Signature fields not well formed.")
         if target.account not in self.accounts:
             raise StoreError(404, "ResourceNotFound", "The specified resource does not exist.")
-        if request.headers.get("Authorization"):
+        if (request.headers.get("Authorization") or "").startswith("Bearer "):
+            token = self._bearer(request)
+            if (request.method, params.get("restype"), params.get("comp")) == ("POST", "service", "userdelegationkey"):
+                if not token["delegator"]:
+                    raise mismatch()
+                return "abs:userdelegationkey", Proof(target, True, params, token=token)
+            proof = Proof(target, token["publish"], params)
+        elif request.headers.get("Authorization"):
             proof = self._shared_key(request, target, params)
         elif "sig" in params:
             proof = self._sas(request, target, params)
@@ -147,6 +163,8 @@ class Abs:
         return Response(response.status, {**own, **response.headers}, response.body)
 
     def _handle(self, request: Request, proof: Proof, no_range: bool) -> Response:
+        if proof.token:
+            return self._delegate(request, proof.token)
         comp = proof.params.get("comp")
         if not proof.target.blob or "restype" in proof.params:
             if request.method in ("GET", "HEAD") and proof.params.get("restype") == "container" and not comp and proof.permissions is None:
@@ -206,6 +224,47 @@ class Abs:
             raise unauthenticated(f"{detail} Server used following string to sign: '{shown}'.")
         return Proof(target, publish, params)
 
+    def _bearer(self, request: Request) -> dict:
+        token = self.tokens.get(request.headers["Authorization"].partition(" ")[2])
+        if not request.secure:
+            raise unauthenticated("Authentication scheme Bearer is not supported over HTTP.")
+        if (request.headers.get("x-ms-version") or "") < "2017-11-09":
+            raise unauthenticated("Authentication scheme Bearer is not supported in this version.")
+        if token is None or token["until"] <= self.now():
+            detail = "Lifetime validation failed. The token is expired." if token else "Signature validation failed."
+            message = "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."
+            raise StoreError(401, "InvalidAuthenticationInfo", message, {"WWW-Authenticate": CHALLENGE}, AuthenticationErrorDetail=detail)
+        return token
+
+    def _delegate(self, request: Request, token: dict) -> Response:
+        try:
+            asked = {one.tag: one.text or "" for one in ET.fromstring(request.body.read(64 * 1024))}
+        except ET.ParseError:
+            raise StoreError(400, "InvalidXmlDocument", "XML specified is not syntactically valid.") from None
+        start, end, now = sas_time(asked.get("Start", "")), sas_time(asked.get("Expiry", "")), self.now()
+        if not start or not end or not start < end or end <= now or end - now > LONGEST_KEY or abs(start - now) > LONGEST_KEY:
+            raise StoreError(400, "InvalidXmlNodeValue", "The value for one of the XML nodes is not in the correct format.")
+        version = request.headers.get("x-ms-version") or ""
+        signed = (token["oid"], token["tid"], asked["Start"], asked["Expiry"], "b", version)
+        names = ("SignedOid", "SignedTid", "SignedStart", "SignedExpiry", "SignedService", "SignedVersion")
+        with self._lock:
+            given = self._delegations.setdefault(signed, {"key": secrets.token_bytes(32), "publish": token["publish"]})
+        value = base64.b64encode(given["key"]).decode()
+        rows = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in (*zip(names, signed), ("Value", value)))
+        body = f'<?xml version="1.0" encoding="utf-8"?><UserDelegationKey>{rows}</UserDelegationKey>'.encode()
+        return Response(200, {"Content-Type": "application/xml"}, body)
+
+    def _delegation(self, params: dict[str, str]) -> dict:
+        """The user delegation key that a SAS says it is signed with."""
+        if not SCOPED <= params["sv"] < DELEGATED_UNTIL:
+            raise StoreError(501, "NotImplemented", "This origin plays no user delegation SAS of this version.")
+        given = self._delegations.get(tuple(params.get(name, "") for name in DELEGATION))
+        if given is None:
+            raise unauthenticated("The user delegation key is not known, or not what the SAS says of it.")
+        if not sas_time(params["skt"]) <= self.now() < sas_time(params["ske"]):
+            raise unauthenticated("The user delegation key is not valid in the specified time frame: it is expired, or not valid yet.")
+        return given
+
     def _sas(self, request: Request, target: Target, params: dict[str, str]) -> Proof:
         if "si" in params:
             raise unauthenticated("SAS identifier cannot be found for specified signed identifier")
@@ -221,7 +280,6 @@ class Abs:
             and -1 not in order
             and order == sorted(set(order))
             and params.get("spr", "https") in ("https", "https,http")
-            and "skoid" not in params
             # Older versions know no encryption scope, and their signatures do not cover it.
             and ("ses" not in params or version >= SCOPED)
         )
@@ -235,7 +293,12 @@ class Abs:
                 f"Signature not valid in the specified time frame: {began}Expiry [{http_date(expiry)}] - Current [{http_date(now)}]"
             )
         to_sign = sas_string(target, params)
-        publish = self._match(self.accounts[target.account], to_sign, params["sig"])
+        if "skoid" in params:
+            given = self._delegation(params)
+            expected = base64.b64encode(hmac.new(given["key"], to_sign.encode(), hashlib.sha256).digest())
+            publish = given["publish"] if hmac.compare_digest(expected, params["sig"].encode()) else None
+        else:
+            publish = self._match(self.accounts[target.account], to_sign, params["sig"])
         if publish is None:
             raise unauthenticated(f"Signature did not match. String to sign used was {to_sign}")
         if params.get("spr") == "https" and not request.secure:
@@ -443,10 +506,12 @@ def allowed(proof: Proof, permissions: str) -> None:
 
 
 def sas_string(target: Target, params: dict[str, str]) -> str:
-    """What a service SAS signs. The fields are decoded; names are as they are stored."""
+    """What a SAS of one container or blob signs. The fields are decoded; names are as they are stored."""
     place = f"/blob/{target.account}/{target.container}" + (f"/{target.blob}" if params["sr"] == "b" else "")
     fields = [params.get("sp", ""), params.get("st", ""), params.get("se", ""), place]
-    fields += [params.get(name, "") for name in ("si", "sip", "spr", "sv", "sr", "snapshot")]
+    # A user delegation key in place of a stored policy, and whom the SAS is for.
+    by = (*DELEGATION, "saoid", "suoid", "scid") if "skoid" in params else ("si",)
+    fields += [params.get(name, "") for name in (*by, "sip", "spr", "sv", "sr", "snapshot")]
     if params["sv"] >= SCOPED:
         fields.append(params.get("ses", ""))
     return "\n".join(fields + [params.get(name, "") for name in ("rscc", "rscd", "rsce", "rscl", "rsct")])

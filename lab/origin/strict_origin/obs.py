@@ -47,6 +47,7 @@ class Obs(SigV4, HmacSha1):
         "token missing": Refusal(403, "InvalidAccessKeyId", "The OBS Access Key Id you provided does not exist in our records."),
         "token not needed": Refusal(403, "InvalidAccessKeyId", "The security token is invalid."),
         "wrong token": Refusal(403, "InvalidAccessKeyId", "The security token is invalid."),
+        "token expired": Refusal(403, "InvalidAccessKeyId", "The security token is invalid."),
         "chunked": Refusal(
             400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."
         ),

@@ -78,6 +78,7 @@ class Oss(SigV4, HmacSha1):
         "token missing": Refusal(403, "InvalidAccessKeyId", UNKNOWN_KEY, "0002-00000003"),
         "token not needed": Refusal(403, "InvalidAccessKeyId", UNKNOWN_KEY, "0002-00000002"),
         "wrong token": Refusal(403, "InvalidSecurityToken", "The security token you provided is invalid.", "0002-00000006"),
+        "token expired": Refusal(403, "SecurityTokenExpired", "The security token you provided has expired.", "0002-00000007"),
         "mismatch": MISMATCH._replace(ec="0002-00000040"),
         "mismatch v4": MISMATCH._replace(ec="0002-00000201"),
         "additional headers": Refusal(

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The listeners: stores and release mirror (http and https), a CONNECT proxy to this origin alone, and the control API."""
+"""The listeners: stores and release mirror (http and https), a CONNECT proxy to this origin alone, and the control API.
+
+Who gives out credentials for a store answers beside the stores under the names of its vendor, and on a port of its own under any name.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,11 @@ from urllib.parse import unquote
 
 from .abs import Abs
 from .gcs import Gcs
+from .identity_abs import AbsIdentity
+from .identity_gcs import GcsIdentity
+from .identity_obs import ObsIdentity
+from .identity_oss import OssIdentity
+from .identity_s3 import S3Identity
 from .messages import Part, Request, Response, StoreError
 from .objects import BLOCK, Counters, Fault, Faults, Objects, StoredObject
 from .obs import Obs
@@ -41,7 +49,11 @@ class Origin:
         self.clock_ahead = 0  # seconds
         # One entry a store. The name in a request's Host header decides which of them it is for.
         makers = {"s3": S3, "oss": Oss, "gcs": Gcs, "abs": Abs, "obs": Obs, "http": Http}
-        self.stores = [make(config[name], self.objects, now=self.now) for name, make in makers.items() if name in config]
+        stores = {name: make(config[name], self.objects, now=self.now) for name, make in makers.items() if name in config}
+        self.stores = list(stores.values())
+        issuers = {"s3": S3Identity, "oss": OssIdentity, "gcs": GcsIdentity, "abs": AbsIdentity, "obs": ObsIdentity}
+        given = config.get("identities", {})
+        self.identities = {name: make(given[name], stores[name], self.now) for name, make in issuers.items() if name in given}
         self.mirror_hosts = config.get("mirror", {}).get("hosts", [])
         self.mirror_root = Path(config.get("mirror", {}).get("root", "/nonexistent"))
 
@@ -52,8 +64,11 @@ class Origin:
     def store_for(self, hostname: str):
         return next((store for store in self.stores if store.claims(hostname)), None)
 
+    def identity_for(self, hostname: str):
+        return next((identity for identity in self.identities.values() if identity.claims(hostname)), None)
+
     def plays(self, hostname: str) -> bool:
-        return hostname in self.mirror_hosts or self.store_for(hostname) is not None
+        return hostname in self.mirror_hosts or self.store_for(hostname) is not None or self.identity_for(hostname) is not None
 
 
 def kind_of(request: Request) -> str:
@@ -217,6 +232,10 @@ class StoreHandler(Handler):
         if request.hostname in self.origin.mirror_hosts:
             self.send(self.mirror(request))
             return
+        identity = self.origin.identity_for(request.hostname)
+        if identity:
+            self.send(identity.answer(request))
+            return
         store = self.origin.store_for(request.hostname)
         if store is None:
             self.send(Response(421, {"Content-Type": "text/plain"}, f"This origin plays no host {request.hostname}.\n".encode()))
@@ -259,8 +278,22 @@ class StoreHandler(Handler):
         return Response(206, headers, Part(item, start, end))
 
 
+class IdentityHandler(Handler):
+    """One of the services that give out credentials, under any name."""
+
+    def handle_one(self) -> None:
+        request = self.read_request()
+        if request is not None:
+            self.send(self.server.identity.answer(request))
+
+    do_GET = do_PUT = do_POST = handle_one
+
+
 class ControlHandler(Handler):
-    """/counters, /faults, /clock, /objects/<bucket>/<key>, /health; see README.md of the lab. No authentication: lab only."""
+    """/counters, /faults, /clock, /identities/<store>, /objects/<bucket>/<key>, /health; see README.md of the lab.
+
+    No authentication: lab only.
+    """
 
     def handle_one(self) -> None:
         request = self.read_request()
@@ -304,6 +337,11 @@ class ControlHandler(Handler):
             origin.clock_ahead = ahead
         if request.path == "/clock" and request.method in ("GET", "PUT"):
             return {"ahead": origin.clock_ahead}
+        if request.path.startswith("/identities/") and request.method in ("GET", "PUT"):
+            identity = origin.identities[request.path[len("/identities/") :]]
+            if request.method == "PUT":
+                identity.change(json.loads(request.body.read(1 << 10)))
+            return identity.settings()
         if request.path.startswith("/objects/"):
             bucket, _, key = unquote(request.path)[len("/objects/") :].partition("/")
             if request.method == "PUT" and key:
@@ -385,6 +423,10 @@ def start(config: dict) -> dict[str, Server]:
         servers["https"] = Server(origin, (address, listen["https"]), StoreHandler, context)
     servers["control"] = Server(origin, (address, listen["control"]), ControlHandler)
     servers["proxy"] = Server(origin, (address, listen["proxy"]), ProxyHandler)
+    for name, identity in origin.identities.items():
+        if "listen" in config["identities"][name]:
+            servers[f"identity-{name}"] = Server(origin, (address, config["identities"][name]["listen"]), IdentityHandler)
+            servers[f"identity-{name}"].identity = identity
     # What a client calls port 443 is wherever this origin listens for it.
     local = "127.0.0.1" if address in ("0.0.0.0", "") else address
     names = {"80": "http", "443": "https"}

@@ -35,6 +35,7 @@ class Key:
     secret: str
     token: str = ""  # a temporary key is good with its token only, and any other without one
     publish: bool = False
+    until: datetime | None = None  # when a temporary key that was issued here expires
 
 
 @dataclass
@@ -114,6 +115,7 @@ class XmlStore:
         "token missing": Refusal(400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
         "token not needed": Refusal(400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
         "wrong token": Refusal(400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
+        "token expired": Refusal(400, "ExpiredToken", "The provided token has expired."),
         "mismatch": MISMATCH,
         "absent header": MISMATCH,
         "expired": Refusal(403, "AccessDenied", "Request has expired"),
@@ -212,6 +214,8 @@ class XmlStore:
         if key is None:
             raise self.refuse("unknown key", **details)
         if tokens == ([key.token] if key.token else []):
+            if key.until and self.now() >= key.until:
+                raise self.refuse("token expired", **details)
             return key
         raise self.refuse("token missing" if not tokens else "wrong token" if key.token else "token not needed", **details)
 

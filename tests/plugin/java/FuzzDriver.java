@@ -38,6 +38,11 @@ public final class FuzzDriver {
         {"type", "obs", "bucket_name", "models", "region", "cn-north-4", "access_key_id", "a", "secret_access_key", SECRET},
         {"type", "http", "url", "https://h:8443/archives"},
     };
+    /** What may stand in a block identity. */
+    private static final String[] IDENTITY = {
+        "source", "endpoint", "role_arn", "token_path", "oidc_provider_arn", "audience", "service_account", "iam_endpoint", "tenant_id", "client_id",
+    };
+    private static final String[] SOURCES = {"instance", "web_identity"};
     private static final String[] OTHERS = {
         "addr", "header", "filter", "require_sha256", "incoming_dir", "piece_length", "retry_seconds", "read_timeout", "url_expiry",
     };
@@ -126,6 +131,18 @@ public final class FuzzDriver {
         for (int at = 0; at < store.length; at += 2) {
             storage.put(quoted(store[at]), quoted(store[at + 1]));
         }
+        boolean withIdentity = random.nextInt(6) == 0;
+        if (withIdentity) {
+            Map<String, String> identity = new LinkedHashMap<>();
+            for (String key : IDENTITY) {
+                identity.put(quoted(key), random.nextInt(4) == 0 ? value(random) : quoted("/var/" + key));
+            }
+            identity.put(quoted("source"), quoted(SOURCES[random.nextInt(SOURCES.length)]));
+            identity.put(quoted("endpoint"), quoted("http://h"));
+            change(random, identity);
+            storage.keySet().removeIf(key -> key.matches(".*(key|secret|token|service_account_path).*"));
+            storage.put(quoted("identity"), random.nextInt(12) == 0 ? value(random) : object(identity));
+        }
         change(random, storage);
         Map<String, String> config = new LinkedHashMap<>();
         config.put(quoted("addr"), quoted("http://127.0.0.1:4001"));
@@ -147,7 +164,10 @@ public final class FuzzDriver {
         // A key that RegisterQuery takes.
         if (!key.isEmpty() && key.length() < 5000) {
             input += "\n" + key;
-            found.storage.presignGet(key, Instant.ofEpochSecond(1_800_000_000L), found.urlExpirySeconds);
+            // An identity would be asked over the network.
+            if (!withIdentity) {
+                found.storage.presignGet(key, Instant.ofEpochSecond(1_800_000_000L), found.urlExpirySeconds);
+            }
             found.storage.signatureParameters();
             found.storage.headers();
             if (found.storage.describe(key).contains(SECRET)) {

@@ -29,6 +29,7 @@ public final class SignerDriver {
             String key = test.get("key").getAsString();
             Instant now = Instant.ofEpochSecond(test.get("now").getAsLong());
             answer.put("url", storage.presignGet(key, now, test.get("expires").getAsLong()).toString());
+            answer.put("seconds", storage.signedSeconds(test.get("expires").getAsLong(), now));
             answer.put("object", storage.describe(key));
             answer.put("parameters", storage.signatureParameters());
             answer.put("headers", storage.headers());

@@ -41,16 +41,41 @@ options:
             type: bool
             default: false
           access_key:
-            description: Access key id.
+            description: Access key id, which goes with O(storage.s3.secret_key). Or give an identity.
             type: str
-            required: true
           secret_key:
             description: Secret access key.
             type: str
-            required: true
           session_token:
             description: Session token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the role of the EC2 instance that signs, by version 2 of its metadata service, never by version 1.
+                  - V(web_identity) is a role for a token of another authority, such as a Kubernetes cluster or the runner of a pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              role_arn:
+                description: ARN of the role that the token may assume. Required with O(storage.s3.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(storage.s3.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(storage.s3.identity.source=web_identity) STS in the region of the bucket.
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
       oss:
         description: A bucket of Alibaba Cloud OSS.
         type: dict
@@ -71,14 +96,44 @@ options:
           access_key_id:
             description: AccessKey ID.
             type: str
-            required: true
           access_key_secret:
             description: AccessKey secret.
             type: str
-            required: true
           security_token:
             description: Security token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the RAM role of the ECS instance that signs, by the security hardening mode of its metadata service
+                    only.
+                  - V(web_identity) is a RAM role for a token of another authority, such as a Kubernetes cluster or the runner of a
+                    pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              role_arn:
+                description: ARN of the role that the token may assume. Required with O(storage.oss.identity.source=web_identity).
+                type: str
+              oidc_provider_arn:
+                description: ARN of the identity provider in RAM. Required with O(storage.oss.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(storage.oss.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://100.100.100.200), or with
+                    O(storage.oss.identity.source=web_identity) V(https://sts.aliyuncs.com).
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           signature_version:
             description: Version of the signature. V(v1) is for servers that do not know V(v4).
             type: str
@@ -87,7 +142,7 @@ options:
       gcs:
         description:
           - A bucket of Google Cloud Storage.
-          - Needs exactly one of O(storage.gcs.service_account_json) and O(storage.gcs.service_account_file).
+          - Needs exactly one of O(storage.gcs.service_account_json), O(storage.gcs.service_account_file) and O(storage.gcs.identity).
         type: dict
         suboptions:
           bucket:
@@ -102,6 +157,46 @@ options:
               - Absolute path of the key file of a service account, on the machine that uses the key.
               - For the endpoint plugin that is every GPU host, where the user of TorchServe must be able to read the file.
             type: path
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the service account of the machine that signs, by Google's metadata server. It needs the role Service
+                    Account Token Creator on itself.
+                  - V(web_identity) is workload identity federation, for a token of another authority, such as a Kubernetes cluster or
+                    the runner of a pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              audience:
+                description:
+                  - Name of the provider of the pool, C(//iam.googleapis.com/projects/…/providers/…). Required with
+                    O(storage.gcs.identity.source=web_identity).
+                type: str
+              service_account:
+                description:
+                  - Email of the service account that signs. The identity of the token needs Service Account Token Creator on it.
+                  - Required with O(storage.gcs.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(storage.gcs.identity.source=web_identity).
+                type: path
+              iam_endpoint:
+                description:
+                  - URL of who signs for the service account, without path and query, if not V(https://iamcredentials.googleapis.com).
+                type: str
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(storage.gcs.identity.source=web_identity) V(https://sts.googleapis.com).
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           project_id:
             description: Project of the bucket. Without it the service account's own.
             type: str
@@ -124,7 +219,41 @@ options:
               - One of the two access keys of the storage account, in base64.
               - Either of them may write as well; Azure has no account key that may only read.
             type: str
-            required: true
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the managed identity of the Azure machine that signs.
+                  - V(web_identity) is an application or a managed identity with a federated credential, for a token of another
+                    authority, such as a Kubernetes cluster or the runner of a pipeline.
+                  - Either signs with a user delegation key, which it asks of the storage account. It needs Storage Blob Data Reader on
+                    that.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              tenant_id:
+                description: The directory of the application. Required with O(storage.abs.identity.source=web_identity).
+                type: str
+              client_id:
+                description:
+                  - The application. Required with O(storage.abs.identity.source=web_identity); with V(instance) the one of several
+                    managed identities.
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(storage.abs.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(storage.abs.identity.source=web_identity) the login server of the cloud.
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           container:
             description: Name of the container.
             type: str
@@ -170,14 +299,26 @@ options:
           access_key_id:
             description: Access key id (AK).
             type: str
-            required: true
           secret_access_key:
             description: Secret access key (SK).
             type: str
-            required: true
           security_token:
             description: Security token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description: V(instance) is the agency of the server that signs.
+                type: str
+                choices: [instance]
+                required: true
+              endpoint:
+                description: URL of who gives out credentials, without path and query, if not V(http://169.254.169.254).
+                type: str
           signature:
             description: Kind of the signature. V(v4) is that of S3, for servers that do not know OBS's own.
             type: str
@@ -233,16 +374,41 @@ options:
         type: dict
         suboptions:
           access_key:
-            description: Access key id.
+            description: Access key id, which goes with O(credentials.s3.secret_key). Or give an identity.
             type: str
-            required: true
           secret_key:
             description: Secret access key.
             type: str
-            required: true
           session_token:
             description: Session token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the role of the EC2 instance that signs, by version 2 of its metadata service, never by version 1.
+                  - V(web_identity) is a role for a token of another authority, such as a Kubernetes cluster or the runner of a pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              role_arn:
+                description: ARN of the role that the token may assume. Required with O(credentials.s3.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(credentials.s3.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(credentials.s3.identity.source=web_identity) STS in the region of the bucket.
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str
@@ -267,19 +433,49 @@ options:
           access_key_id:
             description: AccessKey ID.
             type: str
-            required: true
           access_key_secret:
             description: AccessKey secret.
             type: str
-            required: true
           security_token:
             description: Security token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the RAM role of the ECS instance that signs, by the security hardening mode of its metadata service
+                    only.
+                  - V(web_identity) is a RAM role for a token of another authority, such as a Kubernetes cluster or the runner of a
+                    pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              role_arn:
+                description: ARN of the role that the token may assume. Required with O(credentials.oss.identity.source=web_identity).
+                type: str
+              oidc_provider_arn:
+                description: ARN of the identity provider in RAM. Required with O(credentials.oss.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(credentials.oss.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://100.100.100.200), or with
+                    O(credentials.oss.identity.source=web_identity) V(https://sts.aliyuncs.com).
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str
       gcs:
-        description: Credentials for GCS, exactly one of the two.
+        description: Credentials for GCS, exactly one of the three.
         type: dict
         suboptions:
           service_account_json:
@@ -288,6 +484,46 @@ options:
           service_account_file:
             description: Absolute path of the key file of a service account, on the machine where the module runs.
             type: path
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the service account of the machine that signs, by Google's metadata server. It needs the role Service
+                    Account Token Creator on itself.
+                  - V(web_identity) is workload identity federation, for a token of another authority, such as a Kubernetes cluster or
+                    the runner of a pipeline.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              audience:
+                description:
+                  - Name of the provider of the pool, C(//iam.googleapis.com/projects/…/providers/…). Required with
+                    O(credentials.gcs.identity.source=web_identity).
+                type: str
+              service_account:
+                description:
+                  - Email of the service account that signs. The identity of the token needs Service Account Token Creator on it.
+                  - Required with O(credentials.gcs.identity.source=web_identity).
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(credentials.gcs.identity.source=web_identity).
+                type: path
+              iam_endpoint:
+                description:
+                  - URL of who signs for the service account, without path and query, if not V(https://iamcredentials.googleapis.com).
+                type: str
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(credentials.gcs.identity.source=web_identity) V(https://sts.googleapis.com).
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str
@@ -303,7 +539,41 @@ options:
           account_key:
             description: One of the two access keys of the storage account, in base64.
             type: str
-            required: true
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description:
+                  - V(instance) is the managed identity of the Azure machine that signs.
+                  - V(web_identity) is an application or a managed identity with a federated credential, for a token of another
+                    authority, such as a Kubernetes cluster or the runner of a pipeline.
+                  - Either signs with a user delegation key, which it asks of the storage account. It needs Storage Blob Data Reader on
+                    that.
+                type: str
+                choices: [instance, web_identity]
+                required: true
+              tenant_id:
+                description: The directory of the application. Required with O(credentials.abs.identity.source=web_identity).
+                type: str
+              client_id:
+                description:
+                  - The application. Required with O(credentials.abs.identity.source=web_identity); with V(instance) the one of several
+                    managed identities.
+                type: str
+              token_path:
+                description:
+                  - Absolute path of the file with the token, on the machine that signs; whoever issues the token renews the file.
+                  - Required with O(credentials.abs.identity.source=web_identity).
+                type: path
+              endpoint:
+                description:
+                  - URL of who gives out credentials, without path and query, if not V(http://169.254.169.254), or with
+                    O(credentials.abs.identity.source=web_identity) the login server of the cloud.
+                  - The token of V(web_identity) goes there, so have it be V(https) but for a test.
+                type: str
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str
@@ -319,14 +589,26 @@ options:
           access_key_id:
             description: Access key id (AK).
             type: str
-            required: true
           secret_access_key:
             description: Secret access key (SK).
             type: str
-            required: true
           security_token:
             description: Security token of temporary credentials.
             type: str
+          identity:
+            description:
+              - Who gives out credentials, in place of keys in a variable. They are kept in memory only and renewed before they expire.
+              - Whoever signs asks for itself, so it must reach who gives them out.
+            type: dict
+            suboptions:
+              source:
+                description: V(instance) is the agency of the server that signs.
+                type: str
+                choices: [instance]
+                required: true
+              endpoint:
+                description: URL of who gives out credentials, without path and query, if not V(http://169.254.169.254).
+                type: str
           endpoint:
             description: URL at which this machine reaches the store, if not that in O(storage).
             type: str

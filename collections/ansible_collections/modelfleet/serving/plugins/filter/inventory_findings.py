@@ -62,6 +62,7 @@ _value:
 import ipaddress
 import os
 import re
+from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleError
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
@@ -191,11 +192,42 @@ def address_findings(addresses):
             yield f"The hosts {', '.join(hosts)} have one modelfleet_address ({address}); give each host its own."
 
 
-def storage_findings(storage):
+def storage_findings(storage, settings):
     try:
-        store_from_unchecked(storage)
+        store = store_from_unchecked(storage)
     except ModelFleetError as exc:
         yield str(exc)
+        return
+    if store.identity and settings.get("modelfleet_plugin_downloads") is True and settings.get("modelfleet_firewall") is True:
+        yield from _identity_findings(store, settings.get("modelfleet_firewall_destinations"))
+
+
+def _identity_findings(store, destinations):
+    """Yield whom TorchServe's plugin must ask for credentials and may not: the firewall takes it for model code, whose user it is."""
+    networks = [ipaddress.ip_network(str(entry)) for entry in _listed(destinations) if _is_address(entry, prefixes=True)]
+    names, used = [], set()
+    for server in store.identity.servers():
+        host = urlsplit(server).hostname
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            names.append(host)
+            continue
+        open_to = {network for network in networks if address.version == network.version and address in network}
+        used |= open_to
+        if not open_to and not address.is_loopback:
+            yield (
+                f"The identity in modelfleet_storage has TorchServe's plugin ask {server} for credentials, which the firewall keeps it "
+                "from; set modelfleet_plugin_downloads to false, so that root asks, or add the address to "
+                "modelfleet_firewall_destinations, with which model code can have the credentials of the instance as well."
+            )
+    # Where a name is, at a boot nobody may know; so it is enough that there are other addresses.
+    if names and not set(networks) - used:
+        yield (
+            f"The identity in modelfleet_storage has TorchServe's plugin ask {' and '.join(names)}, which the firewall keeps it from; set "
+            "modelfleet_plugin_downloads to false, so that root asks, or add the addresses to modelfleet_firewall_destinations, with which "
+            "model code can call them as well."
+        )
 
 
 def settings_findings(settings):
@@ -379,7 +411,7 @@ def _repeated(values):
 def inventory_findings(models, files_dir=None, groups=None, addresses=None, storage=None, settings=None, hosts=None):
     findings = [*group_findings(groups or {}), *address_findings(addresses or {})]
     if storage is not None:
-        findings.extend(storage_findings(storage))
+        findings.extend(storage_findings(storage, settings or {}))
     for model in models:
         findings.extend(model_findings(model, files_dir))
     findings.extend(list_findings(models))

@@ -10,7 +10,7 @@ author: ModelFleet developers (@modelfleet)
 version_added: 0.1.0
 short_description: URLs that read or write one object without credentials
 description:
-  - Signs URLs on the controller; there is no contact with the store.
+  - Signs URLs on the controller; there is no contact with the store, but for an identity, which the controller must have and ask.
   - A presigned URL is a secret until it expires. Pass it to an option with C(no_log), and set C(no_log) on a task that shows it.
   - At Azure a request with O(method=PUT) needs the header C(x-ms-blob-type) with the value V(BlockBlob).
   - A plain web server knows no such URLs. There the lookup returns the URL of the object, whatever O(method) and O(expires) are.
@@ -29,7 +29,7 @@ options:
     choices: [GET, HEAD, PUT]
     default: GET
   expires:
-    description: Seconds until the URL expires, up to seven days for a signature of version 4.
+    description: Seconds until the URL expires, up to seven days for a signature of version 4, but no longer than what an identity is given.
     type: int
     default: 3600
 """

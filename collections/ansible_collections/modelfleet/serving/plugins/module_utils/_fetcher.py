@@ -65,6 +65,8 @@ class Fetcher:
         self._on_their_way = {}
         self._lock = threading.Lock()
         self._failing_since = None
+        # Tasks that the origin refused before, where credentials come and go.
+        self._refused = set()
 
     def close(self):
         self._pool.shutdown()
@@ -191,8 +193,9 @@ class Fetcher:
             remove(link)
 
     def _download(self, name, key, task, link):
+        signed_s = self.store.signed_s(self.params["url_expiry_s"])
         request = _download_task.request(
-            self.store.presign("GET", key, self.params["url_expiry_s"]),
+            self.store.presign("GET", key, signed_s),
             self._headers(),
             link,
             task,
@@ -228,8 +231,12 @@ class Fetcher:
             )
         if answer.status != 0:
             # The origin is asked with the URL of the host that asked the seed peer first, which may be older than that of this one.
-            may_have_expired = time.monotonic() - began >= self.params["url_expiry_s"] or self.blobs.written(task) > written
-            self._explain(name, task, answer, may_have_expired)
+            may_have_expired = time.monotonic() - began >= signed_s or self.blobs.written(task) > written
+            if self.store.identity and answer.origin_status in (400, 401, 403) and task not in self._refused:
+                # Nor need it be of credentials that are as new.
+                self._refused.add(task)
+                may_have_expired = True
+            self._explain(name, task, answer, signed_s if may_have_expired else None)
 
     def _unusable(self, why):
         return ModelFleetError(
@@ -263,18 +270,22 @@ class Fetcher:
     def _headers(self):
         return self.store.headers if self.store.name == "http" else {}
 
-    def _explain(self, name, task, answer, may_have_expired):
-        """Raise what the failure of a download means: ModelFleetError, or _Passing."""
+    def _explain(self, name, task, answer, expired_after_s):
+        """Raise what the failure of a download means: ModelFleetError, or _Passing.
+
+        ``expired_after_s`` is for how many seconds its URL was signed, where these may have been over.
+        """
         status = answer.origin_status
         said = self._harmless(answer.said) or f"status {answer.status} of gRPC"
         failed = f"Failed to get {name}: "
         pieces, incoming = self.params["piece_store"], self.params["incoming"]
         if status == 404:
             raise ModelFleetError(f"{failed}the origin has no such object. Publish it, or correct the key of the model.")
-        if status in (400, 401, 403) and may_have_expired:
+        if status in (400, 401, 403) and expired_after_s is not None:
             raise _Passing(
-                f"the origin refused with {status} what was signed for {self.params['url_expiry_s']} s. Have url_expiry_s be longer than a "
-                "download takes (dfdaemon_distribute_url_expiry_seconds), and check credentials and clock."
+                f"the origin refused with {status} what was signed for {expired_after_s} s. Have url_expiry_s be longer than a download "
+                "takes (dfdaemon_distribute_url_expiry_seconds), and what gives out credentials give them for longer, and check "
+                "credentials and clock."
             )
         if status in (400, 401, 403):
             raise ModelFleetError(

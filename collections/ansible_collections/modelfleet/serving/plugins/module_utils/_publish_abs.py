@@ -35,6 +35,19 @@ _KINDS = {
 _LEASED = ("LeaseIdMissing", "LeaseIdMismatchWithBlobOperation", "LeaseLost")
 
 
+class _Credential:
+    """What an identity gives, as azure-core has it."""
+
+    def __init__(self, identity):
+        self._identity = identity
+
+    def get_token(self, *_scopes, **_options):
+        from azure.core.credentials import AccessToken
+
+        token = self._identity.token()
+        return AccessToken(token.value, int(token.expires))
+
+
 class AbsObjects:
     """The blobs of one container."""
 
@@ -63,7 +76,9 @@ class AbsObjects:
         self._errors = (AzureError, OSError)
         client = BlobServiceClient(
             store.account_url,
-            credential={"account_name": store.account_name, "account_key": store.account_key},
+            credential=_Credential(store.identity)
+            if store.identity
+            else {"account_name": store.account_name, "account_key": store.account_key},
             # The version that the hosts' URLs are signed with; emulators and Azure Stack lag behind the library's own.
             api_version=VERSION,
             max_single_put_size=_BLOCK,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import os
 import socket
@@ -65,7 +66,10 @@ class GcsObjects:
         self._network = (TransportError, RetryError, requests.RequestException, OSError)
         self._errors = (*self._status_errors, *self._network, GoogleAuthError, DataCorruption)
         try:
-            credentials = Credentials.from_service_account_info(store.service_account, scopes=[_SCOPE])
+            if store.identity:
+                credentials = self._of_identity(store.identity)
+            else:
+                credentials = Credentials.from_service_account_info(store.service_account, scopes=[_SCOPE])
         except (ValueError, KeyError, TypeError, GoogleAuthError):
             raise Refusal("the service account's private_key cannot be read", "Give the JSON key file as Google issued it") from None
         if ca_path or not validate_certs:
@@ -82,6 +86,19 @@ class GcsObjects:
         client = storage.Client(project=store.project_id, credentials=credentials, _http=session, client_options=options)
         self.bucket = client.bucket(store.bucket, user_project=store.user_project)
         self.retry = Retry(predicate=self._again, initial=1.0, multiplier=2.0, maximum=8.0, timeout=30.0)
+
+    @staticmethod
+    def _of_identity(identity):
+        from google.auth.credentials import Credentials
+
+        class OfIdentity(Credentials):
+            def refresh(self, request):
+                token = identity.access_token()
+                self.token = token.value
+                # Without its zone, as the library compares it.
+                self.expiry = datetime.datetime.fromtimestamp(token.expires, datetime.timezone.utc).replace(tzinfo=None)
+
+        return OfIdentity()
 
     def _again(self, exc):
         status = _status(exc)

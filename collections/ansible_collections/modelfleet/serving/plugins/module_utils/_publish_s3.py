@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import os
 import re
@@ -74,7 +75,9 @@ class S3Objects:
             from boto3.s3.transfer import TransferConfig
             from boto3.session import Session
             from botocore.config import Config
+            from botocore.credentials import CredentialProvider, RefreshableCredentials
             from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError
+            from botocore.session import Session as CoreSession
         except ImportError:
             raise MissingLibrary("boto3", traceback.format_exc()) from None
         self.store = store
@@ -86,8 +89,18 @@ class S3Objects:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             del os.environ[name]
         os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+        core = CoreSession()
+        if store.identity:
+
+            class Provider(CredentialProvider):
+                METHOD = "modelfleet"
+
+                def load(self):
+                    return RefreshableCredentials.create_from_metadata(_metadata(store), lambda: _metadata(store), self.METHOD)
+
+            core.get_component("credential_provider").insert_before("env", Provider())
         try:
-            self.client = Session().client(
+            self.client = Session(botocore_session=core).client(
                 "s3",
                 region_name=store.region,
                 endpoint_url=self.place,
@@ -251,6 +264,18 @@ class ObsObjects(S3Objects):
         # In the words of the protocol that is spoken.
         if self._extra.get("ServerSideEncryption") == "kms":
             self._extra["ServerSideEncryption"] = "aws:kms"
+
+
+def _metadata(store):
+    """What an identity gives now, as botocore has it."""
+    keys = store.identity.current()
+    expiry = datetime.datetime.fromtimestamp(keys.expires, datetime.timezone.utc)
+    return {
+        "access_key": keys.access_key,
+        "secret_key": keys.secret_key,
+        "token": keys.session_token,
+        "expiry_time": expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 def _kind_by_words(code, message):

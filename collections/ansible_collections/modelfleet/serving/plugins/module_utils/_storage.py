@@ -9,17 +9,19 @@ A store is one file ``_storage_<name>.py`` with one class, listed in ``STORES``.
 - ``CREDENTIALS`` and ``CREDENTIAL_RULES``: the same for credentials that take the place of those in ``OPTIONS`` to publish,
   with the ``endpoint`` (``url``) at which the publishing machine reaches the store, where that differs;
 - ``WRITES``: options of ``credentials`` for what its buckets may demand of a new object; those given are in ``writes``;
+- ``IDENTITY``: the class, in ``_identity_<name>.py``, of who may give out its credentials, and ``identity``, who does; None if nobody;
 - ``SECRETS``: the keys of ``to_config()`` that nobody may see, a dict with all its values;
 - ``to_config()``: the block ``object_storage`` of the endpoint plugin's config.json;
 - ``side_file``: None, or ``{key, name, content}`` of a file with secrets beside config.json; ``to_config()`` lacks its path, under ``key``;
 - ``origin_hosts()``: ``[{host, port, tls}]``, the servers that dfdaemon reaches for it;
 - ``presign(method, key, expires_s, now=None)``: a URL that needs no credentials until it expires; method is GET, HEAD or PUT;
+- ``signed_s(expires_s, now=None)``: for how many of these seconds such a URL is good: no longer than what signs it;
 - ``describe(key)``: the object as a human names it, without secrets.
 
 A client that publishes uses these attributes. All stores: ``endpoint_url`` (scheme, host and port, without bucket) and ``tls``.
 
-- s3, oss, obs: ``bucket``, ``region``, ``access_key``, ``secret_key``, ``session_token`` (or None), ``path_style`` and ``s3_endpoint_url``,
-  where the store speaks the protocol of S3.
+- s3, oss, obs: ``bucket``, ``region``, ``path_style``, ``s3_endpoint_url``, where the store speaks the protocol of S3, and without an
+  identity ``access_key``, ``secret_key``, ``session_token`` (or None).
 - gcs: ``bucket``, ``service_account`` (dict; a property, which reads ``service_account_file`` if that is given), ``project_id`` (or None).
 - abs: ``account_name``, ``account_key``, ``container``, ``account_url`` (with the account's name if the host has it not).
 - http: ``url`` (the base, without a slash at its end; an object is ``describe(key)``), ``headers`` (dict).

@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import re
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._identity_abs import VERSION, ABSIdentity
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_checks import BaseStore, has_address
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import (
     TWENTY_YEARS,
@@ -21,8 +22,6 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signin
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}\Z")
 _CONTAINER = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*\Z")
-# The order of what is signed has not changed since 2020-12-06; emulators and Azure Stack lag behind the newest.
-VERSION = "2021-12-02"
 _PERMISSIONS = {"GET": "r", "HEAD": "r", "PUT": "cw"}
 
 
@@ -30,7 +29,8 @@ class ABSStore(BaseStore):
     name = "abs"
     title = "ABS"
     CREDENTIALS = {
-        "account_key": {"type": "str", "required": True, "no_log": True},
+        "account_key": {"type": "str", "no_log": True},
+        "identity": ABSIdentity.OPTION,
         "endpoint": {"type": "str"},
     }
     OPTIONS = {
@@ -47,11 +47,12 @@ class ABSStore(BaseStore):
     WRITES = {"encryption_scope": {"type": "str"}}
     RULES = {"mutually_exclusive": [("endpoint_suffix", "endpoint")]}
     SECRETS = ("account_key",)
+    IDENTITY = ABSIdentity
 
     def __init__(self, options, from_credentials=()):
         super().__init__(options, from_credentials)
         self.account_name = options["account_name"]
-        self.account_key = options["account_key"]
+        self.account_key = options.get("account_key") or None
         self.container = self.bucket = options["container"]
         self.endpoint = options.get("endpoint") or None
         self.endpoint_suffix = options.get("endpoint_suffix") or "core.windows.net"
@@ -60,29 +61,34 @@ class ABSStore(BaseStore):
         self.path_style = bool(self.endpoint) and (bool(options.get("path_style")) or has_address(self.endpoint))
         self._locate(self.endpoint or "https://{}.blob.{}".format(self.account_name, self.endpoint_suffix))
         self.account_url = "{}/{}".format(self.base_url, self.account_name) if self.path_style else self.base_url
+        self._identify(options, "account_key")
+        self._key = None if self.identity else self._decoded()
 
     def _check(self):
-        self._need(account_name=self.account_name, container=self.container, account_key=self.account_key)
+        self._need(account_name=self.account_name, container=self.container)
         if not _ACCOUNT.match(self.account_name):
             raise self.refuse("account_name", self.account_name, "it must be 3 to 24 lower-case letters or digits")
         if not _CONTAINER.match(self.container):
             raise self.refuse(
                 "container", self.container, "it must be 3 to 63 lower-case letters, digits or single '-', with no '-' at either end"
             )
-        try:
-            self._key = base64.b64decode(self.account_key, validate=True)
-        except ValueError:
-            self._key = b""
-        if not self._key:
-            raise self.refuse_secret("account_key", "it is not base64. Give one of the account's two access keys, unchanged")
         if self.endpoint is not None:
             self._check_endpoint(self.endpoint)
+
+    def _decoded(self):
+        try:
+            key = base64.b64decode(self.account_key, validate=True)
+        except ValueError:
+            key = b""
+        if not key:
+            raise self.refuse_secret("account_key", "it is not base64. Give one of the account's two access keys, unchanged")
+        return key
 
     def to_config(self):
         config = {
             "type": self.name,
             "account_name": self.account_name,
-            "account_key": self.account_key,
+            **self._credentials_config(account_key=self.account_key),
             "container_name": self.container,
         }
         if self.endpoint:
@@ -97,14 +103,21 @@ class ABSStore(BaseStore):
         return "{}/{}".format(self.account_url, encode_path("{}/{}".format(self.container, key)))
 
     def presign(self, method, key, expires_s, now=None):
-        """A service SAS for one blob. A PUT needs the header ``x-ms-blob-type: BlockBlob``, which it does not cover."""
+        """A SAS for one blob, of an identity a user delegation SAS. A PUT needs ``x-ms-blob-type: BlockBlob``, which it does not cover."""
         self._check_expiry(key, expires_s, TWENTY_YEARS)
+        expires_s = self.signed_s(expires_s, now)
         expires = (utc(now) + datetime.timedelta(seconds=expires_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
         query = {"sv": VERSION, "sr": "b", "sp": _PERMISSIONS[method], "se": expires}
         if self.tls:
             query["spr"] = "https"
         blob = "/blob/{}/{}/{}".format(self.account_name, self.container, key)
-        # start, identifier, address, snapshot, encryption scope and five response headers are left empty
-        signed = (query["sp"], "", expires, blob, "", "", query.get("spr", ""), VERSION, "b", "", "", "", "", "", "", "")
-        query["sig"] = hmac_base64(self._key, "\n".join(signed), hashlib.sha256)
+        secret, by = self._key, ("",)  # an identifier, which is left empty
+        if self.identity:
+            delegation = self.identity.current(now)
+            query.update(zip(("skoid", "sktid", "skt", "ske", "sks", "skv"), delegation.signed))
+            # The objects and the correlation that a user delegation SAS may name are left empty.
+            secret, by = delegation.value, (*delegation.signed, "", "", "")
+        # So are start, address, snapshot, encryption scope and five response headers.
+        signed = (query["sp"], "", expires, blob, *by, "", query.get("spr", ""), VERSION, "b", "", "", "", "", "", "", "")
+        query["sig"] = hmac_base64(secret, "\n".join(signed), hashlib.sha256)
         return "{}?{}".format(self.describe(key), encode_query(query))

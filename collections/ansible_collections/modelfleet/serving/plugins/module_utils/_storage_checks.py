@@ -10,6 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import utc
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import OUTER_REMEDY, outer_problem
 
 _LABEL = r"(?![a-z0-9_-]{64})[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
@@ -24,6 +25,9 @@ class BaseStore:
     CREDENTIAL_RULES = {}
     WRITES = {}
     SECRETS = ()
+    # Who gives out its credentials, a class of _identity_<name>.py, where that is supported.
+    IDENTITY = None
+    identity = None
     side_file = None
 
     def __init__(self, options, from_credentials=()):
@@ -32,16 +36,17 @@ class BaseStore:
         for key, value in options.items():
             # A key file ends with a line end, and is read as JSON.
             if key != "service_account_json":
-                self._refuse_outer(key, value)
+                self.check_text(key, value)
 
-    def _refuse_outer(self, key, value, what="it"):
+    def check_text(self, key, value, what="it"):
         problem = outer_problem(value) if isinstance(value, str) else None
         if problem:
             raise self.refuse_secret(key, "{} {}; {}".format(what, problem, OUTER_REMEDY))
 
     def option(self, key):
         """An option as the user wrote it."""
-        return "{}.{}.{}".format("credentials" if key in self._from_credentials else "storage", self.name, key)
+        whole = key.partition(".")[0]
+        return "{}.{}.{}".format("credentials" if whole in self._from_credentials else "storage", self.name, key)
 
     def refuse(self, key, value, rule):
         """The error for an option with a value that may be shown."""
@@ -62,6 +67,27 @@ class BaseStore:
                 variable = "modelfleet_publish_credentials" if key in self._from_credentials else "modelfleet_storage"
                 raise ModelFleetError("Failed to use {}: {} is empty. Set it in {}.".format(block, key, variable))
 
+    def _identify(self, options, *keys):
+        """Take the identity of the options, or see that they have all of ``keys``, which stand for it."""
+        given = [key for key in dict.fromkeys((*keys, *self.SECRETS)) if options.get(key)]
+        if options.get("identity") is None:
+            if all(options.get(key) is None for key in keys):
+                block = self.option("identity").rpartition(".")[0]
+                raise ModelFleetError(
+                    "Failed to use {}: it has no credentials. Give {}, or identity, so that they need not be in a file.".format(
+                        block, " and ".join(keys)
+                    )
+                )
+            self._need(**{key: options.get(key) for key in keys})
+        elif given:
+            raise self.refuse_secret(given[0], "with identity there would be two kinds of credentials. Leave one of them out")
+        else:
+            self.identity = self.IDENTITY(self, options["identity"])
+
+    def _credentials_config(self, **keys):
+        """What config.json has of them: the keys, or the identity in their place."""
+        return {"identity": self.identity.to_config()} if self.identity else keys
+
     def _check_encryption(self):
         """Refuse a key of the key service without the encryption that uses it."""
         kind = self.writes.get("server_side_encryption", "")
@@ -76,13 +102,18 @@ class BaseStore:
             raise self.refuse("region", region, "a region looks like {}".format(example))
 
     def _check_endpoint(self, endpoint):
+        self.check_endpoint("endpoint", endpoint, " The bucket or container has its own key")
+
+    def check_endpoint(self, key, endpoint, more=""):
         if not _is_server_url(endpoint, path=False):
-            raise self._refuse_url(
-                "endpoint",
-                endpoint,
-                "it must be http:// or https:// with a host and perhaps a port, without user, path and query."
-                " The bucket or container has its own key",
-            )
+            rule = "it must be http:// or https:// with a host and perhaps a port, without user, path and query."
+            raise self._refuse_url(key, endpoint, (rule + more).rstrip("."))
+
+    def signed_s(self, expires_s, now=None):
+        """For how many seconds a URL that is signed now for ``expires_s`` opens its object: no longer than what signs it is good."""
+        if self.identity is None:
+            return expires_s
+        return max(1, min(expires_s, int(self.identity.current(now).expires - utc(now).timestamp())))
 
     def _check_expiry(self, key, expires_s, most):
         if not 1 <= expires_s <= most:

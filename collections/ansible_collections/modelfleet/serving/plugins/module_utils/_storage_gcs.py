@@ -10,6 +10,7 @@ import os
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._identity_gcs import SIGNED_S, GCSIdentity
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_checks import BaseStore, is_address
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import (
     SEVEN_DAYS,
@@ -32,6 +33,7 @@ class GCSStore(BaseStore):
     CREDENTIALS = {
         "service_account_json": {"type": "json", "no_log": True},
         "service_account_file": {"type": "path"},
+        "identity": GCSIdentity.OPTION,
         "endpoint": {"type": "str"},
     }
     OPTIONS = {
@@ -42,10 +44,11 @@ class GCSStore(BaseStore):
     }
     WRITES = {"kms_key_name": {"type": "str", "no_log": False}}
     RULES = CREDENTIAL_RULES = {
-        "mutually_exclusive": [("service_account_json", "service_account_file")],
-        "required_one_of": [("service_account_json", "service_account_file")],
+        "mutually_exclusive": [("service_account_json", "service_account_file", "identity")],
+        "required_one_of": [("service_account_json", "service_account_file", "identity")],
     }
     SECRETS = ()
+    IDENTITY = GCSIdentity
 
     def __init__(self, options, from_credentials=()):
         super().__init__(options, from_credentials)
@@ -53,18 +56,20 @@ class GCSStore(BaseStore):
         self.endpoint = options.get("endpoint") or None
         self.service_account_file = options.get("service_account_file") or None
         text = options.get("service_account_json") or None
-        self._check(text)
+        self._check(text, options.get("identity"))
         # A file is that of the machine which uses the key: nothing reads it before.
         self._service_account = self._parsed(text, self.option("service_account_json")) if text else None
         self._project_id = options.get("project_id") or None
         self.user_project = options.get("user_project") or None
         self.path_style = True
         self._locate(self.endpoint or "https://storage.googleapis.com")
+        if options.get("identity"):
+            self.identity = GCSIdentity(self, options["identity"])
         if text:
             content = json.dumps(self._service_account, indent=2) + "\n"
             self.side_file = {"key": "service_account_path", "name": "service-account.json", "content": content}
 
-    def _check(self, text):
+    def _check(self, text, identity):
         self._need(bucket=self.bucket)
         plain = max(map(len, self.bucket.split("."))) == len(self.bucket)
         if not _BUCKET.match(self.bucket) or not 3 <= len(self.bucket) <= (63 if plain else 222) or is_address(self.bucket):
@@ -76,7 +81,7 @@ class GCSStore(BaseStore):
             )
         if self.endpoint is not None:
             self._check_endpoint(self.endpoint)
-        if not text and not self.service_account_file:
+        if not text and not self.service_account_file and not identity:
             self._need(service_account_json=None)
         if self.service_account_file and not os.path.isabs(self.service_account_file):
             raise self.refuse("service_account_file", self.service_account_file, "it must be an absolute path")
@@ -102,7 +107,8 @@ class GCSStore(BaseStore):
 
     @property
     def project_id(self):
-        return self._project_id or self.service_account.get("project_id") or None
+        account = {} if self.identity else self.service_account
+        return self._project_id or account.get("project_id") or None
 
     @staticmethod
     def _parsed(text, name):
@@ -131,10 +137,12 @@ class GCSStore(BaseStore):
         """For a key given as text, whoever writes ``side_file`` adds its path."""
         config = {"type": self.name, "bucket_name": self.bucket}
         # Read in any case: a bad key file fails here and not at the first download.
-        account = self.service_account
+        account = {} if self.identity else self.service_account
         project_id = self._project_id or account.get("project_id")
         if project_id:
             config["project_id"] = project_id
+        if self.identity:
+            config["identity"] = self.identity.to_config()
         if self.user_project:
             config["user_project"] = self.user_project
         if self.service_account_file:
@@ -146,13 +154,18 @@ class GCSStore(BaseStore):
     def describe(self, key):
         return "gs://{}/{}".format(self.bucket, key)
 
+    def signed_s(self, expires_s, now=None):
+        return min(expires_s, SIGNED_S) if self.identity else expires_s
+
     def presign(self, method, key, expires_s, now=None):
         self._check_expiry(key, expires_s, SEVEN_DAYS)
+        expires_s = self.signed_s(expires_s, now)
+        email = self.identity.email() if self.identity else self.service_account["client_email"]
         time = basic_time(now)
         scope = time[:8] + "/auto/storage/goog4_request"
         query = {
             "X-Goog-Algorithm": "GOOG4-RSA-SHA256",
-            "X-Goog-Credential": "{}/{}".format(self.service_account["client_email"], scope),
+            "X-Goog-Credential": "{}/{}".format(email, scope),
             "X-Goog-Date": time,
             "X-Goog-Expires": str(expires_s),
             "X-Goog-SignedHeaders": "host",
@@ -162,7 +175,8 @@ class GCSStore(BaseStore):
         query = encode_query(query)
         path = encode_path("/{}/{}".format(self.bucket, key))
         request = (method, path, query, "host:" + self.authority, "", "host", "UNSIGNED-PAYLOAD")
-        signature = self._sign(text_to_sign("GOOG4-RSA-SHA256", time, scope, request), self.describe(key))
+        text = text_to_sign("GOOG4-RSA-SHA256", time, scope, request)
+        signature = self.identity.sign(text.encode(), now).hex() if self.identity else self._sign(text, self.describe(key))
         return "{}{}?{}&X-Goog-Signature={}".format(self.base_url, path, query, signature)
 
     def _sign(self, text, name):

@@ -74,7 +74,7 @@ class HTTPStore(BaseStore):
                 raise self.refuse_secret("headers", "{} is set by those who carry the request. Leave it out".format(name))
             if name.lower() in map(str.lower, checked):
                 raise self.refuse_secret("headers", "{} is listed more than once. Keep one".format(name))
-            self._refuse_outer("headers", value, "the value of {}".format(name))
+            self.check_text("headers", value, "the value of {}".format(name))
             if not _HEADER_VALUE.match(value):
                 raise self.refuse_secret("headers", "the value of {} is empty or not plain ASCII on one line. Correct it".format(name))
             checked[name] = value

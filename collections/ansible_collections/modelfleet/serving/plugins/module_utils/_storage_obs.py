@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._identity_obs import OBSIdentity
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_checks import BaseStore, has_address, is_address
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import (
     SEVEN_DAYS,
@@ -16,6 +17,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signin
     encode_query,
     epoch,
     hmac_base64,
+    keys_of,
     presign_aws4,
 )
 
@@ -27,9 +29,10 @@ class OBSStore(BaseStore):
     name = "obs"
     title = "OBS"
     CREDENTIALS = {
-        "access_key_id": {"type": "str", "required": True, "no_log": False},
-        "secret_access_key": {"type": "str", "required": True, "no_log": True},
+        "access_key_id": {"type": "str", "no_log": False},
+        "secret_access_key": {"type": "str", "no_log": True},
         "security_token": {"type": "str", "no_log": True},
+        "identity": OBSIdentity.OPTION,
         "endpoint": {"type": "str"},
     }
     OPTIONS = {
@@ -44,17 +47,19 @@ class OBSStore(BaseStore):
         "sse_kms_key_id": {"type": "str", "no_log": False},
     }
     SECRETS = ("secret_access_key", "security_token")
+    IDENTITY = OBSIdentity
 
     def __init__(self, options, from_credentials=()):
         super().__init__(options, from_credentials)
         self.bucket = options["bucket"]
         self.region = options["region"]
-        self.access_key = options["access_key_id"]
-        self.secret_key = options["secret_access_key"]
+        self.access_key = options.get("access_key_id") or None
+        self.secret_key = options.get("secret_access_key") or None
         self.session_token = options.get("security_token") or None
         self.endpoint = options.get("endpoint") or None
         self.signature = options.get("signature") or "obs"
         self._check()
+        self._identify(options, "access_key_id", "secret_access_key")
         domain = "myhuaweicloud.eu" if self.region == "eu-west-101" else "myhuaweicloud.com"
         url = self.endpoint or "https://obs.{}.{}".format(self.region, domain)
         self.path_style = bool(options.get("path_style")) or has_address(url)
@@ -63,7 +68,7 @@ class OBSStore(BaseStore):
 
     def _check(self):
         self._check_encryption()
-        self._need(bucket=self.bucket, region=self.region, access_key_id=self.access_key, secret_access_key=self.secret_key)
+        self._need(bucket=self.bucket, region=self.region)
         if not _BUCKET.match(self.bucket) or is_address(self.bucket):
             raise self.refuse(
                 "bucket", self.bucket, "it must be 3 to 63 lower-case letters, digits, '-' or '.', no '.' beside '.' or '-', and no address"
@@ -80,8 +85,7 @@ class OBSStore(BaseStore):
             "bucket_name": self.bucket,
             "region": self.region,
             "endpoint": self.endpoint_url,
-            "access_key_id": self.access_key,
-            "secret_access_key": self.secret_key,
+            **self._credentials_config(access_key_id=self.access_key, secret_access_key=self.secret_key),
         }
         if self.session_token:
             config["security_token"] = self.session_token
@@ -98,15 +102,16 @@ class OBSStore(BaseStore):
         path = encode_path("/{}/{}".format(self.bucket, key) if self.path_style else "/" + key)
         if self.signature == "v4":
             self._check_expiry(key, expires_s, SEVEN_DAYS)
+            expires_s = self.signed_s(expires_s, now)
             # In lower case, as Huawei's own clients send it.
             return presign_aws4(self, method, path, expires_s, now, "x-amz-security-token")
         self._check_expiry(key, expires_s, TWENTY_YEARS)
-        expires = epoch(now, expires_s)
-        query = {"AccessKeyId": self.access_key, "Expires": expires}
+        expires, keys = epoch(now, self.signed_s(expires_s, now)), keys_of(self, now)
+        query = {"AccessKeyId": keys.access_key, "Expires": expires}
         resource = encode_path("/{}/{}".format(self.bucket, key))
-        if self.session_token:
-            query["x-obs-security-token"] = self.session_token
-            resource += "?x-obs-security-token=" + self.session_token
+        if keys.session_token:
+            query["x-obs-security-token"] = keys.session_token
+            resource += "?x-obs-security-token=" + keys.session_token
         text = "\n".join((method, "", "", expires, resource))
-        query["Signature"] = hmac_base64(self.secret_key.encode(), text, hashlib.sha1)
+        query["Signature"] = hmac_base64(keys.secret_key.encode(), text, hashlib.sha1)
         return "{}{}?{}".format(self.base_url, path, encode_query(query))

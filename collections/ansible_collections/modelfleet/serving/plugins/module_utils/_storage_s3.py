@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._identity_s3 import S3Identity
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_checks import BaseStore, has_address, is_address
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage_signing import SEVEN_DAYS, encode_path, presign_aws4
 
@@ -28,9 +29,10 @@ class S3Store(BaseStore):
     name = "s3"
     title = "S3"
     CREDENTIALS = {
-        "access_key": {"type": "str", "required": True, "no_log": False},
-        "secret_key": {"type": "str", "required": True, "no_log": True},
+        "access_key": {"type": "str", "no_log": False},
+        "secret_key": {"type": "str", "no_log": True},
         "session_token": {"type": "str", "no_log": True},
+        "identity": S3Identity.OPTION,
         "endpoint": {"type": "str"},
     }
     OPTIONS = {
@@ -46,19 +48,22 @@ class S3Store(BaseStore):
         "checksum_algorithm": {"type": "str", "choices": ["CRC32", "SHA1", "SHA256"]},
     }
     SECRETS = ("secret_key", "session_token")
+    IDENTITY = S3Identity
 
     def __init__(self, options, from_credentials=()):
         super().__init__(options, from_credentials)
         self.bucket = options["bucket"]
         self.region = options.get("region") or "us-east-1"
-        self.access_key = options["access_key"]
-        self.secret_key = options["secret_key"]
+        self.access_key = options.get("access_key") or None
+        self.secret_key = options.get("secret_key") or None
         self.session_token = options.get("session_token") or None
         self.endpoint = options.get("endpoint") or None
         self.requester_pays = bool(options.get("requester_pays"))
         self._check()
+        self._identify(options, "access_key", "secret_key")
         domain = next((domain for start, domain in _DOMAINS.items() if self.region.startswith(start)), "amazonaws.com")
         url = self.endpoint or "https://s3.{}.{}".format(self.region, domain)
+        self.sts_url = "https://sts.{}.{}".format(self.region, domain)
         # A name with dots does not fit the wildcard certificate of a store, and an address takes no subdomain.
         self.path_style = bool(options.get("path_style")) or "." in self.bucket or has_address(url)
         self._locate(url, "" if self.path_style else self.bucket)
@@ -66,7 +71,7 @@ class S3Store(BaseStore):
 
     def _check(self):
         self._check_encryption()
-        self._need(bucket=self.bucket, access_key=self.access_key, secret_key=self.secret_key)
+        self._need(bucket=self.bucket)
         if not _BUCKET.match(self.bucket) or is_address(self.bucket):
             raise self.refuse("bucket", self.bucket, "it must be 3 to 63 lower-case letters, digits, '-' or '.', no address")
         self._check_region(self.region, _OWN_REGION if self.endpoint else None, "us-east-1")
@@ -78,8 +83,7 @@ class S3Store(BaseStore):
             "type": self.name,
             "bucket_name": self.bucket,
             "region": self.region,
-            "access_key": self.access_key,
-            "secret_key": self.secret_key,
+            **self._credentials_config(access_key=self.access_key, secret_key=self.secret_key),
         }
         if self.endpoint:
             config["endpoint"] = self.endpoint_url
@@ -96,6 +100,7 @@ class S3Store(BaseStore):
 
     def presign(self, method, key, expires_s, now=None):
         self._check_expiry(key, expires_s, SEVEN_DAYS)
+        expires_s = self.signed_s(expires_s, now)
         path = encode_path("/{}/{}".format(self.bucket, key) if self.path_style else "/" + key)
         payer = {"x-amz-request-payer": "requester"} if self.requester_pays else {}
         return presign_aws4(self, method, path, expires_s, now, "X-Amz-Security-Token", payer)

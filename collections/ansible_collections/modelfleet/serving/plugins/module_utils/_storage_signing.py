@@ -9,6 +9,7 @@ Three of them are one scheme with other names: AWS Signature Version 4, OSS4 and
 from __future__ import annotations
 
 import base64
+import collections
 import datetime
 import hashlib
 import hmac
@@ -17,6 +18,9 @@ from urllib.parse import quote
 SEVEN_DAYS = 7 * 24 * 3600
 # The signatures that name a point in time have no limit of their own; OBS documents this one.
 TWENTY_YEARS = 20 * 365 * 24 * 3600
+
+# What signs for S3, OSS and OBS. Those of an identity have the time at which they expire, in seconds since 1970.
+Keys = collections.namedtuple("Keys", "access_key secret_key session_token expires", defaults=(None,))
 
 
 def utc(now=None):
@@ -61,22 +65,28 @@ def hmac_base64(key, text, digest):
     return base64.b64encode(hmac.new(key, text.encode(), digest).digest()).decode()
 
 
+def keys_of(store, now=None):
+    """The ``Keys`` with which a store signs now."""
+    return store.identity.current(now) if store.identity else Keys(store.access_key, store.secret_key, store.session_token)
+
+
 def presign_aws4(store, method, path, expires_s, now, token_name, more=None):
     """AWS Signature Version 4 in the query string, of S3 and what speaks its protocol. ``more`` are other parameters of the query."""
+    keys = keys_of(store, now)
     time = basic_time(now)
     scope = "/".join((time[:8], store.region, "s3", "aws4_request"))
     query = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": "{}/{}".format(store.access_key, scope),
+        "X-Amz-Credential": "{}/{}".format(keys.access_key, scope),
         "X-Amz-Date": time,
         "X-Amz-Expires": str(expires_s),
         "X-Amz-SignedHeaders": "host",
         **(more or {}),
     }
-    if store.session_token:
-        query[token_name] = store.session_token
+    if keys.session_token:
+        query[token_name] = keys.session_token
     query = encode_query(query)
     request = (method, path, query, "host:" + store.authority, "", "host", "UNSIGNED-PAYLOAD")
     text = text_to_sign("AWS4-HMAC-SHA256", time, scope, request)
-    signature = derived_signature("AWS4", store.secret_key, scope, text)
+    signature = derived_signature("AWS4", keys.secret_key, scope, text)
     return "{}{}?{}&X-Amz-Signature={}".format(store.base_url, path, query, signature)

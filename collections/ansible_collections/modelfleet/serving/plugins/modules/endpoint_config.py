@@ -14,6 +14,8 @@ description:
   - The plugin reads the file at every call, so nothing is restarted.
   - O(storage.gcs.service_account_json) becomes the file C(service-account.json) beside it, with the same owner, group and mode.
     That name in that directory belongs to the module, which removes the file when the storage no longer needs it.
+  - An identity in O(storage), such as O(storage.s3.identity), stands there as the object C(identity) in place of keys. The plugin then
+    asks for credentials itself, as the user of TorchServe, who must be able to reach who gives them out and to read the token.
   - Secrets appear neither in the output nor in a diff, which tells only whether they changed.
 author:
   - ModelFleet developers (@modelfleet)
@@ -88,6 +90,18 @@ EXAMPLES = r"""
         region: us-east-1
         access_key: "{{ vault_read_access_key }}"
         secret_key: "{{ vault_read_secret_key }}"
+    incoming_dir: /var/lib/modelfleet/incoming
+    owner: torchserve
+    group: torchserve
+
+- name: Take the models with the managed identity of the host, so that no key of the storage account is there
+  modelfleet.serving.endpoint_config:
+    storage:
+      abs:
+        account_name: examplemodels
+        container: models
+        identity:
+          source: instance
     incoming_dir: /var/lib/modelfleet/incoming
     owner: torchserve
     group: torchserve

@@ -123,6 +123,73 @@ def test_a_store_that_no_argument_spec_refuses():
     assert "storage.oss.region 'oss-cn-hangzhou'" in finding and "PLANTED" not in finding
 
 
+S3_OF_INSTANCE = {"s3": {"bucket": "models", "identity": {"source": "instance"}}}
+KEPT_IN = {"modelfleet_plugin_downloads": True, "modelfleet_firewall": True}
+WEB = {"source": "web_identity", "token_path": "/run/token"}
+
+
+@pytest.mark.parametrize(
+    ("storage", "destinations", "words"),
+    [
+        (
+            S3_OF_INSTANCE,
+            [],
+            "ask http://169.254.169.254 for credentials, which the firewall keeps it from; set modelfleet_plugin_",
+        ),
+        (S3_OF_INSTANCE, ["10.0.0.0/8", "fd00::/8"], "with which model code can have the credentials of the instance as well."),
+        ({"oss": {"bucket": "models", "region": "cn-hangzhou", "identity": {"source": "instance"}}}, [], "ask http://100.100.100.200 for"),
+        ({"obs": {"bucket": "models", "region": "cn-north-4", "identity": {"source": "instance"}}}, [], "ask http://169.254.169.254 for"),
+        (
+            {"gcs": {"bucket": "models", "identity": {"source": "instance"}}},
+            ["169.254.169.254"],
+            "ask iamcredentials.googleapis.com, which",
+        ),
+        (
+            {"abs": {"account_name": "example", "container": "models", "identity": {"source": "instance"}}},
+            ["169.254.0.0/16"],
+            "ask example.blob.core.windows.net, which",
+        ),
+        (
+            {"s3": {"bucket": "models", "identity": {**WEB, "role_arn": "a"}}},
+            [],
+            "ask sts.us-east-1.amazonaws.com, which",
+        ),
+        (
+            {"gcs": {"bucket": "models", "identity": {**WEB, "audience": "//a", "service_account": "a@b.c"}}},
+            [],
+            "ask sts.googleapis.com and iamcredentials.googleapis.com, which",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_ask_for_credentials(storage, destinations, words):
+    settings = {**KEPT_IN, "modelfleet_firewall_destinations": destinations}
+    (finding,) = inventory_findings([], storage=storage, settings=settings)
+    assert words in finding
+    for without in ("modelfleet_plugin_downloads", "modelfleet_firewall"):
+        assert inventory_findings([], storage=storage, settings={**settings, without: False}) == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "destinations"),
+    [
+        (S3_OF_INSTANCE, ["169.254.169.254"]),
+        (S3_OF_INSTANCE, ["169.254.169.0/24"]),
+        ({"s3": {"bucket": "models", "identity": {"source": "instance", "endpoint": "http://127.0.0.1:8080"}}}, []),
+        ({"s3": {"bucket": "models", "identity": {"source": "instance", "endpoint": "http://[fd00:ec2::254]"}}}, ["fd00:ec2::254"]),
+        ({"gcs": {"bucket": "models", "identity": {"source": "instance"}}}, ["169.254.169.254", "199.36.153.8/30"]),
+    ],
+)
+def test_a_plugin_that_can(storage, destinations):
+    settings = {**KEPT_IN, "modelfleet_firewall_destinations": destinations}
+    assert inventory_findings([], storage=storage, settings=settings) == []
+
+
+def test_a_bad_identity_is_one_finding():
+    storage = {"s3": {"bucket": "models", "identity": {"source": "instance", "role_arn": "a"}}}
+    (finding,) = inventory_findings([], storage=storage, settings={**KEPT_IN, "modelfleet_firewall_destinations": ["x"]})[:1]
+    assert "storage.s3.identity.role_arn 'a': it is for source: web_identity" in finding
+
+
 def test_fleet():
     findings = inventory_findings([], groups={"gpu_hosts": []}, addresses={"a": "10.0.0.1", "b": "10.0.0.1"})
     assert findings == [

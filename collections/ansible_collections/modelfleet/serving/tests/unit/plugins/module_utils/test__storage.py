@@ -491,7 +491,11 @@ def http_header(name="X-Key", value="PLANTED"):
         ("gcs", account_json(private_key=None), "its private_key is not a key in PEM"),
         ("gcs", account_json(private_key=ACCOUNT["private_key"].replace("\n", "\\n")), "its private_key is not a key in PEM"),
         ("gcs", account_json(private_key=ACCOUNT["private_key"], token_uri="PLANTED"), "its token_uri is not a URL"),
-        ("gcs", {"service_account_file": "/etc/reader.json"}, "mutually exclusive: service_account_json|service_account_file found in"),
+        (
+            "gcs",
+            {"service_account_file": "/etc/reader.json"},
+            "service_account_json|service_account_file|identity found in",
+        ),
         ("abs", {"account_name": "Example-Models"}, "storage.abs.account_name 'Example-Models'"),
         ("abs", {"account_name": "ab"}, "storage.abs.account_name"),
         ("abs", {"container": "two--hyphens"}, "storage.abs.container"),
@@ -561,9 +565,8 @@ def test_bad_options_are_one_sentence_that_names_the_key(name, changes, said):
         ({"s3": S3, "http": STORAGE["http"]}, "mutually exclusive: s3|oss|gcs|abs|obs|http found in storage"),
         ({"swift": {}}, "swift"),
         ({"s3": {**S3, "container": "x"}}, "storage.s3.container"),
-        ({"s3": {"bucket": "models"}}, "access_key, secret_key"),
         ({"oss": {**STORAGE["oss"], "secret_key": "x"}}, "storage.oss.secret_key"),
-        ({"gcs": {"bucket": "models"}}, "required: service_account_json, service_account_file found in storage -> gcs"),
+        ({"gcs": {"bucket": "models"}}, "required: service_account_json, service_account_file, identity found in storage -> gcs"),
         ([], "storage"),
     ],
 )

@@ -56,6 +56,19 @@ def configure(run_module, args):
     return run
 
 
+def test_an_identity_takes_the_place_of_keys(configure, args):
+    configure(storage=GCS)
+    side_file = os.path.join(os.path.dirname(args["path"]), "service-account.json")
+    assert os.path.exists(side_file)
+    identity = {"source": "instance", "iam_endpoint": "https://iam.example.com"}
+    result = configure(storage={"gcs": {"bucket": "models", "identity": identity}})
+    assert result["files"] == [args["path"], side_file] and not os.path.exists(side_file)
+    with open(args["path"], encoding="utf-8") as handle:
+        assert json.load(handle)["object_storage"] == {"type": "gcs", "bucket_name": "models", "identity": identity}
+    assert "https://iam.example.com" in result["diff"][0]["after"]
+    assert not configure(storage={"gcs": {"bucket": "models", "identity": identity}})["changed"]
+
+
 def test_writes_what_the_plugin_reads(configure, args):
     result = configure()
     assert result["changed"] and result["path"] == args["path"] and result["files"] == [args["path"]]
@@ -293,10 +306,13 @@ def test_permissions_are_repaired(configure, args):
         ({"storage": {"s3": {"access_key": "a", "secret_key": SECRET}}}, "missing required arguments: bucket found in storage -> s3"),
         ({"storage": {}}, "one of the following is required: s3, oss, gcs, abs, obs, http found in storage"),
         ({"storage": {**GCS, **HTTP}}, "mutually exclusive: s3|oss|gcs|abs|obs|http found in storage"),
-        ({"storage": {"gcs": {"bucket": "models"}}}, "required: service_account_json, service_account_file found in storage -> gcs"),
+        (
+            {"storage": {"gcs": {"bucket": "models"}}},
+            "required: service_account_json, service_account_file, identity found in storage -> gcs",
+        ),
         (
             {"storage": {"gcs": {**GCS["gcs"], "service_account_file": "/a"}}},
-            "mutually exclusive: service_account_json|service_account_file found in storage -> gcs",
+            "mutually exclusive: service_account_json|service_account_file|identity found in storage -> gcs",
         ),
         ({"storage": {"gcs": {"bucket": "models", "service_account_file": "reader.json"}}}, "must be an absolute path"),
         ({"storage": {"http": {**HTTP["http"], "headers_reach_daemon_logs": False}}}, "headers_reach_daemon_logs to true"),

@@ -12,19 +12,15 @@ final class AwsSigner {
     private static final String ALGORITHM = "AWS4-HMAC-SHA256";
 
     private final String region;
-    private final String accessKey;
-    private final String secretKey;
+    private final Keys.Source source;
     private final String tokenName;
-    private final String token;
     /** What else stands in the query and is signed. */
     private final Map<String, String> more;
 
-    AwsSigner(String region, String accessKey, String secretKey, String tokenName, String token, Map<String, String> more) {
+    AwsSigner(String region, Keys.Source source, String tokenName, Map<String, String> more) {
         this.region = region;
-        this.accessKey = accessKey;
-        this.secretKey = secretKey;
+        this.source = source;
         this.tokenName = tokenName;
-        this.token = token;
         this.more = more;
     }
 
@@ -35,23 +31,24 @@ final class AwsSigner {
         return names;
     }
 
-    URI presignGet(Location location, String key, Instant now, long expirySeconds) {
+    URI presignGet(Location location, String key, Instant now, long expirySeconds) throws EndpointException {
+        Keys keys = source.at(now);
         String timestamp = SignatureV4.timestamp(now);
         String scope = timestamp.substring(0, 8) + "/" + region + "/s3/aws4_request";
         Map<String, String> parameters = new HashMap<>(Map.of(
                 "X-Amz-Algorithm", ALGORITHM,
-                "X-Amz-Credential", accessKey + "/" + scope,
+                "X-Amz-Credential", keys.accessKey + "/" + scope,
                 "X-Amz-Date", timestamp,
-                "X-Amz-Expires", Long.toString(expirySeconds),
+                "X-Amz-Expires", Long.toString(keys.signedSeconds(expirySeconds, now)),
                 "X-Amz-SignedHeaders", "host"));
-        if (!token.isEmpty()) {
-            parameters.put(tokenName, token);
+        if (!keys.token.isEmpty()) {
+            parameters.put(tokenName, keys.token);
         }
         parameters.putAll(more);
         String query = SignatureV4.canonicalQuery(parameters);
         String host = "host:" + location.authority();
         String request = String.join("\n", "GET", location.path(key), query, host, "", "host", "UNSIGNED-PAYLOAD");
         String toSign = SignatureV4.stringToSign(ALGORITHM, timestamp, scope, request);
-        return location.url(key, query + "&X-Amz-Signature=" + SignatureV4.sign("AWS4" + secretKey, scope, toSign));
+        return location.url(key, query + "&X-Amz-Signature=" + SignatureV4.sign("AWS4" + keys.secretKey, scope, toSign));
     }
 }

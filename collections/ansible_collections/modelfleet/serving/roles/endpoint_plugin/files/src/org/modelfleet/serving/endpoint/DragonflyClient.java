@@ -22,6 +22,7 @@ final class DragonflyClient {
     private static final int CONNECT_TIMEOUT_MS = 10_000;
 
     private final EndpointConfig config;
+    private boolean refused;
 
     DragonflyClient(EndpointConfig config) {
         this.config = config;
@@ -45,13 +46,15 @@ final class DragonflyClient {
      * @param link where dfdaemon shall hard-link its own file, or null
      */
     Received download(String key, String taskName, Path link, OutputStream sink) throws EndpointException, LocalWriteException {
-        HttpURLConnection connection = open(key, taskName);
+        Instant now = Instant.now();
+        long seconds = config.storage.signedSeconds(config.urlExpirySeconds, now);
+        HttpURLConnection connection = open(key, taskName, now, seconds);
         if (link != null) {
             connection.setRequestProperty("X-Dragonfly-Output-Path", link.toString());
             connection.setRequestProperty("X-Dragonfly-Force-Hard-Link", "true");
         }
         try {
-            expect(connection, key, List.of(200));
+            expect(connection, key, List.of(200), now.plusSeconds(seconds));
             MessageDigest digest = Hex.newSha256();
             long bytes = 0;
             byte[] buffer = new byte[1 << 18];
@@ -85,11 +88,13 @@ final class DragonflyClient {
      */
     String generation(String key) throws EndpointException {
         // A task of its own, because dfdaemon answers for a task that it knows without asking the origin.
-        HttpURLConnection connection = open(key, "probe:" + UUID.randomUUID());
+        Instant now = Instant.now();
+        long seconds = config.storage.signedSeconds(config.urlExpirySeconds, now);
+        HttpURLConnection connection = open(key, "probe:" + UUID.randomUUID(), now, seconds);
         connection.setRequestProperty("Range", "bytes=0-0");
         try {
             // 200 from an origin without ranges: the headers are all that is wanted.
-            expect(connection, key, List.of(206, 200));
+            expect(connection, key, List.of(206, 200), now.plusSeconds(seconds));
             String tag = connection.getHeaderField("ETag");
             String generation = tag == null ? connection.getHeaderField("Last-Modified") : tag;
             return generation == null ? "" : generation.replaceAll("^W/|[^A-Za-z0-9-]", "");
@@ -100,8 +105,8 @@ final class DragonflyClient {
         }
     }
 
-    private HttpURLConnection open(String key, String taskName) throws EndpointException {
-        URI url = config.storage.presignGet(key, Instant.now(), config.urlExpirySeconds);
+    private HttpURLConnection open(String key, String taskName, Instant now, long seconds) throws EndpointException {
+        URI url = config.storage.presignGet(key, now, seconds);
         try {
             HttpURLConnection connection = (HttpURLConnection) url.toURL().openConnection(config.proxy);
             connection.setConnectTimeout(CONNECT_TIMEOUT_MS);
@@ -133,7 +138,8 @@ final class DragonflyClient {
         }
     }
 
-    private void expect(HttpURLConnection connection, String key, List<Integer> expected) throws IOException, EndpointException {
+    private void expect(HttpURLConnection connection, String key, List<Integer> expected, Instant signedUntil)
+            throws IOException, EndpointException {
         int code = connection.getResponseCode();
         if (expected.contains(code)) {
             return;
@@ -145,8 +151,11 @@ final class DragonflyClient {
                     + ": the origin has no such object. Check file_name and the bucket or container.");
         }
         if (List.of(400, 401, 403).contains(code) && !"proxy".equals(blame)) {
-            throw EndpointException.badGateway(String.format(
-                    "Failed to get %s: the origin refused with %d. %s", object, code, config.storage.adviceWhenRefused()));
+            String message = String.format("Failed to get %s: the origin refused with %d. %s", object, code, config.storage.adviceWhenRefused());
+            // The origin is asked with the URL of the host that asked the seed peer first, which may have been signed before this one.
+            boolean mayHaveExpired = !Instant.now().isBefore(signedUntil) || (config.storage.renews() && !refused);
+            refused = true;
+            throw mayHaveExpired ? EndpointException.passingBadGateway(message) : EndpointException.badGateway(message);
         }
         if (code == 429 || (code >= 500 && !"backend".equals(blame))) {
             throw EndpointException.passingBadGateway(String.format(

@@ -18,18 +18,24 @@ final class OssObjectStorage implements ObjectStorage {
     private static final Pattern REGIONAL = Pattern.compile("oss-([a-z]{2}-[a-z0-9-]+?)(-internal)?\\.aliyuncs\\.com");
 
     private final String bucket;
-    private final String accessKeyId;
-    private final String accessKeySecret;
-    private final String securityToken;
+    private final Keys.Source source;
+    private final boolean renews;
     private final String region;
     private final boolean version4;
     private final Location location;
 
     OssObjectStorage(Settings settings) throws EndpointException {
         bucket = settings.name("bucket_name");
-        accessKeyId = settings.required("access_key_id");
-        accessKeySecret = settings.required("access_key_secret");
-        securityToken = settings.optional("security_token", "");
+        renews = settings.has("identity");
+        if (renews) {
+            Identity.refuseKeys(settings, "access_key_id", "access_key_secret", "security_token");
+            OssIdentity identity = new OssIdentity(settings.section("identity"), "oss://" + bucket);
+            source = identity::current;
+        } else {
+            Keys keys = new Keys(
+                    settings.required("access_key_id"), settings.required("access_key_secret"), settings.optional("security_token", ""), null);
+            source = now -> keys;
+        }
         String given = settings.name("region", "");
         Location server = given.isEmpty()
                 ? settings.server("endpoint")
@@ -48,39 +54,51 @@ final class OssObjectStorage implements ObjectStorage {
     }
 
     @Override
-    public URI presignGet(String key, Instant now, long expirySeconds) {
-        return version4 ? presignV4(key, now, expirySeconds) : presignV1(key, now.plusSeconds(expirySeconds));
+    public URI presignGet(String key, Instant now, long expirySeconds) throws EndpointException {
+        Keys keys = source.at(now);
+        long seconds = keys.signedSeconds(expirySeconds, now);
+        return version4 ? presignV4(key, now, seconds, keys) : presignV1(key, now.plusSeconds(seconds), keys);
     }
 
-    private URI presignV4(String key, Instant now, long expirySeconds) {
+    @Override
+    public long signedSeconds(long expirySeconds, Instant now) throws EndpointException {
+        return source.at(now).signedSeconds(expirySeconds, now);
+    }
+
+    @Override
+    public boolean renews() {
+        return renews;
+    }
+
+    private URI presignV4(String key, Instant now, long expirySeconds, Keys keys) {
         String timestamp = SignatureV4.timestamp(now);
         String scope = timestamp.substring(0, 8) + "/" + region + "/oss/aliyun_v4_request";
         Map<String, String> parameters = new HashMap<>(Map.of(
                 "x-oss-signature-version", ALGORITHM,
-                "x-oss-credential", accessKeyId + "/" + scope,
+                "x-oss-credential", keys.accessKey + "/" + scope,
                 "x-oss-date", timestamp,
                 "x-oss-expires", Long.toString(expirySeconds)));
-        if (!securityToken.isEmpty()) {
-            parameters.put("x-oss-security-token", securityToken);
+        if (!keys.token.isEmpty()) {
+            parameters.put("x-oss-security-token", keys.token);
         }
         String query = SignatureV4.canonicalQuery(parameters);
         // Neither the host nor any other header is signed; the bucket is, wherever the URL has it.
         String path = UrlEncoding.path("/" + bucket + "/" + key);
         String request = String.join("\n", "GET", path, query, "", "", "UNSIGNED-PAYLOAD");
         String toSign = SignatureV4.stringToSign(ALGORITHM, timestamp, scope, request);
-        return location.url(key, query + "&x-oss-signature=" + SignatureV4.sign("aliyun_v4" + accessKeySecret, scope, toSign));
+        return location.url(key, query + "&x-oss-signature=" + SignatureV4.sign("aliyun_v4" + keys.secretKey, scope, toSign));
     }
 
-    private URI presignV1(String key, Instant expiry) {
+    private URI presignV1(String key, Instant expiry, Keys keys) {
         String expires = Long.toString(expiry.getEpochSecond());
         // Unlike version 4 it signs the name and the token as they are, not encoded.
-        String resource = "/" + bucket + "/" + key + (securityToken.isEmpty() ? "" : "?security-token=" + securityToken);
+        String resource = "/" + bucket + "/" + key + (keys.token.isEmpty() ? "" : "?security-token=" + keys.token);
         Map<String, String> parameters = new HashMap<>(Map.of(
-                "OSSAccessKeyId", accessKeyId,
+                "OSSAccessKeyId", keys.accessKey,
                 "Expires", expires,
-                "Signature", Hmac.sha1Base64(accessKeySecret, String.join("\n", "GET", "", "", expires, resource))));
-        if (!securityToken.isEmpty()) {
-            parameters.put("security-token", securityToken);
+                "Signature", Hmac.sha1Base64(keys.secretKey, String.join("\n", "GET", "", "", expires, resource))));
+        if (!keys.token.isEmpty()) {
+            parameters.put("security-token", keys.token);
         }
         return location.url(key, SignatureV4.canonicalQuery(parameters));
     }

@@ -18,14 +18,25 @@ final class S3ObjectStorage implements ObjectStorage {
     private final String bucket;
     private final Location location;
     private final AwsSigner signer;
+    private final Keys.Source source;
+    private final boolean renews;
 
     S3ObjectStorage(Settings settings) throws EndpointException {
         bucket = settings.name("bucket_name");
         String region = settings.name("region", "us-east-1");
-        String accessKey = settings.required("access_key");
-        String secretKey = settings.required("secret_key");
+        renews = settings.has("identity");
+        if (renews) {
+            Identity.refuseKeys(settings, "access_key", "secret_key", "session_token");
+            S3Identity identity = new S3Identity(
+                    settings.section("identity"), "s3://" + bucket, "https://sts." + region + "." + domain(region));
+            source = identity::current;
+        } else {
+            Keys keys = new Keys(
+                    settings.required("access_key"), settings.required("secret_key"), settings.optional("session_token", ""), null);
+            source = now -> keys;
+        }
         Map<String, String> payer = settings.flag("requester_pays") ? Map.of("x-amz-request-payer", "requester") : Map.of();
-        signer = new AwsSigner(region, accessKey, secretKey, "X-Amz-Security-Token", settings.optional("session_token", ""), payer);
+        signer = new AwsSigner(region, source, "X-Amz-Security-Token", payer);
         Location server = settings.server("endpoint", "s3." + region + "." + domain(region));
         // A name with dots does not fit the wildcard certificate of a store, and old names with capitals or underscores are no host names.
         boolean pathStyle = settings.flag("path_style") || !bucket.matches("[a-z0-9-]+") || server.isAddress();
@@ -43,8 +54,18 @@ final class S3ObjectStorage implements ObjectStorage {
     }
 
     @Override
-    public URI presignGet(String key, Instant now, long expirySeconds) {
+    public URI presignGet(String key, Instant now, long expirySeconds) throws EndpointException {
         return signer.presignGet(location, key, now, expirySeconds);
+    }
+
+    @Override
+    public long signedSeconds(long expirySeconds, Instant now) throws EndpointException {
+        return source.at(now).signedSeconds(expirySeconds, now);
+    }
+
+    @Override
+    public boolean renews() {
+        return renews;
     }
 
     @Override

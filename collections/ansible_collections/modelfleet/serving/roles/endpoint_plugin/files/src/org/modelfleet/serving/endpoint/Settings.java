@@ -33,6 +33,10 @@ final class Settings {
                 file, prefix, key, problem));
     }
 
+    boolean has(String key) {
+        return values.has(key) && !values.get(key).isJsonNull();
+    }
+
     String required(String key) throws EndpointException {
         String value = optional(key, "");
         if (value.isEmpty()) {
@@ -138,7 +142,7 @@ final class Settings {
     /** Names and values that can be sent as HTTP headers. */
     Map<String, String> headers(String key) throws EndpointException {
         Map<String, String> headers = new LinkedHashMap<>();
-        if (values.has(key) && !values.get(key).isJsonNull()) {
+        if (has(key)) {
             Settings section = section(key);
             for (String name : section.values.keySet()) {
                 String value = section.optional(name, "");
