@@ -198,12 +198,24 @@ def storage_findings(storage, settings):
     except ModelFleetError as exc:
         yield str(exc)
         return
-    if store.identity and settings.get("modelfleet_plugin_downloads") is True and settings.get("modelfleet_firewall") is True:
-        yield from _identity_findings(store, settings.get("modelfleet_firewall_destinations"))
+    if store.identity and settings.get("modelfleet_plugin_downloads") is True:
+        # Model code has the plugin's user and its unit, and they are kept from whatever is not of their host.
+        keeper = "the firewall" if settings.get("modelfleet_firewall") is True else "the unit of TorchServe" if _is_local(settings) else ""
+        if keeper:
+            yield from _identity_findings(store, settings.get("modelfleet_firewall_destinations"), keeper)
 
 
-def _identity_findings(store, destinations):
-    """Yield whom TorchServe's plugin must ask for credentials and may not: the firewall takes it for model code, whose user it is."""
+def _is_local(settings):
+    """Whether the unit of TorchServe lets nothing out, because all that it listens at is on loopback."""
+    try:
+        listeners = _addresses.addresses(settings, "torchserve").values()
+        return all(ipaddress.ip_address(listener["bind"]["address"]).is_loopback for listener in listeners)
+    except (AttributeError, KeyError, ModelFleetError, TypeError, ValueError):
+        return False  # told of the variables of TorchServe
+
+
+def _identity_findings(store, destinations, keeper):
+    """Yield whom TorchServe's plugin must ask for credentials and may not."""
     networks = [ipaddress.ip_network(str(entry)) for entry in _listed(destinations) if _is_address(entry, prefixes=True)]
     names, used = [], set()
     for server in store.identity.servers():
@@ -217,14 +229,14 @@ def _identity_findings(store, destinations):
         used |= open_to
         if not open_to and not address.is_loopback:
             yield (
-                f"The identity in modelfleet_storage has TorchServe's plugin ask {server} for credentials, which the firewall keeps it "
+                f"The identity in modelfleet_storage has TorchServe's plugin ask {server} for credentials, which {keeper} keeps it "
                 "from; set modelfleet_plugin_downloads to false, so that root asks, or add the address to "
                 "modelfleet_firewall_destinations, with which model code can have the credentials of the instance as well."
             )
     # Where a name is, at a boot nobody may know; so it is enough that there are other addresses.
     if names and not set(networks) - used:
         yield (
-            f"The identity in modelfleet_storage has TorchServe's plugin ask {' and '.join(names)}, which the firewall keeps it from; set "
+            f"The identity in modelfleet_storage has TorchServe's plugin ask {' and '.join(names)}, which {keeper} keeps it from; set "
             "modelfleet_plugin_downloads to false, so that root asks, or add the addresses to modelfleet_firewall_destinations, with which "
             "model code can call them as well."
         )

@@ -165,8 +165,14 @@ def test_a_plugin_that_cannot_ask_for_credentials(storage, destinations, words):
     settings = {**KEPT_IN, "modelfleet_firewall_destinations": destinations}
     (finding,) = inventory_findings([], storage=storage, settings=settings)
     assert words in finding
-    for without in ("modelfleet_plugin_downloads", "modelfleet_firewall"):
-        assert inventory_findings([], storage=storage, settings={**settings, without: False}) == []
+    assert inventory_findings([], storage=storage, settings={**settings, "modelfleet_plugin_downloads": False}) == []
+    # Without the firewall it is the unit that keeps it in, but where others call TorchServe itself.
+    settings["modelfleet_firewall"] = False
+    (finding,) = inventory_findings([], storage=storage, settings=settings)
+    assert words.replace("the firewall", "the unit of TorchServe") in finding
+    settings.update(torchserve_version="0.12.0", torchserve_config_allow=["lan_bind"])
+    settings["torchserve_config"] = {"inference_address": "http://0.0.0.0:8080"}
+    assert inventory_findings([], storage=storage, settings=settings) == []
 
 
 @pytest.mark.parametrize(
