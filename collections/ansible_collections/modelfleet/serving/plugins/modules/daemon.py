@@ -389,7 +389,7 @@ class Daemon:
     def must_reload(self):
         """Also for a file that an earlier run wrote before it died."""
         # A drop-in has the state of its unit, which may be another one, and a template has none.
-        inside = [os.path.relpath(path, UNITS).split(os.sep)[0] for path in self.contents if path.startswith(f"{UNITS}/")]
+        inside = [os.path.relpath(path, UNITS).partition(os.sep)[0] for path in self.contents if path.startswith(f"{UNITS}/")]
         units = sorted({name[: -len(".d")] if name.endswith(".d") else name for name in inside if "@." not in name})
         rc, out, _err = self.module.run_command(["systemctl", "show", "--property=NeedDaemonReload", *units])
         return rc == 0 and "NeedDaemonReload=yes" in out

@@ -31,7 +31,7 @@ def certificate_of(key, begins=NOW - DAY, ends=NOW + DAY, name="models.example.c
     return made.public_bytes(Encoding.PEM).decode()
 
 
-KEY, OTHER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+KEY, OTHER = (ec.generate_private_key(ec.SECP256R1()) for _part in range(2))
 GOOD = {
     "inventory_hostname": "gpu-1.example.com",
     "gateway_address": "10.0.0.1",
