@@ -204,6 +204,10 @@ VARIABLES = {
         lambda variables: variables.update(torchserve_environment={"HF_TOKEN": SECRET}),
         ["The variable HF_TOKEN in torchserve_environment is a secret by its name, and everyone may read a unit; put it into a file"],
     ),
+    "no GPU for the workers of a GPU host": (
+        lambda variables: variables.update(torchserve_device="gpu", torchserve_environment={"CUDA_VISIBLE_DEVICES": ""}),
+        ["The variable CUDA_VISIBLE_DEVICES in torchserve_environment hides from the workers the GPUs that TorchServe gives them; leave"],
+    ),
     "no bucket": (no_bucket, ["missing required arguments: bucket found in modelfleet_storage -> s3"]),
     "an unknown key in a model": (lambda variables: model(variables, wokers=2), ["modelfleet_models.wokers", "workers"]),
     "a model without sha256": (no_sha256, ["missing required arguments: sha256 found in modelfleet_models"]),

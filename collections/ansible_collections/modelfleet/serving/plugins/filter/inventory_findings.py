@@ -362,6 +362,11 @@ def _unit_findings(settings):
             continue
         for name, problem in _systemd.environment_problems(environment, owned):
             yield f"The variable {name} in {variable} {problem}."
+    environment = settings.get("torchserve_environment")
+    visible = environment.get("CUDA_VISIBLE_DEVICES") if isinstance(environment, dict) else None
+    problem = None if _systemd.problem(visible) else _torchserve_config.visible_problem(visible, settings.get("torchserve_device"))
+    if problem:
+        yield f"The variable CUDA_VISIBLE_DEVICES in torchserve_environment {problem}."
     options = settings.get("torchserve_java_options") or []
     if not isinstance(options, (list, tuple)):
         yield "The torchserve_java_options is not a list; make each option an element."

@@ -14,6 +14,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 TIMEOUT_S = 60
 NOT_FOUND = 127
 TIMED_OUT = 124
+NOT_PERMITTED = 4
 
 # Memory that failed and is replaced at the next reset, and memory that can no longer be replaced.
 PENDING = (
@@ -42,9 +43,8 @@ def read_gpus(run_command, nvidia_smi="nvidia-smi"):
         )
     if rc != 0:
         said = " ".join((err or out).split())[:300].rstrip(".")
-        raise ModelFleetError(
-            f"Failed to read the GPUs: {nvidia_smi} ended with {rc} ({said}); reboot after a driver upgrade, else reinstall the driver."
-        )
+        remedy = "run the task with become" if rc == NOT_PERMITTED else "reboot after a driver upgrade, else reinstall the driver"
+        raise ModelFleetError(f"Failed to read the GPUs: {nvidia_smi} ended with {rc} ({said}); {remedy}.")
     return _parse(out, nvidia_smi)
 
 

@@ -179,6 +179,9 @@ class Registrar:
             )
         if path != "/models" and answer.status in (400, 403, 404, 502, 504):
             remedy = f"Check the object {model['object']}, its sha256 and the storage credentials"
+        elif answer.status == 507:
+            # It says so of any error of CUDA while a model is loaded.
+            remedy = "Loading it failed in CUDA, mostly for want of memory: see journalctl -u torchserve and nvidia-smi on this host"
         else:
             remedy = "See journalctl -u torchserve on this host"
         return (

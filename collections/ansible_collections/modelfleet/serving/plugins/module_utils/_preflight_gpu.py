@@ -9,14 +9,23 @@ A check takes what ``preflight_info`` knows: ``params``, ``run_command``, ``fact
 
 from __future__ import annotations
 
+import glob
 import os
+import pwd
 import re
+import shutil
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _proc
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._gpu import read_gpus
 
 UNIT = "torchserve.service"
+USER = "torchserve"
+# Where the unit looks for programs.
+SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEVICES = "/dev"
+# Of its nodes CUDA opens these.
+NODE = re.compile("nvidia([0-9]+|ctl|-uvm)")
 NVSWITCHES = "/proc/driver/nvidia-nvswitch/devices"
 FABRIC_MANAGER = "run systemctl enable --now nvidia-fabricmanager, in the version of the driver, or CUDA fails with error 802"
 
@@ -48,8 +57,14 @@ def gpus(host):
         return
     if not host.facts["gpus"]:
         program = host.params["nvidia_smi"]
-        host.error("gpu", f"No NVIDIA GPU was found with {program}; install the driver, or set torchserve_device to cpu for this host.")
+        host.error(
+            "gpu",
+            f"No NVIDIA GPU was found with {program}; install the driver, see dmesg where it is installed, or set torchserve_device to cpu "
+            "for this host.",
+        )
         return
+    _program(host)
+    _nodes(host)
     _cuda(host)
     _fabric(host)
     _xids(host)
@@ -62,6 +77,45 @@ def gpus(host):
             "The driver is unloaded whenever nobody uses the GPUs, which takes seconds and forgets their settings; "
             "run systemctl enable --now nvidia-persistenced.",
         )
+
+
+def _program(host):
+    """TorchServe counts the GPUs with nvidia-smi, and has another PATH than whoever runs this."""
+    path, here = host.params["service_path"], shutil.which(host.params["nvidia_smi"])
+    if here and not shutil.which("nvidia-smi", path=path):
+        host.error(
+            "gpu",
+            f"TorchServe would find no GPU, for nvidia-smi is {os.path.abspath(here)}, and the PATH of its unit is {path}; run ln -s "
+            f"{os.path.abspath(here)} /usr/local/bin/nvidia-smi, or set PATH in torchserve_environment.",
+        )
+
+
+def _nodes(host):
+    """TorchServe's user opens them too. After nvidia-smi, which as root gives them the mode that the driver is configured for, and which
+    opens them whatever that is. Nodes that are missing are made when the unit starts.
+    """
+    closed = [path for path in sorted(glob.glob(f"{DEVICES}/nvidia*")) if NODE.fullmatch(os.path.basename(path)) and not _opens(path)]
+    if closed:
+        host.error(
+            "gpu",
+            f"The user {USER} may not open {', '.join(closed)}, so that its workers would stay on the CPU; set NVreg_DeviceFileMode=0666 "
+            f"for the module nvidia in /etc/modprobe.d and reboot, or create the user {USER} as a member of the group of these files.",
+        )
+
+
+def _opens(path):
+    """Whether TorchServe's user may read and write the file, as far as its mode says."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return True  # it has gone, or leads nowhere
+    if status.st_mode & 0o006 == 0o006:
+        return True
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return status.st_mode & 0o060 == 0o060 and status.st_gid in os.getgrouplist(USER, user.pw_gid)
 
 
 def _cuda(host):

@@ -119,6 +119,19 @@ def java_problem(option):
     return _systemd.problem(option)
 
 
+def visible_problem(value, device):
+    """What is wrong with a CUDA_VISIBLE_DEVICES on a host whose torchserve_device is ``device`` (str, with what to do), or None.
+
+    TorchServe counts the numbers in it, does not start with one of CUDA's other names, and gives out all GPUs where it is empty.
+    """
+    text = str(value)
+    if re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text) or (text in ("", "-1") and device != "gpu"):
+        return None
+    if text in ("", "-1"):
+        return "hides from the workers the GPUs that TorchServe gives them; leave it out, or set torchserve_device to cpu"
+    return "is not numbers of GPUs, and TorchServe starts with nothing else; write them as in 0,1, or leave it out"
+
+
 def _fits(kind, value):
     text = as_text(value)
     if isinstance(value, (dict, list)) or value is None or "\n" in text or "\r" in text:

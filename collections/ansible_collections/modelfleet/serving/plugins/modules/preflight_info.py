@@ -136,6 +136,10 @@ options:
     description: The program C(nvidia-smi), by name or by path.
     type: str
     default: nvidia-smi
+  service_path:
+    description: Where TorchServe's unit looks for programs, as in C(PATH). With O(gpu) it must have C(nvidia-smi), which TorchServe runs.
+    type: str
+    default: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
   fail_on_error:
     description: Fail when there is a finding of severity V(error). The findings are returned either way.
     type: bool
@@ -274,6 +278,7 @@ def main():
             "gpu": {"type": "bool", "default": False},
             "cuda": {"type": "str", "default": ""},
             "nvidia_smi": {"type": "str", "default": "nvidia-smi"},
+            "service_path": {"type": "str", "default": _preflight_gpu.SERVICE_PATH},
             "fail_on_error": {"type": "bool", "default": True},
         },
         supports_check_mode=True,

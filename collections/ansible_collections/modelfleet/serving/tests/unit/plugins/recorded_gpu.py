@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host with a GPU said: one NVIDIA H100 80GB HBM3, handed through to a virtual machine, with the open driver 580.159.04, torch
-2.11.0+cu130 and TorchServe 0.12.0. Recorded on 26 November 2026.
+2.11.0+cu130 and TorchServe 0.12.0. Recorded on 26 November 2026; NO_PERMISSION a day later, of an H200 with the same driver.
 
 Left out are the clocks that the GPU supports and most of the lines of /dev/nvidiactl; made up are the numbers of the board.
 """
@@ -375,8 +375,10 @@ BUSY = (
     .replace("<processes>\n", "<processes>\n" + PROCESS)
 )
 
-# Exit status and output of nvidia-smi where its user has no device of a GPU, no device at all, and where the library is gone.
+# Exit status and output of nvidia-smi where its user has no device of a GPU, may not open /dev/nvidiactl, has no device at all, and where
+# the library is gone.
 NO_DEVICES = (6, "No devices were found\n")
+NO_PERMISSION = (4, "Failed to initialize NVML: Insufficient Permissions\n")
 NO_DRIVER = (
     9,
     "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA driver is installed "

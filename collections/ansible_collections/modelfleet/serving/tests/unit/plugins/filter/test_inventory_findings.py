@@ -308,6 +308,13 @@ def test_settings_that_are_right():
             "TS_CONFIG_FILE in torchserve_environment makes TorchServe read another",
         ),
         ({"torchserve_environment": {"TMPDIR": "/tmp/x"}}, "TMPDIR in torchserve_environment must be the directory that the unit empties"),
+        ({"torchserve_environment": {"CUDA_VISIBLE_DEVICES": "GPU-1e5a2ac9"}}, "CUDA_VISIBLE_DEVICES in torchserve_environment is not num"),
+        ({"torchserve_environment": {"CUDA_VISIBLE_DEVICES": "0, 1"}}, "CUDA_VISIBLE_DEVICES in torchserve_environment is not numbers of"),
+        (
+            {"torchserve_device": "gpu", "torchserve_environment": {"CUDA_VISIBLE_DEVICES": ""}},
+            "CUDA_VISIBLE_DEVICES in torchserve_environment hides from the workers the GPUs",
+        ),
+        ({"torchserve_environment": {"CUDA_VISIBLE_DEVICES": None}}, "CUDA_VISIBLE_DEVICES in torchserve_environment is not one text"),
         ({"torchserve_java_options": "-Xss1m"}, "The torchserve_java_options is not a list;"),
         ({"torchserve_java_options": ["-Xss1m", "Main"]}, "The option 2 in torchserve_java_options is not an option"),
         ({"torchserve_java_options": ["-Xss1m -Dx=1"]}, "The option 1 in torchserve_java_options is several options in one;"),
@@ -330,6 +337,12 @@ def test_what_a_unit_can_hold():
         "torchserve_java_options": ["-XX:OnOutOfMemoryError=kill -9 %p", "-Dx=a b", "-Xss1m"],
         "torchserve_heap": "4096M",
     }
+    assert inventory_findings([], settings=settings) == []
+
+
+@pytest.mark.parametrize(("device", "visible"), [("gpu", "0"), ("gpu", 1), ("gpu", "0,1,15"), ("cpu", "-1"), ("cpu", "")])
+def test_gpus_that_a_worker_may_see(device, visible):
+    settings = {"torchserve_device": device, "torchserve_environment": {"CUDA_VISIBLE_DEVICES": visible}}
     assert inventory_findings([], settings=settings) == []
 
 

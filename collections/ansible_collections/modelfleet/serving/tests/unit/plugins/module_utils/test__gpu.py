@@ -59,6 +59,7 @@ def test_a_host_without_gpus_is_no_error(answer):
     ("answer", "words"),
     [
         (answers(18, out="Failed to initialize NVML: Driver/library version mismatch\n"), ["ended with 18", "version mismatch", "reboot"]),
+        (answers(*recorded_gpu.NO_PERMISSION), ["ended with 4", "Insufficient Permissions); run the task with become."]),
         (answers(*recorded_gpu.NO_DRIVER), ["ended with 9", "couldn't communicate with the NVIDIA driver", "reinstall the driver"]),
         (answers(*recorded_gpu.NO_LIBRARY), ["ended with 12", "couldn't find libnvidia-ml.so", "reinstall the driver"]),
         (answers(124), ["did not answer within 60 s", "dmesg"]),

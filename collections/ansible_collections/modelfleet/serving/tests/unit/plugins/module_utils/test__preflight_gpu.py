@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import pwd
 import re
 
 import pytest
@@ -125,7 +127,7 @@ ALL = {"V100": V100, "T4": T4, "A100": A100, "H100": H100, "H100 alone": H100_AL
 
 class Host:
     def __init__(self, text, cuda="", dmesg="", fabric_manager=True):
-        self.params = {"gpu": True, "nvidia_smi": "nvidia-smi", "cuda": cuda}
+        self.params = {"gpu": True, "nvidia_smi": "nvidia-smi", "cuda": cuda, "service_path": _preflight_gpu.SERVICE_PATH}
         self.facts = {}
         self.found = []
         self.answers = {"timeout": (0, text, ""), "dmesg": (0, dmesg, ""), "systemctl": (0 if fabric_manager else 3, "", "")}
@@ -143,7 +145,19 @@ class Host:
 
 
 @pytest.fixture
-def judge(monkeypatch, tmp_path):
+def devices(monkeypatch, tmp_path_factory):
+    """The nodes of a driver, as it makes them."""
+    directory = tmp_path_factory.mktemp("dev")
+    monkeypatch.setattr(_preflight_gpu, "DEVICES", str(directory))
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"):
+        (directory / name).touch()
+        (directory / name).chmod(0o666)
+    (directory / "nvidia-caps").mkdir()
+    return directory
+
+
+@pytest.fixture
+def judge(monkeypatch, tmp_path, devices):
     monkeypatch.setattr(_proc, "unit_of", lambda pid: {812: "torchserve.service", 900: "ollama.service"}.get(pid, ""))
     monkeypatch.setattr(_preflight_gpu, "NVSWITCHES", str(tmp_path))
 
@@ -277,3 +291,43 @@ def test_a_program_at_fault(judge):
     assert judge(H100, dmesg=recorded_gpu.DMESG) == []
     (found,) = judge(H100, dmesg=recorded_gpu.DMESG.replace("): 31, ", "): 79, "))
     assert found.startswith("warning: The kernel has logged Xid 79 for the GPU at 0000:00:06 since the boot: the GPU fell off the bus.")
+
+
+def test_nothing_is_found_with_the_driver_there(judge, monkeypatch):
+    monkeypatch.setattr(_preflight_gpu, "read_gpus", lambda *_: {"driver": None, "cuda": None, "gpus": []})
+    (found,) = judge("")
+    assert found.startswith("error: No NVIDIA GPU was found with nvidia-smi; install the driver, see dmesg where it is installed, or set")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "closed"),
+    [("nvidia0", 0o660, True), ("nvidiactl", 0o664, True), ("nvidia-uvm", 0o600, True), ("nvidia-uvm-tools", 0o600, False)],
+)
+def test_nodes_that_torchserves_user_may_not_open(judge, devices, monkeypatch, name, mode, closed):
+    (devices / name).chmod(mode)
+    group = (devices / name).stat().st_gid
+    users = {}
+    monkeypatch.setattr(_preflight_gpu.pwd, "getpwnam", lambda user: users[user])
+    monkeypatch.setattr(os, "getgrouplist", lambda _user, own: [own, group])
+    found = judge(H100)
+    assert len(found) == closed
+    assert all(one.startswith(f"error: The user torchserve may not open {devices / name}, so that its workers") for one in found)
+    # A member of their group may, if the group may.
+    users["torchserve"] = pwd.struct_passwd(("torchserve", "x", 990, 990, "", "/", "/"))
+    assert bool(judge(H100)) is (mode == 0o600 and closed)
+
+
+def test_nvidia_smi_where_the_unit_does_not_look(judge, monkeypatch, tmp_path):
+    program = tmp_path / "nvidia/bin/nvidia-smi"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    (found,) = judge(H100)
+    assert found.startswith(f"error: TorchServe would find no GPU, for nvidia-smi is {program}, and the PATH of its unit is /usr/local/")
+    monkeypatch.setattr(_preflight_gpu, "SERVICE_PATH", f"/usr/bin:{program.parent}")
+    assert judge(H100) == []
+
+
+def test_the_unit_looks_where_the_check_does():
+    unit = pathlib.Path(__file__).parents[4] / "roles/torchserve/templates/torchserve.service.j2"
+    assert f"/bin:{_preflight_gpu.SERVICE_PATH}\n" in unit.read_text(encoding="utf-8")

@@ -241,6 +241,14 @@ def test_second_failure_names_what_torchserve_said(fake, apply):
     assert list(apply.recorded()) == [("other", "1.0")]
 
 
+def test_a_model_that_finds_too_little_memory_on_its_gpu(fake, apply):
+    left = description("1.0", FILE, 0, min_workers=1, deviceType="gpu")
+    fake.failures = [(507, "InternalServerException", "Failed to start workers for model demo version: 1.0", left)] * 2
+    result = apply(DEMO, device="gpu")
+    assert "answered 507: Failed to start workers for model demo version: 1.0. Loading it failed in CUDA, mostly for" in result["msg"]
+    assert "demo" not in fake.models
+
+
 def test_plugin_error_is_quoted_and_what_succeeded_is_recorded(fake, apply):
     apply({**DEMO, "name": "first"})
     fake.failures = [(502, "BadGatewayException", "The origin answered 403 for models/demo.mar.", None)]
