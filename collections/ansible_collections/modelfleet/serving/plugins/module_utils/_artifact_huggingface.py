@@ -32,10 +32,9 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
     GROUP,
     HubError,
     HubStore,
+    files_of,
     git_sha1,
     lock_entry,
-    parse_files,
-    selected,
     source_problem,
 )
 
@@ -58,7 +57,7 @@ class HuggingFaceArtifact(Artifact):
         self.decisions = decisions
         self.repo, self.commit = self.key["repo"], self.key["revision"]
         self.ref = self.key["ref"]
-        self.files = selected(parse_files(self.repo, self.key["files"]), self.key)
+        self.files = files_of(self.key, params["huggingface_pins"])
         self.place = Place(params, self.key)
         self.path = self.place.snapshot
         listing = json.dumps([self.repo, self.commit, lock_entry(self.files)], sort_keys=True)
@@ -110,6 +109,9 @@ class HuggingFaceArtifact(Artifact):
 
     def _is_whole(self):
         if not self.place.is_ready() or not is_own_directory(self.path):
+            return False
+        found = lstat(self.place.environment)
+        if not found or not is_kept(found, "0644") or read(self.place.environment) != self.place.variables():
             return False
         if self.ref and self.place.ref(self.ref) != self.commit:
             return False
@@ -294,6 +296,7 @@ class HuggingFaceArtifact(Artifact):
             if self.ref:
                 self.place.set_ref(self.ref, self.commit, self.blobs)
             self.place.tidy()
+            put(self.place.environment, self.place.variables(), self.blobs)
 
     def _make_tree(self, top):
         made = {top}
@@ -317,6 +320,7 @@ class Place:
         self.group = key.get("group") or GROUP
         self.home = os.path.join(self.root, self.group)
         self.cache = os.path.join(self.home, "hub")
+        self.environment = f"{self.home}.env"
         self.name = "--".join(["models", *key["repo"].split("/")])
         self.folder = os.path.join(self.cache, self.name)
         self.commit = key["revision"]
@@ -334,23 +338,22 @@ class Place:
         return [os.path.relpath(os.path.join(parent, name), self.snapshot) for parent, name in _leaves(self.snapshot)]
 
     def ref(self, name):
-        try:
-            with open(os.path.join(self.folder, "refs", name), encoding="utf-8", errors="replace") as handle:
-                return handle.read(100)
-        except OSError:
-            return None
+        """The commit that a branch is here; None without one."""
+        return read(os.path.join(self.folder, "refs", name))
 
     def set_ref(self, name, commit, blobs):
-        """At last, for from there a consumer finds the rest. Readers take the line end for a part of the commit."""
-        temporary = blobs.temporary()
-        try:
-            with open(temporary, "x", encoding="utf-8") as sink:
-                sink.write(commit)
-                sink.flush()
-                keep(sink.fileno(), "0644")
-            os.rename(temporary, os.path.join(self.folder, "refs", name))
-        finally:
-            remove(temporary)
+        """At last, for from there a consumer finds the rest. Readers take a line end for a part of the commit."""
+        put(os.path.join(self.folder, "refs", name), commit, blobs)
+
+    def variables(self):
+        """What a unit or a shell of the access group needs, as lines. No consumer writes here, nor asks the hub or its store beside it."""
+        return (
+            f"HF_HOME={self.home}\n"
+            f"HF_HUB_CACHE={self.cache}\n"
+            "HF_HUB_OFFLINE=1\n"
+            "HF_HUB_DISABLE_XET=1\n"
+            "HF_HUB_DISABLE_TELEMETRY=1\n"
+        )
 
     def gid(self):
         try:
@@ -428,6 +431,28 @@ class Place:
                 remove(os.path.join(refs, name))
         if not here:
             remove_tree(self.folder)
+
+
+def read(path):
+    """The text of a small file; None without one."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read(1 << 16)
+    except OSError:
+        return None
+
+
+def put(path, content, blobs):
+    """Have a small file with this text, for nobody to write."""
+    temporary = blobs.temporary()
+    try:
+        with open(temporary, "x", encoding="utf-8") as sink:
+            sink.write(content)
+            sink.flush()
+            keep(sink.fileno(), "0644")
+        os.rename(temporary, path)
+    finally:
+        remove(temporary)
 
 
 def _leaves(top):

@@ -94,8 +94,11 @@ def revision_problem(repo, revision):
     return None
 
 
-def source_problem(source, needs_files=True):
-    """What is wrong with the entry ``huggingface`` (dict) of a model, and what to do; None for a good one."""
+def source_problem(source, pins=None):
+    """What is wrong with the entry ``huggingface`` (dict) of a model, and what to do; None for a good one.
+
+    With ``pins``, what a lock has, its files are looked at as well.
+    """
     repo, revision = source.get("repo"), source.get("revision")
     if not isinstance(repo, str) or not isinstance(revision, str):
         return "give repo and revision, both as text"
@@ -114,16 +117,23 @@ def source_problem(source, needs_files=True):
         patterns = source.get(key) or []
         if not isinstance(patterns, list) or not all(isinstance(one, str) and one for one in patterns):
             return f"{key} is no list of patterns; write for example ['*.safetensors', '*.json']"
-    if not needs_files:
+    if pins is None:
         return None
-    if not source.get("files"):
-        return f"the lock has no files of {repo} at {revision}; run modelfleet.serving.pin"
     try:
-        files = parse_files(repo, source["files"])
-        selected(files, source)
+        files_of(source, pins)
     except ModelFleetError as exc:
-        return str(exc).rstrip(".")
+        problem = str(exc).rstrip(".")
+        return problem[:1].lower() + problem[1:]
     return None
+
+
+def files_of(source, pins):
+    """[HubFile] of an entry ``huggingface`` that is good otherwise. Raises ModelFleetError."""
+    repo, commit = source["repo"], source["revision"]
+    pin = pins.get(lock_key(repo, commit)) if isinstance(pins, dict) else None
+    if not isinstance(pin, dict) or not pin.get("files"):
+        raise ModelFleetError(f"The lock has no files of {repo} at {commit}; run modelfleet.serving.pin.")
+    return selected(parse_files(repo, pin["files"]), source)
 
 
 def lock_key(repo, commit):
@@ -206,7 +216,7 @@ def options_problem(options):
         for endpoint in options.get(key) or []:
             problem = endpoint_problem(str(endpoint))
             if problem:
-                return f"a {key} {problem}; write it as {OFFICIAL}"
+                return f"one of {key} {problem}; write it as {OFFICIAL}"
     if not options.get("endpoint"):
         return f"there is no endpoint; give one, such as {OFFICIAL}"
     token = options.get("token")

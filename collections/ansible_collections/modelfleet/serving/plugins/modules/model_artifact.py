@@ -65,15 +65,9 @@ options:
             type: str
             required: true
           revision:
-            description: The commit, 40 hexadecimal digits.
+            description: The commit, 40 hexadecimal digits. With O(artifacts[].state=present) it is one of O(huggingface_pins).
             type: str
             required: true
-          files:
-            description:
-              - The files of the commit as M(modelfleet.serving.huggingface_lock) wrote them, by their paths. Each has its C(size), and C(sha256)
-                or C(git_sha1).
-              - Required with O(artifacts[].state=present).
-            type: dict
           include:
             description: Patterns of the files that come, all without it. Each must match a file.
             type: list
@@ -157,6 +151,12 @@ options:
       ca_path:
         description: File on this host with CA certificates (PEM) that are trusted for hubs beside those of the system.
         type: path
+  huggingface_pins:
+    description:
+      - The files of commits, by repository and commit, as M(modelfleet.serving.huggingface_lock) writes them. Each file has its C(size), and
+        C(sha256) or C(git_sha1).
+    type: dict
+    default: {}
   huggingface_access_s:
     description:
       - How long this host need not ask again whether it may have a commit, in seconds, at most V(3600). V(0) asks in any case.
@@ -164,7 +164,10 @@ options:
     type: int
     default: 3600
   huggingface_home:
-    description: Directory with the caches of the access groups. It is on the filesystem of O(blob_store).
+    description:
+      - Directory with the caches of the access groups. It is on the filesystem of O(blob_store).
+      - Beside the directory of a group there is C(GROUP.env) with the variables that have its members find their models, for a unit's
+        C(EnvironmentFile=) or a shell.
     type: path
     default: /var/lib/modelfleet/huggingface
   huggingface_decisions:
@@ -210,6 +213,7 @@ EXAMPLES = r"""
     storage: "{{ modelfleet_storage }}"
     huggingface:
       token: "{{ vault_hf_token }}"
+    huggingface_pins: "{{ modelfleet_huggingface_pins }}"
     artifacts:
       - name: bert
         version: "1"
@@ -217,8 +221,7 @@ EXAMPLES = r"""
           repo: org/bert
           revision: 0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c
           include: ["*.safetensors", "*.json"]
-          files: "{{ modelfleet_huggingface_pins['org/bert@0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c'].files }}"
-# A consumer of the group modelfleet-hf finds it with HF_HUB_CACHE=/var/lib/modelfleet/huggingface/modelfleet-hf/hub HF_HUB_OFFLINE=1.
+# A unit that runs as a member of the group modelfleet-hf finds it with EnvironmentFile=/var/lib/modelfleet/huggingface/modelfleet-hf.env.
 
 - name: Remove a version
   modelfleet.serving.model_artifact:
@@ -356,7 +359,7 @@ def check(params):
         if (entry["name"], entry["version"]) in seen:
             raise ModelFleetError(f"The list names the {title} twice. Keep one entry for each name and version.")
         seen.add((entry["name"], entry["version"]))
-        check_entry(entry, title)
+        check_entry(entry, title, params["huggingface_pins"])
         if entry["huggingface"] and entry["state"] == "present":
             if not params["huggingface"]:
                 raise ModelFleetError(f"The {title} is of a hub, and there is no option huggingface that says which. Give it.")
@@ -373,7 +376,7 @@ def check_place(source, title, places):
             raise ModelFleetError(f"The {title} and the {other} have one {what} of {source['repo']} for the group {source['group']}. {remedy}.")
 
 
-def check_entry(entry, title):
+def check_entry(entry, title, pins):
     for key in ("name", "version"):
         if not is_name(entry[key]):
             raise ModelFleetError(f"The {key} {entry[key]!r} of an artifact {NAME_RULE}; rename it.")
@@ -386,7 +389,7 @@ def check_entry(entry, title):
         entry["sha256"] = entry["sha256"].lower()
     if entry["state"] == "absent":
         # It is the name of a directory.
-        problem = source_problem(entry["huggingface"], needs_files=False) if entry["huggingface"] else None
+        problem = source_problem(entry["huggingface"]) if entry["huggingface"] else None
         if problem:
             raise ModelFleetError(f"Failed to use the huggingface of the {title}: {problem}.")
         return
@@ -395,7 +398,7 @@ def check_entry(entry, title):
         raise ModelFleetError(f"The {title} has {' and '.join(sources) or 'neither object nor bundle nor huggingface'}. Give the one that it is.")
     key = entry[sources[0]]
     if sources == ["huggingface"]:
-        problem = source_problem(key)
+        problem = source_problem(key, pins)
         if problem:
             raise ModelFleetError(f"Failed to use the huggingface of the {title}: {problem}.")
         return
@@ -730,7 +733,6 @@ def main():
                         "options": {
                             "repo": {"type": "str", "required": True},
                             "revision": {"type": "str", "required": True},
-                            "files": {"type": "dict"},
                             "include": {"type": "list", "elements": "str"},
                             "exclude": {"type": "list", "elements": "str"},
                             "group": {"type": "str", "default": GROUP},
@@ -751,6 +753,7 @@ def main():
             "retry_s": {"type": "int", "default": 120},
             "url_expiry_s": {"type": "int", "default": 3600},
             "huggingface": {"type": "dict", "options": OPTIONS},
+            "huggingface_pins": {"type": "dict", "default": {}},
             "huggingface_access_s": {"type": "int", "default": 3600},
             "huggingface_home": {"type": "path", "default": "/var/lib/modelfleet/huggingface"},
             "huggingface_decisions": {"type": "path", "default": "/var/lib/modelfleet/state/huggingface.json"},

@@ -61,11 +61,16 @@ def mirror(host):
 @pytest.fixture
 def apply(host, hub, run_module):
     def run(*artifacts, check=False, diff=False, token=None, endpoint=None, token_endpoint=None, **options):
+        pins, artifacts = {}, [dict(artifact) for artifact in artifacts]
+        for artifact in artifacts:
+            source = artifact["huggingface"] = dict(artifact["huggingface"])
+            pins[f"{source['repo']}@{source['revision']}"] = {"files": source.pop("files")}
         source = {"endpoint": endpoint or [hub.url], "token": token, "token_endpoint": token_endpoint or [hub.url]}
         args = {
             **host.options(),
-            "artifacts": list(artifacts),
+            "artifacts": artifacts,
             "huggingface": source,
+            "huggingface_pins": pins,
             "huggingface_home": str(host.home),
             "huggingface_decisions": str(host.state / "huggingface.json"),
             **options,
@@ -130,6 +135,17 @@ def test_bytes_are_on_the_disk_once_and_nobody_writes_them(host, hub, apply):
     assert {mode(path) for path in (folder(host) / "blobs").iterdir()} == {0o444}
     assert mode(host.home / GROUP) == 0o750
     assert mode(folder(host) / "blobs") == 0o755
+
+
+def test_consumers_are_told_where_it_is(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit))
+    environment = host.home / f"{GROUP}.env"
+    assert f"HF_HUB_CACHE={host.home / GROUP / 'hub'}\n" in environment.read_text()
+    assert "HF_HUB_OFFLINE=1\n" in environment.read_text()
+    environment.unlink()
+    assert apply(bert(hub, commit))["changed"]
+    assert environment.exists()
 
 
 def test_no_token_gets_beyond_the_hub(host, hub, apply):
@@ -452,8 +468,8 @@ def test_hub_that_gives_large_files_itself_is_asked_directly(host, hub, apply):
     [
         ({"revision": "main"}, "the revision 'main' of org/bert is no commit of 40 hexadecimal digits"),
         ({"repo": "../../etc"}, "the repo '../../etc' is none"),
-        ({"include": ["*.gguf"]}, "The include '*.gguf' matches no file of org/bert"),
-        ({"exclude": ["*"]}, "leave no file of org/bert"),
+        ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert"),
+        ({"exclude": ["*"]}, "the include and exclude leave no file of org/bert"),
         ({"files": {"../../x": {"size": 1, "git_sha1": "a" * 40}}}, "has the component '.' or '..'"),
         ({"files": {}}, "the lock has no files of org/bert"),
         ({"group": "no-such-group"}, "this host has no such group"),
