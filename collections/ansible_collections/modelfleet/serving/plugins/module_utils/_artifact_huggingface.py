@@ -189,7 +189,7 @@ class HuggingFaceArtifact(Artifact):
     def _take_what_is_here(self):
         """Adopt what lies in the cache already, or in one of those that users have, if it has the content."""
         for file in self.files:
-            if file.sha256 and self.blobs.status(file.sha256) or file.git_sha1 and self._is_blob(file):
+            if self.blobs.status(file.sha256) if file.sha256 else self._is_blob(file):
                 continue
             for cache in [self.place.cache, *self.params["huggingface_adopt"]]:
                 if self._adopt(os.path.join(cache, self.place.name, "blobs", file.name), file):
@@ -210,21 +210,22 @@ class HuggingFaceArtifact(Artifact):
             found = os.fstat(handle.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
                 return False
+            only_roots = found.st_uid == os.geteuid() and not found.st_mode & 0o022
             try:
-                if found.st_uid == os.geteuid() and not found.st_mode & 0o022 and self._link(handle, path, temporary):
-                    digest = _digest(handle, file)
-                    sink = handle
-                else:
-                    sink = open(temporary, "x+b")
-                    digest = _copy(handle, sink, file)
-                with sink:
-                    if digest != file.name:
-                        return False
-                    keep(sink.fileno(), "0644")
-                os.rename(temporary, self.blobs.path(file.sha256) if file.sha256 else self.place.blob(file.name))
-                return True
+                if only_roots and self._link(handle, path, temporary):
+                    return self._keep(handle, _digest(handle, file), temporary, file)
+                with open(temporary, "x+b") as sink:
+                    return self._keep(sink, _copy(handle, sink, file), temporary, file)
             finally:
                 remove(temporary)
+
+    def _keep(self, handle, digest, temporary, file):
+        """Have the open file ``temporary`` where it belongs if it has the content; returns whether it has."""
+        if digest != file.name:
+            return False
+        keep(handle.fileno(), "0644")
+        os.rename(temporary, self.blobs.path(file.sha256) if file.sha256 else self.place.blob(file.name))
+        return True
 
     @staticmethod
     def _link(handle, path, temporary):
@@ -347,13 +348,7 @@ class Place:
 
     def variables(self):
         """What a unit or a shell of the access group needs, as lines. No consumer writes here, nor asks the hub or its store beside it."""
-        return (
-            f"HF_HOME={self.home}\n"
-            f"HF_HUB_CACHE={self.cache}\n"
-            "HF_HUB_OFFLINE=1\n"
-            "HF_HUB_DISABLE_XET=1\n"
-            "HF_HUB_DISABLE_TELEMETRY=1\n"
-        )
+        return f"HF_HOME={self.home}\nHF_HUB_CACHE={self.cache}\nHF_HUB_OFFLINE=1\nHF_HUB_DISABLE_XET=1\nHF_HUB_DISABLE_TELEMETRY=1\n"
 
     def gid(self):
         try:
@@ -378,7 +373,12 @@ class Place:
     def is_ready(self):
         """Whether only the access group may enter, and what is below belongs to who runs the module."""
         found = lstat(self.home)
-        if not is_directory(found) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != _HOME_MODE or found.st_gid != self.gid():
+        if (
+            not is_directory(found)
+            or found.st_uid != os.geteuid()
+            or stat.S_IMODE(found.st_mode) != _HOME_MODE
+            or found.st_gid != self.gid()
+        ):
             return False
         return all(map(is_own_directory, self._directories()))
 

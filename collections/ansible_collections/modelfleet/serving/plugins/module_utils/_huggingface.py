@@ -18,6 +18,7 @@ import json
 import os
 import random
 import re
+import secrets
 import ssl
 import threading
 import time
@@ -148,8 +149,15 @@ def parse_files(repo, found):
     for path, entry in sorted(found.items()):
         problem = path_problem(path) if isinstance(path, str) else "is no text"
         if problem:
-            raise ModelFleetError(f"The path {str(path)[:300]!a} of a file of {repo} {problem}. Have its owner rename it; nothing of it is used.")
-        if not isinstance(entry, dict) or isinstance(entry.get("size"), bool) or not isinstance(entry.get("size"), int) or entry["size"] < 0:
+            raise ModelFleetError(
+                f"The path {str(path)[:300]!a} of a file of {repo} {problem}. Have its owner rename it; nothing of it is used."
+            )
+        if (
+            not isinstance(entry, dict)
+            or isinstance(entry.get("size"), bool)
+            or not isinstance(entry.get("size"), int)
+            or entry["size"] < 0
+        ):
             raise ModelFleetError(f"The file {path!r} of {repo} has no size. Run modelfleet.serving.pin.")
         sha256, git_sha1 = entry.get("sha256"), entry.get("git_sha1")
         if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
@@ -171,7 +179,8 @@ def parse_files(repo, found):
 def lock_entry(files):
     """{path: {size, sha256 or git_sha1}} of [HubFile], as a lock has it."""
     return {
-        file.path: {"size": file.size, **({"sha256": file.sha256} if file.sha256 else {"git_sha1": file.git_sha1})} for file in sorted(files)
+        file.path: {"size": file.size, **({"sha256": file.sha256} if file.sha256 else {"git_sha1": file.git_sha1})}
+        for file in sorted(files)
     }
 
 
@@ -297,7 +306,9 @@ class Hub:
             try:
                 context.load_verify_locations(options["ca_path"])
             except (OSError, ssl.SSLError) as exc:
-                raise ModelFleetError(f"Failed to read the ca_path {options['ca_path']}: {exc}. Give a file with PEM certificates.") from exc
+                raise ModelFleetError(
+                    f"Failed to read the ca_path {options['ca_path']}: {exc}. Give a file with PEM certificates."
+                ) from exc
         self._opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
 
     @property
@@ -390,7 +401,8 @@ class Hub:
         size = answer.headers.get("X-Linked-Size") or ""
         other_commit = answer.headers.get("X-Repo-Commit") or commit
         digest = _SHA256 if file.sha256 else _COMMIT
-        if other_commit != commit or digest.fullmatch(told) and told != file.name or size.isdecimal() and int(size) != file.size:
+        differs = (digest.fullmatch(told) and told != file.name) or (size.isdecimal() and int(size) != file.size)
+        if other_commit != commit or differs:
             raise HubError(
                 f"The lock does not match the hub: of {file.path} in {repo} at {commit}, {_host(endpoint)} says {told or 'nothing'} with "
                 f"{size or 'no'} bytes at {other_commit}, and the lock {file.name} with {file.size}. Run modelfleet.serving.pin again, or "
@@ -436,7 +448,7 @@ class Hub:
                 if decisive and exc.refused:
                     raise
                 # What the first says counts: a mirror that lacks it says less than the hub that refuses it.
-                if problem is None or problem.passing and not exc.passing:
+                if problem is None or (problem.passing and not exc.passing):
                     problem = exc
         raise problem
 
@@ -510,11 +522,7 @@ class Hub:
                 f"{failed}it takes no more requests from this host for now (429). Run again{after}{own}.", passing=True, wait_s=wait_s
             )
         if code == "GatedRepo":
-            remedy = (
-                "the account of this host's token has not been granted access"
-                if token
-                else "it is gated, and this host gave no token"
-            )
+            remedy = "the account of this host's token has not been granted access" if token else "it is gated, and this host gave no token"
             raise HubError(
                 f"{failed}{remedy} ({status}). Request access at {page}, and set the token of an account that has it (token in "
                 "modelfleet_huggingface).",
@@ -527,7 +535,9 @@ class Hub:
                 refused=True,
             )
         if code == "RevisionNotFound" or code == "EntryNotFound":
-            raise HubError(f"{failed}it has no such {'revision' if code == 'RevisionNotFound' else 'file'}. Run modelfleet.serving.pin again.")
+            raise HubError(
+                f"{failed}it has no such {'revision' if code == 'RevisionNotFound' else 'file'}. Run modelfleet.serving.pin again."
+            )
         if code == "RepoNotFound" or status in (401, 404):
             who = "the account of this host's token" if token else "who has no token"
             raise HubError(
@@ -536,7 +546,8 @@ class Hub:
             )
         if status == 403:
             raise HubError(
-                f"{failed}it refused this host (403{': ' + _harmless(said) if said else ''}). See {page}, and what the token may.", refused=True
+                f"{failed}it refused this host (403{': ' + _harmless(said) if said else ''}). See {page}, and what the token may.",
+                refused=True,
             )
         if status in _PASSING:
             raise HubError(f"{failed}it answered {status}. Look at its state, and run again.", passing=True)
@@ -664,7 +675,7 @@ class Decisions:
         self.check_mode = check_mode
         self._lock = threading.Lock()
         found = _read_decisions(path)
-        self._salt = found["salt"] if found else "%032x" % random.SystemRandom().getrandbits(128)
+        self._salt = found["salt"] if found else secrets.token_hex(16)
         self._until = found["until"] if found else {}
 
     def _name(self, hub, repo, commit):

@@ -373,7 +373,9 @@ def check_place(source, title, places):
         other = places.setdefault((*below, what, place), title) if place else title
         if other != title:
             remedy = "Keep one, with the include of both" if what == "commit" else "Give one of them another ref, or an empty one"
-            raise ModelFleetError(f"The {title} and the {other} have one {what} of {source['repo']} for the group {source['group']}. {remedy}.")
+            raise ModelFleetError(
+                f"The {title} and the {other} have one {what} of {source['repo']} for the group {source['group']}. {remedy}."
+            )
 
 
 def check_entry(entry, title, pins):
@@ -395,7 +397,9 @@ def check_entry(entry, title, pins):
         return
     sources = [kind for kind in KINDS if entry[kind] is not None]
     if len(sources) != 1:
-        raise ModelFleetError(f"The {title} has {' and '.join(sources) or 'neither object nor bundle nor huggingface'}. Give the one that it is.")
+        raise ModelFleetError(
+            f"The {title} has {' and '.join(sources) or 'neither object nor bundle nor huggingface'}. Give the one that it is."
+        )
     key = entry[sources[0]]
     if sources == ["huggingface"]:
         problem = source_problem(key, pins)

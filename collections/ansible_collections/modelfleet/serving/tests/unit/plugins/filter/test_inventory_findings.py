@@ -95,7 +95,10 @@ PINS = {f"org/bert@{COMMIT}": {"revision": "main", "files": {"config.json": {"si
     [
         ({}, None),
         ({"repo": "bert"}, "the lock has no files of bert at 0f0f"),
-        ({"revision": "main"}, "the revision 'main' of org/bert is no commit of 40 hexadecimal digits, so that it may be another model tomorrow; run"),
+        (
+            {"revision": "main"},
+            "the revision 'main' of org/bert is no commit of 40 hexadecimal digits, so that it may be another model tomorrow; run",
+        ),
         ({"revision": 4}, "give repo and revision, both as text"),
         ({"repo": "../bert"}, "the repo '../bert' is none; write it as organisation/name"),
         ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert"),
@@ -108,7 +111,9 @@ PINS = {f"org/bert@{COMMIT}": {"revision": "main", "files": {"config.json": {"si
 def test_a_model_of_a_hub(change, words):
     model = {**HUB, "huggingface": {**HUB["huggingface"], **change}}
     findings = inventory_findings([model], settings={"modelfleet_huggingface_pins": PINS})
-    assert [f"The huggingface of the model bert 1 cannot be used; {words}" in finding for finding in findings] == ([True] if words else []), findings
+    assert [f"The huggingface of the model bert 1 cannot be used; {words}" in finding for finding in findings] == (
+        [True] if words else []
+    ), findings
 
 
 def test_files_that_are_pinned_stay_below_their_directory():

@@ -130,7 +130,9 @@ def test_limit_is_told_with_the_time(hub, pin):
 
 
 def test_official_hub_gets_the_token_by_default():
-    hub = _huggingface.Hub({"endpoint": ["https://mirror.test", "https://huggingface.co/"], "token": "t", "token_endpoint": ["https://huggingface.co"]})
+    hub = _huggingface.Hub(
+        {"endpoint": ["https://mirror.test", "https://huggingface.co/"], "token": "t", "token_endpoint": ["https://huggingface.co"]}
+    )
     assert [hub._token_for(endpoint) for endpoint in hub.endpoints] == [None, "t"]
     assert hub.judges == ["https://huggingface.co"]
 
