@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An artifact that is a commit of a Hugging Face repository. PRIVATE to the collection: it can have breaking changes at any time.
 
-It lies as huggingface_hub has it in its cache, ``<home>/<group>/hub/models--<org>--<name>/{blobs,snapshots/<commit>,refs}``, in a directory that
-only the access group may enter. A large file is a hard link of the blob of this host, a small one is only here.
+It lies as huggingface_hub has it in its cache, ``<home>/<group>/hub/models--<org>--<name>/{blobs,snapshots/<commit>,refs}``, in a
+directory that only the access group may enter. A large file is a hard link of the blob of this host, a small one is only here.
 """
 
 from __future__ import annotations
@@ -252,8 +252,8 @@ class HuggingFaceArtifact(Artifact):
                 found = digest_of(sink)
                 if found != file.sha256:
                     raise ModelFleetError(
-                        f"Failed to verify {self._store.describe(file.path)}: it has the sha256 {found}, and the lock says {file.sha256}. Use "
-                        "another endpoint, or run modelfleet.serving.pin again."
+                        f"Failed to verify {self._store.describe(file.path)}: it has the sha256 {found}, and the lock says {file.sha256}. "
+                        "Use another endpoint, or run modelfleet.serving.pin again."
                     )
                 keep(sink.fileno(), "0644")
 
@@ -355,8 +355,8 @@ class Place:
             return grp.getgrnam(self.group).gr_gid
         except KeyError:
             raise ModelFleetError(
-                f"Failed to use the group {self.group} for {self.home}: this host has no such group. Run the role modelfleet.serving.dfdaemon, or "
-                "make the group."
+                f"Failed to use the group {self.group} for {self.home}: this host has no such group. Run the role "
+                "modelfleet.serving.dfdaemon, or make the group."
             ) from None
 
     def check(self, blob_store):
@@ -366,8 +366,8 @@ class Place:
             place = os.path.dirname(place)
         if lstat(blob_store) and os.stat(place).st_dev != os.stat(blob_store).st_dev:
             raise ModelFleetError(
-                f"Failed to use {place} for the models of the hub: it is on another filesystem than {blob_store}, and no file has names on two. "
-                "Have both on one, under one mount."
+                f"Failed to use {place} for the models of the hub: it is on another filesystem than {blob_store}, and no file has names on "
+                "two. Have both on one, under one mount."
             )
 
     def is_ready(self):

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The models of a Hugging Face hub: what a lock says of one, and the hub's API. PRIVATE to the collection: it can have breaking changes.
 
-A lock has ``{"<repo>@<commit>": {"revision": what was asked for, "files": {path: {"size": bytes, "sha256" or "git_sha1": digest}}}}``. Large
-files, which the hub keeps beside git, have a sha256. Small ones have what git calls them, which is what the cache of a consumer calls them.
+A lock has ``{"<repo>@<commit>": {"revision": what was asked for, "files": {path: {"size": bytes, "sha256" or "git_sha1": digest}}}}``.
+Large files, which the hub keeps beside git, have a sha256. Small ones have what git calls them, which is what the cache of a consumer
+calls them.
 
 The hub is asked with an opener of its own: that of Ansible is one for all threads of a process, and follows a redirect with all headers.
 """
@@ -166,8 +167,8 @@ def parse_files(repo, found):
             raise ModelFleetError(f"The file {path!r} of {repo} has neither sha256 nor git_sha1. Run modelfleet.serving.pin.")
         if sha256 is None and entry["size"] > MAX_SMALL:
             raise ModelFleetError(
-                f"The file {path!r} of {repo} has {entry['size']} bytes and no sha256, which is too large for a file of git. Exclude it, or "
-                "have its owner keep it in LFS."
+                f"The file {path!r} of {repo} has {entry['size']} bytes and no sha256, which is too large for a file of git. Exclude it, "
+                "or have its owner keep it in LFS."
             )
         files.append(HubFile(path, entry["size"], sha256, None if sha256 else git_sha1))
     both = collision(file.path for file in files)
@@ -236,8 +237,8 @@ def options_problem(options):
             return f"the token {problem}; give it as the hub shows it"
         if not set(map(_plain, options["endpoint"])) & set(map(_plain, options.get("token_endpoint") or [])):
             return (
-                "none of the endpoints may have the token; a mirror is given none unless token_endpoint names it, so name it there, or leave "
-                "out the token"
+                "none of the endpoints may have the token; a mirror is given none unless token_endpoint names it, so name it there, or "
+                "leave out the token"
             )
     return None
 
@@ -502,7 +503,7 @@ class Hub:
                 self._down[endpoint] = time.monotonic() + _DOWN_S
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise HubError(
-                    f"Failed to reach {_host(url)}: its certificate is not trusted ({reason.verify_message}). Give its authority as ca_path."
+                    f"Failed to reach {_host(url)}: its certificate is not trusted ({reason.verify_message}). Give its CA as ca_path."
                 ) from None
             raise _unreachable(url, _without_addresses(reason)) from None
 
@@ -530,8 +531,8 @@ class Hub:
             )
         if status == 401 and token and code != "RepoNotFound":
             raise HubError(
-                f"{failed}it refused the token of this host (401), which is wrong, has expired or was revoked. Make one at the hub, and set it "
-                "(token in modelfleet_huggingface).",
+                f"{failed}it refused the token of this host (401), which is wrong, has expired or was revoked. Make one at the hub, and "
+                "set it (token in modelfleet_huggingface).",
                 refused=True,
             )
         if code == "RevisionNotFound" or code == "EntryNotFound":
@@ -541,8 +542,8 @@ class Hub:
         if code == "RepoNotFound" or status in (401, 404):
             who = "the account of this host's token" if token else "who has no token"
             raise HubError(
-                f"{failed}it has no such repository, or none that {who} may see ({status}). Correct the repo, or set the token of an account "
-                "that may (token in modelfleet_huggingface)."
+                f"{failed}it has no such repository, or none that {who} may see ({status}). Correct the repo, or set the token of an "
+                "account that may (token in modelfleet_huggingface)."
             )
         if status == 403:
             raise HubError(
@@ -585,8 +586,8 @@ class HubStore:
         self._fresh.pop(path, None)
         if location.url is None:
             raise HubError(
-                f"Failed to get {self.describe(path)}: {_host(location.endpoint)} gives it only to who has the token, which is not handed on. "
-                "Run again."
+                f"Failed to get {self.describe(path)}: {_host(location.endpoint)} gives it only to who has the token, which is not handed "
+                "on. Run again."
             )
         return location.url
 

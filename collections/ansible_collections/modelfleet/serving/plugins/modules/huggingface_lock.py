@@ -10,8 +10,8 @@ module: huggingface_lock
 short_description: Pin the files of models of a Hugging Face hub in a file
 version_added: 0.1.0
 description:
-  - Asks the hub which commit a branch is now, and which files that commit has, and writes them into a YAML file of variables, with their sizes
-    and their SHA-256 or what git calls them.
+  - Asks the hub which commit a branch is now, and which files that commit has, and writes them into a YAML file of variables, with their
+    sizes and their SHA-256 or what git calls them.
   - What is pinned in the file already must be what the hub has. If it is not, nothing is written. Entries of other models stay.
   - No file of a model is downloaded.
 author:
@@ -54,7 +54,9 @@ options:
     default: {}
     suboptions:
       endpoint:
-        description: Addresses of hubs or mirrors, in their order. Where O(huggingface.token_endpoint) names any of them, only those are asked.
+        description:
+          - Addresses of hubs or mirrors, in their order.
+          - Where O(huggingface.token_endpoint) names any of them, only those are asked.
         type: list
         elements: str
         default: [https://huggingface.co]
@@ -186,8 +188,8 @@ class Lock:
         if before and before["files"] != entry:
             differing = sorted(path for path in {*before["files"], *entry} if before["files"].get(path) != entry.get(path))
             raise ModelFleetError(
-                f"The lock does not match the hub: {self.path} has other files of {repo} at {commit}, such as {differing[0]!r}. A commit never "
-                f"changes, so find out who changed one of them. If the hub is right, take {key} out of {self.path} and run again."
+                f"The lock does not match the hub: {self.path} has other files of {repo} at {commit}, such as {differing[0]!r}. A commit "
+                f"never changes, so find out who changed one of them. If the hub is right, take {key} out of {self.path} and run again."
             )
         if not before:
             self.pinned[key] = {"revision": revision, "files": entry}

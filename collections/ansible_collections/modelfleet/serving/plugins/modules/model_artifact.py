@@ -82,8 +82,8 @@ options:
             default: modelfleet-hf
           ref:
             description:
-              - The branch by which a consumer finds this commit, which is what it asks for when it names none. Empty for a commit that is found
-                by itself only.
+              - The branch by which a consumer finds this commit, which is what it asks for when it names none. Empty for a commit that is
+                found by itself only.
             type: str
             default: main
       sha256:
@@ -153,8 +153,8 @@ options:
         type: path
   huggingface_pins:
     description:
-      - The files of commits, by repository and commit, as M(modelfleet.serving.huggingface_lock) writes them. Each file has its C(size), and
-        C(sha256) or C(git_sha1).
+      - The files of commits, by repository and commit, as M(modelfleet.serving.huggingface_lock) writes them. Each file has its C(size),
+        and C(sha256) or C(git_sha1).
     type: dict
     default: {}
   huggingface_access_s:
