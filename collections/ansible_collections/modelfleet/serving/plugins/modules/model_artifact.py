@@ -398,7 +398,7 @@ def check_entry(entry, title, pins):
     sources = [kind for kind in KINDS if entry[kind] is not None]
     if len(sources) != 1:
         raise ModelFleetError(
-            f"The {title} has {' and '.join(sources) or 'neither object nor bundle nor huggingface'}. Give the one that it is."
+            f"The {title} has {' and '.join(sources) or 'neither object, bundle nor huggingface'}. Give the one that it is."
         )
     key = entry[sources[0]]
     if sources == ["huggingface"]:
