@@ -452,7 +452,9 @@ TOKEN = "cGxhbnRlZC10b2tlbg"
 
 
 def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
-    brought = {host: {"model_artifact": {"changed": True, "artifacts": [artifact(HUB, size=2)], "bytes": {}}} for host in ("gpu-1", "gpu-2")}
+    brought = {
+        host: {"model_artifact": {"changed": True, "artifacts": [artifact(HUB, size=2)], "bytes": {}}} for host in ("gpu-1", "gpu-2")
+    }
     hub = {"modelfleet_huggingface": {"token": TOKEN}, "modelfleet_huggingface_pins": PINS}
     done, calls = fleet("distribute", [HUB], brought, "-vvv", **hub)
     assert done.returncode == 0, done.stdout

@@ -69,11 +69,9 @@ def test_pins_what_the_hosts_have_and_prints_the_commits(run, inventory, hub):
     code, output = pin()
     assert code == 0 and "changed=1 " in output, output
     pins = yaml.safe_load(lock.read_text())["modelfleet_huggingface_pins"]
-    assert pins == {
-        f"{repo}@{commit}": {"revision": "main", "files": hub.listing(repo, commit)} for repo, commit in commits.items()
-    }
+    assert pins == {f"{repo}@{commit}": {"revision": "main", "files": hub.listing(repo, commit)} for repo, commit in commits.items()}
     for repo, commit in commits.items():
-        assert f'"commit": "{commit}"' in output and f'"repo": "{repo}"' in output
+        assert f"commit: {commit}" in output and f"repo: {repo}" in output
     assert "org/gone" not in " ".join(path for _method, path, _token in hub.asked)
     code, output = pin()
     assert code == 0 and "changed=0 " in output and "changed=1 " not in output, output
