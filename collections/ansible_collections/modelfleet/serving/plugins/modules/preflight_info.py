@@ -247,7 +247,9 @@ def main():
             "one_filesystem": {
                 "type": "list",
                 "elements": "path",
-                "default": [f"/var/lib/modelfleet/{name}" for name in ("pieces", "incoming", "blobs", "manifests", "models", "huggingface")],
+                "default": [
+                    f"/var/lib/modelfleet/{name}" for name in ("pieces", "incoming", "blobs", "manifests", "models", "huggingface")
+                ],
             },
             "required_bytes": {"type": "int", "default": 0},
             "unpack_dir": {"type": "path", "default": "/var/lib/torchserve/tmp"},
