@@ -81,7 +81,7 @@ def test_no_text_ends_with_a_line_end(changes, place):
         ),
         (
             {"modelfleet_models": [{"name": "bert", "version": "2", "sha256": "9f" * 32}]},
-            "The variable modelfleet_models[0] (bert) is not what its role takes: one of the following is required: object, bundle, hugging",
+            "The variable modelfleet_models[0] (bert) is not what its role takes: one of the following is required: object, bundle, hug",
         ),
         (
             {"modelfleet_models": [{**GOOD["modelfleet_models"][0], "tarball": "bert.tar"}]},
