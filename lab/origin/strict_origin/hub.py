@@ -127,7 +127,7 @@ class Hub:
             return None, Token()
         if given is None:
             return None, Token()
-        for name, user in self.repositories.users.items():
+        for name, user in list(self.repositories.users.items()):
             token = user.tokens.get(given)
             if token and not token.revoked:
                 if token.expires is not None and token.expires <= self.now().timestamp():
@@ -191,7 +191,7 @@ class Hub:
                 for kind, (folder, known) in refs.items()
             }
             return json_response({**rows, "converts": []})
-        if not rest or rest[0] == "revision" and len(rest) == 2:
+        if not rest or (rest[0] == "revision" and len(rest) == 2):
             return self._info(request, one, rest[1] if rest else "main")
         if rest[0] == "tree" and len(rest) > 1:
             return self._tree(request, one, rest[1], "/".join(rest[2:]))
@@ -199,9 +199,13 @@ class Hub:
 
     # -- rights --------------------------------------------------------------------------------------------------------
 
+    def _orgs(self, user: str) -> list[str]:
+        known = self.repositories.users.get(user)
+        return known.orgs if known else []
+
     def _belongs(self, one: Repository, user: str | None) -> bool:
         owner = one.name.partition("/")[0]
-        return user is not None and (user == owner or owner in self.repositories.users[user].orgs)
+        return user is not None and (user == owner or owner in self._orgs(user))
 
     def _visible(self, name: str, user: str | None) -> Repository:
         one = self.repositories.find(name)
@@ -232,7 +236,7 @@ class Hub:
     def _whoami(self, user: str | None, token: Token) -> Response:
         if user is None:
             raise StoreError(401, "", "Invalid username or password.")
-        orgs = [{"type": "org", "id": identity(name), "name": name, "fullname": name} for name in self.repositories.users[user].orgs]
+        orgs = [{"type": "org", "id": identity(name), "name": name, "fullname": name} for name in self._orgs(user)]
         auth = {"type": "access_token", "accessToken": {"displayName": token.name, "role": "read"}}
         return json_response({"type": "user", "id": identity(user), "name": user, "fullname": user, "orgs": orgs, "auth": auth})
 
@@ -257,7 +261,7 @@ class Hub:
                 if file.lfs:
                     sibling["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": file.pointer_size}
             siblings.append(sibling)
-        created = min(commit.date for commit in one.commits.values())
+        created = min(commit.date for commit in list(one.commits.values()))
         return json_response(
             {
                 "_id": identity(one.name),

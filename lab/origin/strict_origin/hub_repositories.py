@@ -88,7 +88,7 @@ class User:
 
 
 class Repositories:
-    """All of it is in one file, so that a restarted origin has it still. Contents are objects of the bucket "hub", named by their sha256."""
+    """All of it is in one file, so that a restarted origin has it still. Contents are objects of the bucket "hub", by their sha256."""
 
     BUCKET = "hub"
 
@@ -101,7 +101,9 @@ class Repositories:
         self.key = bytes.fromhex(saved.get("key", secrets.token_hex(32)))  # signs addresses at the CDN
         self.repositories = {name: parse_repository(one) for name, one in saved.get("repositories", {}).items()}
         self.moved: dict[str, str] = saved.get("moved", {})
-        self.users = {name: parse_user(one) for name, one in {**saved.get("users", {}), **users}.items()}
+        # Of those in the configuration only what was put since is kept: another configuration has other users.
+        self.put_users = {name: parse_user(one) for name, one in saved.get("users", {}).items()}
+        self.users = {**{name: parse_user(one) for name, one in users.items()}, **self.put_users}
 
     def find(self, name: str) -> Repository | None:
         """By any name that it ever had, in any case."""
@@ -224,11 +226,12 @@ class Repositories:
         return describe(one)
 
     def _put_user(self, name: str, given: dict) -> dict:
-        self.users[name] = parse_user(given)
+        self.users[name] = self.put_users[name] = parse_user(given)
         return {"name": name, "orgs": self.users[name].orgs, "tokens": len(self.users[name].tokens)}
 
     def _delete_user(self, name: str, given: dict) -> dict:
         del self.users[name]
+        self.put_users.pop(name, None)
         return {"name": name}
 
     def _save(self) -> None:
@@ -236,7 +239,7 @@ class Repositories:
             "key": self.key.hex(),
             "repositories": {key: asdict(one) for key, one in self.repositories.items()},
             "moved": self.moved,
-            "users": {name: asdict(user) for name, user in self.users.items()},
+            "users": {name: asdict(user) for name, user in self.put_users.items()},
         }
         with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as stream:
             json.dump(state, stream)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hub, judged by clients that nobody here wrote: huggingface_hub before and after its second version, and git for the names of objects."""
+"""The hub, judged by what nobody here wrote: two versions of huggingface_hub, and git for the names of objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ VERSIONS = ["0.36", "2.4"]
 HUB, CDN, MIRROR = "huggingface.co", "cdn-lfs.hf.co", "hub.mirror.example"
 SOON = int(time.time()) + 86400
 USERS = {
-    "alice": {"tokens": {"hf_alice": {}, "hf_narrow": {"gated": False}, "hf_old": {"name": "old", "expires": 1}, "hf_gone": {"revoked": True}}},
+    "alice": {
+        "tokens": {"hf_alice": {}, "hf_narrow": {"gated": False}, "hf_old": {"name": "old", "expires": 1}, "hf_gone": {"revoked": True}}
+    },
     "bob": {"tokens": {"hf_bob": {"expires": SOON}}},
     "carol": {"orgs": ["org"], "tokens": {"hf_carol": {}}},
 }
@@ -348,7 +350,9 @@ def test_a_mirror_has_what_is_public_and_takes_no_token_of_the_hub(hub, client):
     assert Path(folder).name == put["commit"]
     names = {name.partition("/")[0] for name in requests(hub)}
     assert names == {MIRROR, CDN}, "the hub was not asked"
-    refused, gated = client(call, ("auth_check", {"repo_id": "org/gated"}), HF_ENDPOINT=f"https://{MIRROR}", token="hf_alice", HF_HOME="/nonexistent")
+    refused, gated = client(
+        call, ("auth_check", {"repo_id": "org/gated"}), HF_ENDPOINT=f"https://{MIRROR}", token="hf_alice", HF_HOME="/nonexistent"
+    )
     assert (refused["status"], gated["status"]) == (401, 401)
     (gated,) = client(("auth_check", {"repo_id": "org/gated"}), HF_ENDPOINT=f"https://{MIRROR}")
     assert gated["error"] == "GatedRepoError"
@@ -361,7 +365,9 @@ def test_the_client_reads_the_limits(hub, client):
     first, second = client(*calls)
     assert first["id"] == "org/bert" and second["status"] == 429
     if client.python.split("/")[-3] != "0.36":
-        assert re.search(r"your 'api' rate limit\.\nRetry after (29\d|300) seconds \(0/1 requests remaining in current 300s window", second["message"])
+        assert re.search(
+            r"your 'api' rate limit\.\nRetry after (29\d|300) seconds \(0/1 requests remaining in current 300s window", second["message"]
+        )
     assert [one["id"] for one in client(*calls, token="hf_bob")] == ["org/bert"] * 2
 
 
@@ -444,7 +450,10 @@ def test_a_big_file_says_what_it_is_before_it_is_fetched(hub):
     status, headers, _ = ask(hub, "/org/bert/resolve/main/model-1.safetensors", method="HEAD")
     assert (status, headers["X-Linked-Size"], headers["X-Repo-Commit"]) == (302, str(len(content)), put["commit"])
     assert headers["X-Linked-ETag"] == f'"{hashlib.sha256(content).hexdigest()}"'
-    assert "X-Xet-Hash" not in headers and urlsplit(headers["Location"]).hostname == CDN
+    assert "X-Xet-Hash" not in headers and urlsplit(headers["Location"]).netloc == CDN
+    # Where the hub is on another port, so is the CDN.
+    elsewhere = ask(hub, "/org/bert/resolve/main/model-1.safetensors", f"{HUB}:8080", method="HEAD")[1]["Location"]
+    assert urlsplit(elsewhere).netloc == f"{CDN}:8080"
     hub.control("PUT", "/hub/repositories/org/bert", {"xet": True})
     headers = ask(hub, "/org/bert/resolve/main/model-1.safetensors", method="HEAD")[1]
     rows = {row["path"]: row for row in json.loads(ask(hub, "/api/models/org/bert/tree/main")[2])}
@@ -456,6 +465,8 @@ def test_refusals_are_worded_as_the_hubs(hub):
     commit(hub)
     commit(hub, repository="org/gated")
     hub.control("PUT", "/hub/repositories/org/gated", {"gated": "manual"})
+    commit(hub, repository="org/off")
+    hub.control("PUT", "/hub/repositories/org/off", {"disabled": True})
     config = "resolve/main/config.json"
     wanted = [
         ("/org/none/" + config, None, 401, None, "Invalid username or password."),
@@ -465,7 +476,14 @@ def test_refusals_are_worded_as_the_hubs(hub):
         ("/org/bert/resolve/main/none", None, 404, "EntryNotFound", "Entry not found"),
         ("/api/models/org/bert/tree/main/none", None, 404, "EntryNotFound", 'none does not exist on "main"'),
         ("/org/gated/" + config, None, 401, "GatedRepo", "Access to model org/gated is restricted. You must have access to it and be"),
-        ("/org/gated/" + config, "hf_bob", 403, "GatedRepo", "Access to model org/gated is restricted and you are not in the authorized list."),
+        (
+            "/org/gated/" + config,
+            "hf_bob",
+            403,
+            "GatedRepo",
+            "Access to model org/gated is restricted and you are not in the authorized list.",
+        ),
+        ("/org/off/" + config, "hf_carol", 403, None, "Access to this resource is disabled."),
         ("/api/models/org/bert?expand[]=sha", None, 400, None, "This hub does not play expand"),
         ("/api/datasets/org/bert", None, 404, None, "Sorry, we can't find the page"),
     ]
@@ -494,53 +512,55 @@ def test_requests_and_faults_are_by_the_name_that_was_asked(hub):
 
 def test_objects_have_the_names_that_git_gives_them(hub, tmp_path):
     """Names that sort otherwise in git than in Python, or lie deep, and a pointer in the place of a big file."""
-    files = {"a.txt": "1", "a/b/c": "2", "a/b.txt": "", "a-b": "3", "ab": "4", "\u00fc/x": "5", "..-": "6"}
-    put = commit(hub, small=files, big={"m.safetensors": b"weights"}, date=1_700_000_000, message="First\n\nof two")
+    texts = {"a.txt": "1", "a/b/c": "2", "a/b.txt": "", "a-b": "3", "ab": "4", "\u00fc/x": "5", "..-": "6"}
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(b'weights').hexdigest()}\nsize 7\n"
+    first = commit(hub, small=texts, big={"m.safetensors": b"weights"}, date=1_700_000_000, message="First\n\nof two")
     second = commit(hub, small={"a.txt": "7"}, big={}, remove=["ab"], date=1_700_000_001, message="Second")
+    work = tmp_path / "git"
 
     def git(*command, **environment):
-        done = subprocess.run(["git", "-C", str(tmp_path / "git"), *command], env=os.environ | environment, capture_output=True, check=True)
+        done = subprocess.run(["git", "-C", str(work), *command], env=os.environ | environment, capture_output=True, check=True)
         return done.stdout.decode().strip()
 
-    (tmp_path / "git").mkdir()
-    git("init", "--quiet")
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(b'weights').hexdigest()}\nsize 7\n"
-    parents, named = [], []
-    for content, gone, when, message in ((files | {"m.safetensors": pointer}, [], 1_700_000_000, "First\n\nof two"), ({"a.txt": "7"}, ["ab"], 1_700_000_001, "Second")):
-        for path, text in content.items():
-            (tmp_path / "git" / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "git" / path).write_text(text)
-        for path in gone:
-            (tmp_path / "git" / path).unlink()
+    def committed(files, message, when, *parent):
+        for path, text in files.items():
+            (work / path).parent.mkdir(parents=True, exist_ok=True)
+            (work / path).write_text(text)
         git("add", "--all")
-        people = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "ModelFleet lab"), ("EMAIL", "lab@modelfleet.internal"), ("DATE", f"{when} +0000"))}
         tree = git("write-tree")
-        parents = [part for one in named[-1:] for part in ("-p", one[1])]
-        named.append((tree, git("commit-tree", tree, *parents, "-m", message, **people)))
-    assert [(one["tree"], one["commit"]) for one in (put, second)] == named
-    listed = {line.split("\t")[1]: line.split()[2] for line in git("-c", "core.quotePath=off", "ls-tree", "-r", named[0][0]).splitlines()}
-    assert {path: one["oid"] for path, one in put["files"].items()} == listed
-    folders = {row["path"]: row["oid"] for row in json.loads(ask(hub, "/api/models/org/bert/tree/main?recursive=true")[2]) if row["type"] == "directory"}
-    assert folders == {path: git("rev-parse", f"{named[1][0]}:{path}") for path in ("a", "a/b", "\u00fc")}
+        person = {"NAME": "ModelFleet lab", "EMAIL": "lab@modelfleet.internal", "DATE": f"{when} +0000"}
+        people = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in person.items()}
+        return tree, git("commit-tree", tree, *parent, "-m", message, **people)
+
+    work.mkdir()
+    git("init", "--quiet")
+    wanted = committed(texts | {"m.safetensors": pointer}, "First\n\nof two", 1_700_000_000)
+    assert (first["tree"], first["commit"]) == wanted
+    rows = [line.partition("\t") for line in git("-c", "core.quotePath=off", "ls-tree", "-r", wanted[0]).splitlines()]
+    assert {path: one["oid"] for path, one in first["files"].items()} == {path: facts.split()[2] for facts, _, path in rows}
+    (work / "ab").unlink()
+    wanted = committed({"a.txt": "7"}, "Second", 1_700_000_001, "-p", wanted[1])
+    assert (second["tree"], second["commit"]) == wanted
+    rows = json.loads(ask(hub, "/api/models/org/bert/tree/main?recursive=true")[2])
+    folders = {row["path"]: row["oid"] for row in rows if row["type"] == "directory"}
+    assert folders == {path: git("rev-parse", f"{wanted[1]}:{path}") for path in ("a", "a/b", "\u00fc")}
 
 
 def test_a_hub_that_is_restarted_has_everything_still(hub, config, tmp_path):
     put = commit(hub)
     hub.control("PUT", "/hub/users/dora", {"orgs": ["org"], "tokens": {"hf_dora": {}}})
+    hub.control("PUT", "/hub/users/alice", {"tokens": {"hf_alice": {"revoked": True}}})
     hub.control("PUT", "/hub/repositories/org/bert", {"private": True, "name": "org/new"})
-    path = at_cdn_of_member(hub)
+    url = urlsplit(ask(hub, "/org/new/resolve/main/model-1.safetensors", method="HEAD", token="hf_carol")[1]["Location"])
     again = Running(config | {"data": str(tmp_path / "data")})
     try:
         assert json.loads(ask(again, "/api/models/org/new", token="hf_dora")[2])["sha"] == put["commit"]
         assert ask(again, "/api/models/org/bert", token="hf_dora")[0] == 307
-        assert ask(again, path, CDN)[2] == BIG["model-1.safetensors"], "an address that was given out is good still"
+        assert [ask(again, "/api/whoami-v2", token=token)[0] for token in ("hf_alice", "hf_bob")] == [401, 200]
+        served = ask(again, f"{url.path}?{url.query}", CDN)
+        assert served[2] == BIG["model-1.safetensors"], "an address that was given out is good still"
     finally:
         server.stop(again.servers)
-
-
-def at_cdn_of_member(hub):
-    url = urlsplit(ask(hub, "/org/new/resolve/main/model-1.safetensors", method="HEAD", token="hf_carol")[1]["Location"])
-    return f"{url.path}?{url.query}"
 
 
 def test_the_control_api_takes_nothing_half(hub):
