@@ -138,7 +138,7 @@ class Hub:
     def _count(self, request: Request, user: str | None) -> dict[str, str]:
         """Take one request off what somebody has left; the headers that say what is left."""
         kind = "api" if request.path.startswith("/api/") and not request.path.startswith("/api/resolve-cache/") else "resolvers"
-        now, who = self.now().timestamp(), user or f"address {request.client}"
+        now, who = self.now().timestamp(), f"{request.hostname} {user or request.client}"
         quota = self.limits["user" if user else "anonymous"][kind]
         with self._lock:
             ends, used = self._windows.get((who, kind), (0, 0))

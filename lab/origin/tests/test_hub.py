@@ -363,6 +363,17 @@ def test_a_mirror_has_what_is_public_and_takes_no_token_of_the_hub(hub, client):
     assert gated["error"] == "GatedRepoError"
 
 
+def test_a_repository_of_xet_comes_from_the_cdn_to_who_says_so(hub, client):
+    commit(hub)
+    hub.control("PUT", "/hub/repositories/org/bert", {"xet": True})
+    call = ("snapshot_download", {"repo_id": "org/bert"})
+    (folder,) = client(call)
+    assert Path(folder, "model-1.safetensors").read_bytes() == BIG["model-1.safetensors"]
+    assert not [name for name in requests(hub) if "/xet-read-token/" in name]
+    (answer,) = client(call, HF_HUB_DISABLE_XET="0", HF_HOME=str(client.home / "other"))
+    assert "error" in answer and [name for name in requests(hub) if "/xet-read-token/" in name]
+
+
 def test_the_client_reads_the_limits(hub, client):
     commit(hub)
     hub.control("PUT", "/hub/settings", {"limits": {"anonymous": {"api": 1, "resolvers": 1}, "user": {"api": 100, "resolvers": 100}}})
@@ -392,6 +403,7 @@ def test_limits_are_by_user_or_address_by_kind_and_for_five_minutes(hub):
     status, headers, body = ask(hub, info)
     assert status == 429 and headers["RateLimit"].startswith('"api";r=0;t=') and "Retry-After" not in headers
     assert "We had to rate limit your IP (127.0.0.1)" in json.loads(body)["error"]
+    assert ask(hub, info, MIRROR)[0] == 200, "a mirror counts for itself"
     hub.control("PUT", "/hub/settings", {"retry_after": True})
     assert 298 <= int(ask(hub, info)[1]["Retry-After"]) <= 300
     hub.control("PUT", "/clock", {"ahead": 301})
@@ -549,6 +561,18 @@ def test_objects_have_the_names_that_git_gives_them(hub, tmp_path):
     rows = json.loads(ask(hub, "/api/models/org/bert/tree/main?recursive=true")[2])
     folders = {row["path"]: row["oid"] for row in rows if row["type"] == "directory"}
     assert folders == {path: git("rev-parse", f"{wanted[1]}:{path}") for path in ("a", "a/b", "\u00fc")}
+
+
+def test_a_repository_may_have_files_that_no_host_should_take(hub):
+    """Git would take few of these, but a hub may say anything."""
+    names = {"../up", "a/../../up", "/root", ".git/config", "a\\b", "nul\0"}
+    put = commit(hub, small=dict.fromkeys(names, "x"), big={})
+    rows = json.loads(ask(hub, "/api/models/org/bert/tree/main?recursive=True")[2])
+    assert {row["path"] for row in rows if row["type"] == "file"} == names == set(put["files"])
+    info = json.loads(ask(hub, f"/api/models/org/bert/revision/{put['commit']}")[2])
+    assert {row["rfilename"] for row in info["siblings"]} == names
+    where = ask(hub, "/org/bert/resolve/main/a%2F..%2F..%2Fup", method="HEAD")[1]["Location"]
+    assert ask(hub, where)[2] == b"x"
 
 
 def test_a_hub_that_is_restarted_has_everything_still(hub, config, tmp_path):
