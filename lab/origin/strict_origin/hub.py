@@ -69,6 +69,7 @@ class Hub:
         for name, value in given.items():
             if not isinstance(value, self.SETTINGS.get(name, ())):
                 raise ValueError(f"{name}: {value!r} is not a setting of the hub")
+        for name, value in given.items():
             setattr(self, name, value)
         return {name: getattr(self, name) for name in self.SETTINGS}
 

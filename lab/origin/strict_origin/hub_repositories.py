@@ -159,16 +159,17 @@ class Repositories:
         if given.get("gated", False) not in (False, "auto", "manual"):
             raise ValueError("gated is false, auto or manual")
         one = self.repositories.get(name.lower()) or Repository(name)
+        before, after = name.lower(), given.get("name", one.name).lower()
+        if after != before and after in self.repositories:
+            raise ValueError(f"there is a repository {self.repositories[after].name} already")
         for key, value in given.items():
             setattr(one, key, value)
-        if one.name.lower() != name.lower():
-            if one.name.lower() in self.repositories:
-                raise ValueError(f"there is a repository {one.name} already")
-            self.repositories.pop(name.lower(), None)
-            self.moved[name.lower()] = one.name.lower()
+        if after != before:
+            self.repositories.pop(before, None)
+            self.moved[before] = after
         # A repository at a name that led elsewhere takes it back.
-        self.moved.pop(one.name.lower(), None)
-        self.repositories[one.name.lower()] = one
+        self.moved.pop(after, None)
+        self.repositories[after] = one
         return describe(one)
 
     def _delete_repository(self, name: str, given: dict) -> dict:
@@ -177,7 +178,7 @@ class Repositories:
 
     def _put_commit(self, name: str, given: dict) -> dict:
         """files: {path: {"text": ..} or {"sha256": of a blob that was put}, each with "lfs": where that is not to be as the hub decides}"""
-        one = self.repositories.setdefault(name.lower(), Repository(name))
+        one = self.repositories.get(name.lower()) or Repository(name)
         branch = given.get("branch", "main")
         parent = given["parent"] if "parent" in given else one.branches.get(branch)
         files = dict(one.commits[parent].files) if parent else {}
@@ -190,6 +191,7 @@ class Repositories:
         commit = git.commit_id(folders[""], parent, AUTHOR, when, message)
         one.commits[commit] = Commit(parent, when, message, files, folders)
         one.branches[branch] = commit
+        self.repositories[name.lower()] = one
         return {"commit": commit, "tree": folders[""], "files": {path: asdict(file) for path, file in files.items()}}
 
     def _file(self, path: str, what: dict) -> File:
@@ -211,18 +213,13 @@ class Repositories:
     def _put_refs(self, name: str, given: dict) -> dict:
         """{"branches": {name: commit or null}, "tags": the same, "forget": [commits that the hub no longer has]}"""
         one = self.repositories[name.lower()]
-        for kind, refs in (("branches", one.branches), ("tags", one.tags)):
-            for ref, commit in given.get(kind, {}).items():
-                if commit is None:
-                    del refs[ref]
-                elif commit in one.commits:
-                    refs[ref] = commit
-                else:
-                    raise ValueError(f"there is no commit {commit} in {name}")
-        for commit in given.get("forget", []):
-            if commit in {*one.branches.values(), *one.tags.values()}:
-                raise ValueError(f"a branch or a tag is at {commit}")
-            del one.commits[commit]
+        refs = {kind: {**getattr(one, kind), **given.get(kind, {})} for kind in ("branches", "tags")}
+        refs = {kind: {ref: commit for ref, commit in known.items() if commit is not None} for kind, known in refs.items()}
+        used = {commit for known in refs.values() for commit in known.values()}
+        commits = {commit: what for commit, what in one.commits.items() if commit not in given.get("forget", [])}
+        if not used <= set(commits):
+            raise ValueError(f"a branch or a tag would be at a commit that {name} does not have: {sorted(used - set(commits))}")
+        one.branches, one.tags, one.commits = refs["branches"], refs["tags"], commits
         return describe(one)
 
     def _put_user(self, name: str, given: dict) -> dict:
