@@ -21,7 +21,7 @@ from strict_origin import server
 
 LAB = Path(__file__).resolve().parents[2]
 VERSIONS = ["0.36", "2.4"]
-HUB, CDN, MIRROR = "huggingface.co", "cdn-lfs.hf.co", "hub.mirror.example"
+HUB, CDN, MIRROR, CLOSED = "huggingface.co", "cdn-lfs.hf.co", "hub.mirror.example", "closed.mirror.example"
 SOON = int(time.time()) + 86400
 USERS = {
     "alice": {
@@ -104,7 +104,7 @@ def config(certificate):
         "address": "127.0.0.1",
         "listen": {"http": 0, "https": 0, "control": 0, "proxy": 0},
         "tls": certificate,
-        "hub": {"hosts": [HUB], "cdn": CDN, "mirrors": {MIRROR: {}}, "users": USERS},
+        "hub": {"hosts": [HUB], "cdn": CDN, "mirrors": {MIRROR: {}, CLOSED: {"token": "its-own"}}, "users": USERS},
     }
 
 
@@ -514,6 +514,17 @@ def test_refusals_are_worded_as_the_hubs(hub):
     assert ask(hub, "/org/bert/" + config, method="DELETE")[0] == 405
     status, headers, _ = ask(hub, "/api/models/org/bert", host=CDN)
     assert (status, headers["Content-Type"]) == (403, "text/xml"), "the CDN is not the hub"
+
+
+def test_a_mirror_with_a_token_of_its_own_takes_no_other_and_opens_nothing_by_it(hub):
+    commit(hub)
+    commit(hub, repository="org/gated")
+    hub.control("PUT", "/hub/repositories/org/gated", {"gated": "auto", "granted": ["alice"]})
+    path = "/org/bert/resolve/main/model-1.safetensors"
+    tokens = (None, "hf_alice", "its-own")
+    assert [ask(hub, path, CLOSED, method="HEAD", token=token)[0] for token in tokens] == [401, 401, 302]
+    assert ask(hub, path.replace("bert", "gated"), CLOSED, method="HEAD", token="its-own")[1]["X-Error-Code"] == "GatedRepo"
+    assert [ask(hub, path, host, method="HEAD", token="its-own")[0] for host in (HUB, MIRROR)] == [401, 401]
 
 
 def test_requests_and_faults_are_by_the_name_that_was_asked(hub):
