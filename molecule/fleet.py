@@ -29,6 +29,9 @@ DAEMON_HOSTS = ("scheduler-1", "seed-1", *GPU_HOSTS)
 FILES = REPOSITORY / ".cache/files"  # where lab/model/make_model.py puts models for the tests
 BUCKET = "models"
 MODELS = "/var/lib/modelfleet/models"
+# What takes minutes, and is not run by "make test".
+ALL = os.environ.get("TESTS") == "all"
+only_in_all = pytest.mark.skipif(not ALL, reason="make test-all runs it")
 # How a signature looks in a URL or a header, whatever the store: X-Amz-Signature, X-Goog-Signature, x-oss-signature, OBS's own, a SAS.
 SIGNATURES = ("Signature=", "signature=", "&sig=", "?sig=")
 

@@ -145,8 +145,10 @@ class Cloud:
 
 def got(url, **headers):
     """Status and content."""
+    # Ansible's open_url leaves an opener of its own behind for whoever has none.
+    opener = urllib.request.build_opener()
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=10) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as exc:
         return exc.code, exc.read()

@@ -177,6 +177,8 @@ class TestInventory:
         st.lists(st.dictionaries(st.sampled_from(["name", "token", "certificate", "requests_per_minute"]), leaves), max_size=3),
         texts,
     )
+    @example({}, [], "\ud800")
+    @example({}, [{"name": "a", "token": "\ud800" * 32}], "")
     def test_has_a_gateway_of_any_kind(self, settings, clients, pem):
         certificate = f"-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----"
         wanted = {"gateway_certificate": "a", "gateway_key": "b", "certificate": certificate, "key": pem, "gateway_clients": clients}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fleet import GPU_HOSTS, MODELS, REPOSITORY, make_model, published, recap, wait_until
+from fleet import GPU_HOSTS, MODELS, REPOSITORY, make_model, only_in_all, published, recap, wait_until
 
 # Runs on the host: {sha256: [names]} of the files of at least so many bytes below the directories, a line for each inode.
 COPIES = """
@@ -145,6 +145,7 @@ def second(models, bundle, tmp_path_factory):
     return listed, {"src": str(archive), "bundle": bundle["bundle"]}
 
 
+@only_in_all
 def test_a_second_version_with_the_same_weights_moves_almost_nothing(fleet, origin, play, second, bundle, ask):
     listed, artifact = second
     size = 16 << 20

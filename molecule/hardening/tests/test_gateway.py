@@ -22,6 +22,7 @@ CLIENTS = yaml.safe_load((SCENARIO.directory / "inventory/group_vars/all/gateway
 TOKENS = {client["name"]: client["token"] for client in CLIENTS}
 ADDRESSES = {name: f"{SCENARIO.settings['lab_network_prefix']}.2{name[-1]}" for name in GATEWAYS}
 LIMIT = 2.0
+ETC = "/etc/modelfleet-gateway"
 OTHER = FILES / "other-gateway.crt"
 
 
@@ -169,7 +170,10 @@ def test_no_request_fails_while_things_change(fleet, known):
             host.check_output("systemctl restart torchserve")
             more()
             assert host.main_pid("torchserve") not in (pid, "0")
-            site("--tags", "gateway", gateway_certificate=str(OTHER), gateway_key=str(OTHER.with_suffix(".key")))
+            other = {"gateway_certificate": str(OTHER), "gateway_key": str(OTHER.with_suffix(".key")), "gateway_client_ca": str(OTHER)}
+            by_certificate = {"name": "batch", "certificate": "batch.example.com"}
+            site("--tags", "gateway", **other, gateway_clients=[*CLIENTS, by_certificate])
+            assert host.check_output("ls %s/client-ca.pem %s/certificates.map | wc -l", ETC, ETC) == "2"
             wait_until(lambda: ssl.get_server_certificate((ADDRESSES["gpu-1"], 8443)) != shown, "the other certificate being shown")
             more()
             site("--tags", "gateway")
@@ -177,4 +181,5 @@ def test_no_request_fails_while_things_change(fleet, known):
         for file in (OTHER, OTHER.with_suffix(".key")):
             file.unlink(missing_ok=True)
     assert ssl.get_server_certificate((ADDRESSES["gpu-1"], 8443)) == shown
+    assert host.run("ls %s/client-ca.pem %s/certificates.map", ETC, ETC).stdout == ""
     wait_until(lambda: ask("gpu-1", "/ping", method="GET")[0] == 200, "every model being ready")

@@ -65,7 +65,7 @@ _COMMON_NAME = re.compile(r"[A-Za-z0-9._@:/+-]{1,64}")
 def _certificates_in(text, path):
     """The certificates of a PEM text; none where one of them cannot be read."""
     try:
-        found = _certificates.certificates_of(text.encode(), path)
+        found = _certificates.certificates_of(text.encode("utf-8", "replace"), path)
         for one in found:
             one.public_key()
     except Exception:  # the library has no base for what a damaged certificate is
@@ -107,7 +107,7 @@ def _certificate_findings(settings, now):
     if settings["key"]:
         path = settings["gateway_key"]
         try:
-            key = _certificates.key_of(settings["key"].encode(), path)
+            key = _certificates.key_of(settings["key"].encode("utf-8", "replace"), path)
         except ModelFleetError:
             if "ENCRYPTED" in settings["key"]:
                 yield f"The file {path} of gateway_key has a password, which nobody types at a start; write it without."
