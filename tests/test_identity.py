@@ -21,7 +21,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.modelfleet.serving.plugins.module_utils import _identity, _storage_gcs
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, storage_object
-from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FIELDS, FakeDragonfly
 from clouds import CASES, CONTENT, INSTANCES, KEY, WEB, got
 
 every = pytest.mark.parametrize("cloud", CASES, indirect=True, ids="-".join)
@@ -238,28 +238,6 @@ with open(piece, "ab") as handle:
         time.sleep(0.5)
 os.link(piece, output)
 print("HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\r")
-"""
-# The reader of a message, as the other stand-in has it.
-FIELDS = """
-def number(content):
-    value = shift = 0
-    while True:
-        byte = content.pop(0)
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-        shift += 7
-
-
-def fields(content):
-    content, found = bytearray(content), {}
-    while content:
-        key = number(content)
-        value = number(content)
-        if key & 7 == 2:
-            value, content = bytes(content[:value]), content[value:]
-        found.setdefault(key >> 3, []).append(value)
-    return found
 """
 
 

@@ -244,6 +244,12 @@ class RoleIdentity(Identity):
     SESSION = ROLES = UNATTACHED = ASSUMED_BY = ""
     NAMES = ()
 
+    def _issue(self, now):
+        return self.of_instance(now) if self.source == "instance" else self._for_token(now)
+
+    def _for_token(self, now):
+        raise NotImplementedError
+
     def of_instance(self, now):
         url = self._endpoint(self.instance_url)
         token = self.session(url + "/latest/api/token", self.SESSION + "-ttl-seconds")

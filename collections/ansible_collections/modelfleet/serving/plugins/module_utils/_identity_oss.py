@@ -46,9 +46,6 @@ class OSSIdentity(RoleIdentity):
     def servers(self):
         return [self._endpoint(self.instance_url if self.source == "instance" else _STS)]
 
-    def _issue(self, now):
-        return self.of_instance(now) if self.source == "instance" else self._for_token(now)
-
     def _for_token(self, now):
         url = self._endpoint(_STS)
         query = {

@@ -38,9 +38,6 @@ class S3Identity(RoleIdentity):
     def servers(self):
         return [self._endpoint(self.instance_url if self.source == "instance" else self._store.sts_url)]
 
-    def _issue(self, now):
-        return self.of_instance(now) if self.source == "instance" else self._for_token(now)
-
     def _for_token(self, now):
         url = self._endpoint(self._store.sts_url)
         form = {

@@ -18,6 +18,28 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import 
 # Whom the files in the piece store belong to, where the tests may give files away.
 DFDAEMON = 64999
 
+# What reads a message there: {number of a field: [its values]}.
+FIELDS = """\
+def number(content):
+    value = shift = 0
+    while True:
+        byte = content.pop(0)
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+        shift += 7
+
+
+def fields(content):
+    content, found = bytearray(content), {}
+    while content:
+        key = number(content)
+        value = number(content)
+        if key & 7 == 2:
+            value, content = bytes(content[:value]), content[value:]
+        found.setdefault(key >> 3, []).append(value)
+    return found
+"""
 # Stands for dfdaemon behind its socket: it reads the request and prints what curl prints of the answer.
 CURL = r"""#!{python}
 import base64, fcntl, hashlib, json, os, shutil, sys
@@ -36,25 +58,7 @@ def fail(message, status_code=None):
     sys.exit(0)
 
 
-def number(content):
-    value = shift = 0
-    while True:
-        byte = content.pop(0)
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-        shift += 7
-
-
-def fields(content):
-    content, found = bytearray(content), {{}}
-    while content:
-        key = number(content)
-        value = number(content)
-        if key & 7 == 2:
-            value, content = bytes(content[:value]), content[value:]
-        found.setdefault(key >> 3, []).append(value)
-    return found
+{fields}
 
 
 arguments = sys.argv[1:]
@@ -202,7 +206,7 @@ class FakeDragonfly:
             os.chown(self.pieces, DFDAEMON, DFDAEMON)
             os.chown(self.incoming, DFDAEMON, DFDAEMON)
         self.curl = path / "curl"
-        self.curl.write_text(CURL.format(python=sys.executable, host=path, data=data))
+        self.curl.write_text(CURL.format(fields=FIELDS, python=sys.executable, host=path, data=data))
         self.curl.chmod(0o755)
         self.dfctl = path / "dfctl"
         self.dfctl.write_text(DFCTL.format(python=sys.executable, host=path, data=data))
