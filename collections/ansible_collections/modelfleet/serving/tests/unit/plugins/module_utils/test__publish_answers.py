@@ -241,7 +241,8 @@ def check_condition(answer, said):
 
 def s3_client(**changes):
     store = {"region": "us-east-1", "access_key": "AK", "secret_key": "SK", "session_token": None, "path_style": True, "writes": {}}
-    return CLIENTS["s3"](types.SimpleNamespace(s3_endpoint_url="https://s3.example.com", **{**store, **changes}))
+    store.update(s3_endpoint_url="https://s3.example.com", identity=None, **changes)
+    return CLIENTS["s3"](types.SimpleNamespace(**store))
 
 
 def test_s3_does_not_care_what_the_machine_is_set_to(monkeypatch, tmp_path):
