@@ -79,7 +79,7 @@ lint:
 	ruff format --check .
 	yamllint --strict .
 	ansible-lint --offline
-	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/azurite/install tests/collection .ci/run
+	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/azurite/install lab/huggingface/install tests/collection .ci/run
 
 collection-tests:
 	tests/collection

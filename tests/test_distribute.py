@@ -442,3 +442,50 @@ def test_a_host_asks_the_scheduler_anew_before_distribute_gives_a_download_up():
     waits = load(dfdaemon / "vars/main.yml")["__dfdaemon_config"]["download"]["collectedPieceTimeout"]
     assert re.fullmatch(r"[1-9]\d*m", waits)
     assert int(waits[:-1]) * 60 <= load(dfdaemon / "defaults/main.yml")["dfdaemon_distribute_retry_seconds"]
+
+
+COMMIT = "0f" * 20
+HUB = {"name": "bert", "version": "1", "huggingface": {"repo": "org/bert", "revision": COMMIT, "include": ["*.json"]}, "size": "1MiB"}
+PIN = {"revision": "main", "files": {"config.json": {"size": 2, "git_sha1": "ab" * 20}}}
+PINS = {f"org/bert@{COMMIT}": PIN, f"org/other@{COMMIT}": PIN}
+TOKEN = "cGxhbnRlZC10b2tlbg"
+
+
+def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
+    brought = {
+        host: {"model_artifact": {"changed": True, "artifacts": [artifact(HUB, size=2)], "bytes": {}}} for host in ("gpu-1", "gpu-2")
+    }
+    hub = {"modelfleet_huggingface": {"token": TOKEN}, "modelfleet_huggingface_pins": PINS}
+    done, calls = fleet("distribute", [HUB], brought, "-vvv", **hub)
+    assert done.returncode == 0, done.stdout
+    assert TOKEN not in done.stdout
+    (args,) = asked(calls, "model_artifact")
+    assert args["artifacts"] == [{"name": "bert", "version": "1", "huggingface": HUB["huggingface"], "state": "present"}]
+    assert args["huggingface"] == {"token": TOKEN}
+    assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
+    assert args["huggingface_access_s"] == 3600
+    assert set(args) - {"storage"} <= set(documentation(COLLECTION / "plugins/modules/model_artifact.py")["options"])
+    (layout,) = asked(calls, "host_layout")
+    assert layout["groups"] == ["dragonfly", "modelfleet-hf"]
+    # Nobody unpacks it.
+    (looked,) = asked(calls, "preflight_info")
+    assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (MIB, 0)
+
+
+def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):
+    brought = {"changed": True, "artifacts": [artifact(BUNDLE), artifact(HUB, size=2)], "bytes": {}}
+    done, calls = fleet(
+        "site", [OBJECT, BUNDLE, HUB], site_answers(model_artifact=brought), "--tags", "models", modelfleet_huggingface_pins=PINS
+    )
+    assert done.returncode == 0, done.stdout
+    assert [one["name"] for one in asked(calls, "model_artifact")[0]["artifacts"]] == ["llama", "bert"]
+    assert [one["name"] for one in asked(calls, "torchserve_model")[0]["models"]] == ["tiny", "llama"]
+
+
+def test_a_branch_of_a_hub_stops_before_any_host_is_reached(fleet):
+    branch = {**HUB, "huggingface": {"repo": "org/bert", "revision": "main"}}
+    done, calls = fleet("distribute", [branch], {})
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "the revision 'main' of org/bert is no commit of 40 hexadecimal digits" in said and "run modelfleet.serving.pin" in said
+    assert asked(calls, "model_artifact") == []

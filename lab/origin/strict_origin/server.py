@@ -25,6 +25,7 @@ from urllib.parse import unquote
 
 from .abs import Abs
 from .gcs import Gcs
+from .hub import Hub
 from .identity_abs import AbsIdentity
 from .identity_gcs import GcsIdentity
 from .identity_obs import ObsIdentity
@@ -48,9 +49,10 @@ class Origin:
         self.faults = Faults()
         self.clock_ahead = 0  # seconds
         # One entry a store. The name in a request's Host header decides which of them it is for.
-        makers = {"s3": S3, "oss": Oss, "gcs": Gcs, "abs": Abs, "obs": Obs, "http": Http}
+        makers = {"s3": S3, "oss": Oss, "gcs": Gcs, "abs": Abs, "obs": Obs, "http": Http, "hub": Hub}
         stores = {name: make(config[name], self.objects, now=self.now) for name, make in makers.items() if name in config}
         self.stores = list(stores.values())
+        self.hub = stores.get("hub")
         issuers = {"s3": S3Identity, "oss": OssIdentity, "gcs": GcsIdentity, "abs": AbsIdentity, "obs": ObsIdentity}
         given = config.get("identities", {})
         self.identities = {name: make(given[name], stores[name], self.now) for name, make in issuers.items() if name in given}
@@ -290,7 +292,7 @@ class IdentityHandler(Handler):
 
 
 class ControlHandler(Handler):
-    """/counters, /faults, /clock, /identities/<store>, /objects/<bucket>/<key>, /health; see README.md of the lab.
+    """/counters, /faults, /clock, /identities/<store>, /objects/<bucket>/<key>, /hub/.., /health; see README.md of the lab.
 
     No authentication: lab only.
     """
@@ -342,6 +344,8 @@ class ControlHandler(Handler):
             if request.method == "PUT":
                 identity.change(json.loads(request.body.read(1 << 10)))
             return identity.settings()
+        if origin.hub and (request.path + "/").startswith("/hub/"):
+            return origin.hub.control(request.method, unquote(request.path)[len("/hub/") :], request.body)
         if request.path.startswith("/objects/"):
             bucket, _, key = unquote(request.path)[len("/objects/") :].partition("/")
             if request.method == "PUT" and key:

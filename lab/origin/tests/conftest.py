@@ -137,6 +137,7 @@ def certificate(tmp_path_factory):
     hosts = ["localhost", "*.s3.us-east-1.amazonaws.com", "s3.us-east-1.amazonaws.com", "*.oss-cn-hangzhou.aliyuncs.com"]
     hosts += ["*.s3.oss-cn-hangzhou.aliyuncs.com", "*.obs.cn-north-4.myhuaweicloud.com", "obs.cn-north-4.myhuaweicloud.com"]
     hosts += ["storage.googleapis.com", "*.storage.googleapis.com", "oauth2.googleapis.com", "*.blob.core.windows.net"]
+    hosts += ["huggingface.co", "cdn-lfs.hf.co", "hub.mirror.example"]
     names = ",".join(f"DNS:{host}" for host in hosts) + ",IP:127.0.0.1"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=test", "-keyout", str(folder / "key"), "-out", str(folder / "crt"), "-addext", f"subjectAltName={names}"]

@@ -148,7 +148,7 @@ _value:
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import origin_between
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, is_served
 
 SOURCES = ("origin", "remote_peer", "local_peer")
 SITE = "run modelfleet.serving.site"
@@ -240,7 +240,7 @@ def _not_served(models, served, device):
     if served is None:
         return
     by_key = {_key(one): one for one in served}
-    for model in _present(models):
+    for model in filter(is_served, _present(models)):
         label = f"{model['name']} {model['version']}"
         one = by_key.get(_key(model))
         if one is None:

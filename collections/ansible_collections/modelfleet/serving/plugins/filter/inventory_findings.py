@@ -72,8 +72,10 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _torchserve_config,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import GROUP, options_problem, source_problem
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
@@ -81,7 +83,9 @@ from jinja2.exceptions import UndefinedError
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # What a model is made of; an entry has exactly one.
-KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
+KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact, HuggingFaceArtifact)}
+# What only TorchServe would read of an entry.
+SERVED_ONLY = ("default", "check")
 RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
 COMPONENTS = {
     "dragonfly_scheduler_config": "scheduler",
@@ -117,15 +121,20 @@ FIREWALL_ADDRESSES = {
 }
 
 
-def model_findings(model, files_dir=None):
+def model_findings(model, files_dir=None, pins=None):
     """Yield what is wrong with one entry of the list."""
     label = _label(model)
     sources = [key for key in KINDS if model.get(key)]
     if len(sources) > 1:
-        yield f"The {label} has an object and a bundle; keep the one that it is in modelfleet_models."
+        yield f"The {label} has {' and '.join(_A[key] for key in sources)}; keep the one that it is in modelfleet_models."
     elif not sources:
         yield f"The {label} has no object and no bundle; add the one that it is to the entry in modelfleet_models."
-    for key in ("name", "version", *sources, "sha256"):
+    needed = ["name", "version", *(key for key in sources if key != "huggingface")]
+    if "huggingface" in sources:
+        yield from _huggingface_findings(label, model, pins)
+    else:
+        needed.append("sha256")
+    for key in needed:
         value = model.get(key)
         if value is None or value == "":
             yield f"The {label} has no {key}; add it to the entry in modelfleet_models."
@@ -146,6 +155,41 @@ def model_findings(model, files_dir=None):
             path = os.path.join(files_dir, str(check.get(key, "")))
             if check.get(key) and not os.path.isfile(path):
                 yield f"The {key} of the {label} is not at {path} on the controller; put it there or correct modelfleet_files_dir."
+
+
+_A = {"object": "an object", "bundle": "a bundle", "huggingface": "huggingface"}
+
+
+def _huggingface_findings(label, model, pins):
+    """Yield what is wrong with the repository of a hub, for a model that is to be here also with what is pinned of it."""
+    source = model["huggingface"]
+    problem = "write repo and revision below it" if not isinstance(source, dict) else None
+    problem = problem or source_problem(source, pins if model.get("state", "present") == "present" else None)
+    if problem:
+        yield f"The huggingface of the {label} cannot be used; {problem}."
+    for key in SERVED_ONLY:
+        if model.get(key):
+            yield f"The {label} has huggingface and {key}, but TorchServe does not serve it; leave {key} out."
+
+
+def huggingface_findings(models, options):
+    """Yield what is wrong with the hub and who asks it, and models that would be in one place."""
+    problem = options_problem({"endpoint": ["https://huggingface.co"], "token_endpoint": ["https://huggingface.co"], **(options or {})})
+    if problem:
+        yield f"The modelfleet_huggingface cannot be used: {problem}."
+    places = {}
+    for model in models:
+        source = model.get("huggingface")
+        if not isinstance(source, dict) or model.get("state", "present") != "present":
+            continue
+        group, repo, ref = source.get("group") or GROUP, source.get("repo"), source.get("ref", "main")
+        for what, place, remedy in (
+            ("commit", source.get("revision"), "keep one entry, with the include of both"),
+            ("ref", ref, "give one of them another ref, or an empty one"),
+        ):
+            other = places.setdefault((what, str(group), str(repo), str(place)), model) if place else model
+            if other is not model:
+                yield f"The {_label(model)} and the {_label(other)} have one {what} of {repo} for the group {group}; {remedy}."
 
 
 def _source_findings(label, kind, key):
@@ -429,11 +473,14 @@ def inventory_findings(models, files_dir=None, groups=None, addresses=None, stor
     findings = [*group_findings(groups or {}), *address_findings(addresses or {})]
     if storage is not None:
         findings.extend(storage_findings(storage, settings or {}))
+    settings = settings or {}
     for model in models:
-        findings.extend(model_findings(model, files_dir))
+        findings.extend(model_findings(model, files_dir, settings.get("modelfleet_huggingface_pins")))
+    if any(model.get("huggingface") for model in models):
+        findings.extend(huggingface_findings(models, settings.get("modelfleet_huggingface")))
     findings.extend(list_findings(models))
-    findings.extend(settings_findings(settings or {}))
-    findings.extend(budget_findings(models, (settings or {}).get("dfdaemon_disk_budget")))
+    findings.extend(settings_findings(settings))
+    findings.extend(budget_findings(models, settings.get("dfdaemon_disk_budget")))
     findings.extend(host_findings(hosts or {}))
     return findings
 

@@ -37,11 +37,11 @@ _value:
 """
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS, is_served
 
 
 def rollout_models(models):
-    present = [model for model in models if model.get("state", "present") == "present"]
+    present = [model for model in models if model.get("state", "present") == "present" and is_served(model)]
     targets, keep = [], []
     for name in dict.fromkeys(model["name"] for model in present):
         versions = [model for model in present if model["name"] == name]

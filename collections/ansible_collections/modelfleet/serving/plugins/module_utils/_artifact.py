@@ -11,6 +11,8 @@ A kind is one file ``_artifact_<kind>.py`` with one class, listed in ``KINDS`` o
 - ``lacking()``: bytes that dfdaemon must bring, None where that is not known yet;
 - ``fetch(fetcher)`` and ``build()``: bring the blobs, and make of them what has the final name ``path``;
 - ``digests()``: the blobs that must stay meanwhile, {sha256}.
+
+``is_complete()`` of a kind for which a host must have a right may raise an error that says ``refused``; it has ``withdraw()`` then.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import os
 import random
@@ -67,6 +68,12 @@ class Fetcher:
         self._failing_since = None
         # Tasks that the origin refused before, where credentials come and go.
         self._refused = set()
+
+    def at(self, store):
+        """The same for another store: they share what is on its way, and how many of it there may be."""
+        other = copy.copy(self)
+        other.store = store
+        return other
 
     def close(self):
         self._pool.shutdown()

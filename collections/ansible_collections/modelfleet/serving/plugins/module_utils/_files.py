@@ -49,6 +49,17 @@ def read_text(path):
         raise ModelFleetError("Failed to read {}: {}. Check the file and its permissions.".format(path, exc)) from exc
 
 
+def refuse_hiding(path):
+    """Refuse a file of variables whose directory would have Ansible not read another any more."""
+    place, base = os.path.split(os.path.dirname(os.path.abspath(path)))
+    others = [base + suffix for suffix in (".yml", ".yaml", ".json") if os.path.isfile(os.path.join(place, base + suffix))]
+    if others and os.path.basename(place) == "group_vars":
+        raise ModelFleetError(
+            f"Refused to write {path}: Ansible would no longer read {os.path.join(place, others[0])} beside a directory "
+            f"of that name. Move it to {os.path.join(place, base, 'main.yml')} and run again."
+        )
+
+
 def put_file(module, path, content, shown=None, params=None):
     """Make ``path`` hold exactly ``content`` with the owner, group and mode of the module's file options, or of ``params``.
 

@@ -62,6 +62,11 @@ def version_key(version):
     return [*key, (1, 0, "")], version
 
 
+def is_served(model):
+    """Whether TorchServe serves an entry of the list. What is of a hub is for consumers of its cache."""
+    return not model.get("huggingface")
+
+
 def title(model):
     return f"model {model['name']} {model['version']}"
 

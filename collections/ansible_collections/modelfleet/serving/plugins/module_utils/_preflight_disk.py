@@ -17,7 +17,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import hu
 
 NO_HARD_LINKS = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk")
 # Below the data directory; somebody else's files beside them take room from models.
-OURS = ("pieces", "incoming", "blobs", "manifests", "models", "state")
+OURS = ("pieces", "incoming", "blobs", "manifests", "models", "huggingface", "state")
 NETWORK_FILESYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "lustre", "fuse.sshfs", "fuse.s3fs", "fuse.juicefs")
 
 

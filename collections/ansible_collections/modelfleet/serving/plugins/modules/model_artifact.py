@@ -12,7 +12,12 @@ version_added: 0.1.0
 description:
   - Brings each artifact of a list to the model store through Dragonfly, or removes it. What serves is neither asked nor changed.
   - An artifact is one file (O(artifacts[].object)), or a directory (O(artifacts[].bundle)) of which only the blobs are fetched that this
-    host lacks.
+    host lacks, or a commit of a repository at a Hugging Face hub (O(artifacts[].huggingface)) in the layout of that hub's own cache.
+  - Before anything of a repository is linked, this host proves its right to it with its own token, also when the bytes are here already.
+    What the hub refuses is taken away from the access group. A repository that the hub does not know any more, and one whose hub does not
+    answer, stays.
+  - The large files of a repository come through Dragonfly from where the hub says that they are, which takes no token. The small ones, and
+    what the hub itself gives only to who has the token, come from the hub directly. No token gets to dfdaemon.
   - Whatever gets its final name is complete and verified, belongs to root and cannot be written by dfdaemon or a runtime. It is a hard link
     of dfdaemon's own file as long as dfdaemon keeps that, so that the bytes are on the disk once. Only small files, which a bundle has in
     packs, are written a second time.
@@ -51,9 +56,40 @@ options:
       bundle:
         description: Key prefix of the bundle in the object store, as M(modelfleet.serving.model_bundle) published it.
         type: str
+      huggingface:
+        description: The commit of a repository at a Hugging Face hub, in place of the others.
+        type: dict
+        suboptions:
+          repo:
+            description: The repository, V(organisation/name).
+            type: str
+            required: true
+          revision:
+            description: The commit, 40 hexadecimal digits. With O(artifacts[].state=present) it is one of O(huggingface_pins).
+            type: str
+            required: true
+          include:
+            description: Patterns of the files that come, all without it. Each must match a file.
+            type: list
+            elements: str
+          exclude:
+            description: Patterns of the files that do not come.
+            type: list
+            elements: str
+          group:
+            description: The group of this host whose members may read it. Its directory below O(huggingface_home) has this name.
+            type: str
+            default: modelfleet-hf
+          ref:
+            description:
+              - The branch by which a consumer finds this commit, which is what it asks for when it names none. Empty for a commit that is
+                found by itself only.
+            type: str
+            default: main
       sha256:
         description:
-          - The sha256 of the file, or of the manifest of the bundle, 64 hexadecimal digits. Required with O(artifacts[].state=present).
+          - The sha256 of the file, or of the manifest of the bundle, 64 hexadecimal digits. Required with O(artifacts[].state=present), but
+            for O(artifacts[].huggingface), where it is of no meaning.
           - Without it, O(artifacts[].state=absent) removes whatever has the name and the version and is not another entry of the list.
         type: str
       state:
@@ -93,10 +129,61 @@ options:
     description: How long a URL that is signed for an attempt opens its object, in seconds, from V(60) to V(604800).
     type: int
     default: 3600
+  huggingface:
+    description: The hub and who asks it. Required where an artifact has O(artifacts[].huggingface).
+    type: dict
+    suboptions:
+      endpoint:
+        description: Addresses of hubs or mirrors, the first that has a file gives it. One that does not answer is passed over.
+        type: list
+        elements: str
+        default: [https://huggingface.co]
+      token:
+        description: The token of this host. Public repositories need none.
+        type: str
+      token_endpoint:
+        description:
+          - Those of O(huggingface.endpoint) that get the token. No other server does.
+          - Where there are any, only these say whether this host may have a repository.
+        type: list
+        elements: str
+        default: [https://huggingface.co]
+      ca_path:
+        description: File on this host with CA certificates (PEM) that are trusted for hubs beside those of the system.
+        type: path
+  huggingface_pins:
+    description:
+      - The files of commits, by repository and commit, as M(modelfleet.serving.huggingface_lock) writes them. Each file has its C(size),
+        and C(sha256) or C(git_sha1).
+    type: dict
+    default: {}
+  huggingface_access_s:
+    description:
+      - How long this host need not ask again whether it may have a commit, in seconds, at most V(3600). V(0) asks in any case.
+      - Kept for each repository, commit and token; a revoked right holds so long.
+    type: int
+    default: 3600
+  huggingface_home:
+    description:
+      - Directory with the caches of the access groups. It is on the filesystem of O(blob_store).
+      - Beside the directory of a group there is C(GROUP.env) with the variables that have its members find their models, for a unit's
+        C(EnvironmentFile=) or a shell.
+    type: path
+    default: /var/lib/modelfleet/huggingface
+  huggingface_decisions:
+    description: File with what this host may have until when, for root only. It has no token in it.
+    type: path
+    default: /var/lib/modelfleet/state/huggingface.json
+  huggingface_adopt:
+    description: Caches of users, each a directory with C(models--…), from which files are taken that have the right content.
+    type: list
+    elements: path
+    default: []
   progress_path:
     description: A file that is replaced every second while the module runs, with how far it is in JSON (see the examples).
     type: path
 seealso:
+  - module: modelfleet.serving.huggingface_lock
   - module: modelfleet.serving.model_bundle
   - module: modelfleet.serving.model_prune
   - module: modelfleet.serving.torchserve_model
@@ -120,6 +207,21 @@ EXAMPLES = r"""
 # The file of progress_path:
 # {"artifacts": [{"name": "llama", "version": "3.1", "state": "fetching", "size": 268435456, "fetched": 67108864}, ...],
 #  "bytes": {"origin": 0, "remote_peer": 71303168, "local_peer": 0}, "seconds": 4.0}
+
+- name: Have a commit of a repository on this host
+  modelfleet.serving.model_artifact:
+    storage: "{{ modelfleet_storage }}"
+    huggingface:
+      token: "{{ vault_hf_token }}"
+    huggingface_pins: "{{ modelfleet_huggingface_pins }}"
+    artifacts:
+      - name: bert
+        version: "1"
+        huggingface:
+          repo: org/bert
+          revision: 0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c
+          include: ["*.safetensors", "*.json"]
+# A unit that runs as a member of the group modelfleet-hf finds it with EnvironmentFile=/var/lib/modelfleet/huggingface/modelfleet-hf.env.
 
 - name: Remove a version
   modelfleet.serving.model_artifact:
@@ -207,22 +309,33 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import remove, writing
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import lstat, remove, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact, Place
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._fetcher import Fetcher
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import (
+    GROUP,
+    OPTIONS,
+    Decisions,
+    Hub,
+    options_problem,
+    source_problem,
+)
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import StorageModule, storage_argument_spec, store_from
 
-KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact)}
+KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact, HuggingFaceArtifact)}
 # Threads that only wait for downloads.
 MOST_AT_ONCE = 32
 PROGRESS_S = 1
+MOST_ACCESS_S = 3600
 MOST_SAMPLES = 60
 
 
@@ -233,16 +346,39 @@ def check(params):
         raise ModelFleetError(f"Failed to use parallel {params['parallel']}: it must be at least 1.")
     if not 60 <= params["url_expiry_s"] <= 7 * 24 * 3600:
         raise ModelFleetError(f"Failed to use url_expiry_s {params['url_expiry_s']}: it must be from 60 to 604800 seconds.")
-    seen = set()
+    if not 0 <= params["huggingface_access_s"] <= MOST_ACCESS_S:
+        raise ModelFleetError(
+            f"Failed to use huggingface_access_s {params['huggingface_access_s']}: it must be from 0 to {MOST_ACCESS_S} seconds."
+        )
+    problem = options_problem(params["huggingface"]) if params["huggingface"] else None
+    if problem:
+        raise ModelFleetError(f"Failed to use the option huggingface: {problem}.")
+    seen, places = set(), {}
     for entry in params["artifacts"]:
         title = f"artifact {entry['name']} {entry['version']}"
         if (entry["name"], entry["version"]) in seen:
             raise ModelFleetError(f"The list names the {title} twice. Keep one entry for each name and version.")
         seen.add((entry["name"], entry["version"]))
-        check_entry(entry, title)
+        check_entry(entry, title, params["huggingface_pins"])
+        if entry["huggingface"] and entry["state"] == "present":
+            if not params["huggingface"]:
+                raise ModelFleetError(f"The {title} is of a hub, and there is no option huggingface that says which. Give it.")
+            check_place(entry["huggingface"], title, places)
 
 
-def check_entry(entry, title):
+def check_place(source, title, places):
+    """Refuse what two artifacts would have in one place."""
+    below = (source["group"], source["repo"])
+    for what, place in ("commit", source["revision"]), ("ref", source["ref"]):
+        other = places.setdefault((*below, what, place), title) if place else title
+        if other != title:
+            remedy = "Keep one, with the include of both" if what == "commit" else "Give one of them another ref, or an empty one"
+            raise ModelFleetError(
+                f"The {title} and the {other} have one {what} of {source['repo']} for the group {source['group']}. {remedy}."
+            )
+
+
+def check_entry(entry, title, pins):
     for key in ("name", "version"):
         if not is_name(entry[key]):
             raise ModelFleetError(f"The {key} {entry[key]!r} of an artifact {NAME_RULE}; rename it.")
@@ -254,13 +390,24 @@ def check_entry(entry, title):
             )
         entry["sha256"] = entry["sha256"].lower()
     if entry["state"] == "absent":
+        # It is the name of a directory.
+        problem = source_problem(entry["huggingface"]) if entry["huggingface"] else None
+        if problem:
+            raise ModelFleetError(f"Failed to use the huggingface of the {title}: {problem}.")
+        return
+    sources = [kind for kind in KINDS if entry[kind] is not None]
+    if len(sources) != 1:
+        raise ModelFleetError(
+            f"The {title} has {' and '.join(sources) or 'neither object, bundle nor huggingface'}. Give the one that it is."
+        )
+    key = entry[sources[0]]
+    if sources == ["huggingface"]:
+        problem = source_problem(key, pins)
+        if problem:
+            raise ModelFleetError(f"Failed to use the huggingface of the {title}: {problem}.")
         return
     if entry["sha256"] is None:
         raise ModelFleetError(f"The {title} has no sha256. Give that of the file, or of the manifest of the bundle.")
-    sources = [kind for kind in KINDS if entry[kind] is not None]
-    if len(sources) != 1:
-        raise ModelFleetError(f"The {title} has {' and '.join(sources) or 'neither object nor bundle'}. Give the one that it is.")
-    key = entry[sources[0]]
     problem = KINDS[sources[0]].key_problem(key)
     if problem:
         raise ModelFleetError(f"Failed to use the {sources[0]} {key!r} of the {title}: {problem}.")
@@ -276,6 +423,10 @@ class ModelArtifacts:
         self.store = store_from(self.params["storage"])
         self.here = ArtifactStore(self.params, module.check_mode)
         self.blobs = self.here.blobs
+        self.kinds = dict(KINDS)
+        if self.params["huggingface"]:
+            decisions = Decisions(self.params["huggingface_decisions"], self.params["huggingface_access_s"], module.check_mode)
+            self.kinds["huggingface"] = partial(HuggingFaceArtifact, hub=Hub(self.params["huggingface"]), decisions=decisions)
         # {(name, version): result}
         self.results = {}
         self.bytes = {}
@@ -295,14 +446,14 @@ class ModelArtifacts:
             return self._run()
 
     def _run(self):
-        before = self.here.names()
+        before = self._names()
         wanted = [self._artifact(entry) for entry in self.params["artifacts"] if entry["state"] == "present"]
         leaving = self._leaving({artifact.path for artifact in wanted})
         for entry in self.params["artifacts"]:
             self.results[entry["name"], entry["version"]] = outcome(entry)
         for entry, paths in leaving:
             self._remove(entry, paths)
-        lacking, failed = [], {}
+        lacking, failed, withdrawn = [], {}, set()
         for artifact in wanted:
             try:
                 with writing(artifact.title, self.params["model_store"]):
@@ -311,13 +462,15 @@ class ModelArtifacts:
             except ModelFleetError as exc:
                 self._result(artifact)["action"] = "failed"
                 failed[artifact] = str(exc)
-        gone = {path for _entry, paths in leaving for path in paths}
+                if getattr(exc, "refused", False):
+                    withdrawn |= self._withdraw(artifact)
+        gone = {path for _entry, paths in leaving for path in paths} | withdrawn
         after = sorted((set(before) | {artifact.path for artifact in lacking}) - gone)
         if not self.module.check_mode:
             failed.update(self._fetch(lacking) if lacking else {})
-            after = self.here.names()
+            after = self._names()
         digests = set().union(*(artifact.digests() for artifact in wanted))
-        self.swept = self.here.sweep({artifact.sha256 for artifact in wanted}, digests, gone)
+        self.swept = self.here.sweep({artifact.sha256 for artifact in wanted}, digests, gone) or bool(withdrawn)
         result = self._outcome(before, after)
         if failed:
             raise ModelFleetError(" ".join(failed[artifact] for artifact in wanted if artifact in failed), **result)
@@ -346,16 +499,21 @@ class ModelArtifacts:
             result["diff"] = {
                 "before_header": store,
                 "after_header": store,
-                "before": "".join(f"{os.path.basename(path)}\n" for path in before),
-                "after": "".join(f"{os.path.basename(path)}\n" for path in after),
+                "before": "".join(f"{shown(path, store)}\n" for path in before),
+                "after": "".join(f"{shown(path, store)}\n" for path in after),
             }
         return result
 
     # What is
 
     def _artifact(self, entry):
-        kind = next(KINDS[kind] for kind in KINDS if entry[kind] is not None)
+        kind = next(self.kinds[kind] for kind in KINDS if entry[kind] is not None)
         return kind(entry, self.params, self.blobs)
+
+    def _names(self):
+        """Paths of what is in the model store, and of the commits of the list that are on this host."""
+        snapshots = [path for entry in self.params["artifacts"] if entry["huggingface"] for path in self._snapshot(entry)]
+        return sorted({*self.here.names(), *snapshots})
 
     def _result(self, artifact):
         return self.results[artifact.entry["name"], artifact.entry["version"]]
@@ -371,7 +529,8 @@ class ModelArtifacts:
         files = {part: {entry["file"] for entry in entries.values()} for part, entries in parts.items()}
         leaving = []
         for entry in absent:
-            paths = [path for path in self.here.paths(entry) if path not in wanted]
+            paths = self._snapshot(entry) if entry["huggingface"] else self.here.paths(entry)
+            paths = [path for path in paths if path not in wanted]
             for path in paths:
                 needed = [part for part in files if os.path.basename(path) in files[part]]
                 if needed:
@@ -383,11 +542,29 @@ class ModelArtifacts:
             leaving.append((entry, paths))
         return leaving
 
+    def _snapshot(self, entry):
+        path = Place(self.params, entry["huggingface"]).snapshot
+        return [path] if lstat(path) else []
+
     def _remove(self, entry, paths):
-        if paths:
-            self.results[entry["name"], entry["version"]].update(path=paths[0], action="removed")
-            if not self.module.check_mode:
-                self.here.remove("the artifact {name} {version}".format(**entry), paths)
+        if not paths:
+            return
+        self.results[entry["name"], entry["version"]].update(path=paths[0], action="removed")
+        if self.module.check_mode:
+            return
+        what = "the artifact {name} {version}".format(**entry)
+        if entry["huggingface"]:
+            with writing(f"the removal of {what}", self.params["huggingface_home"]):
+                Place(self.params, entry["huggingface"]).remove_snapshot(self.blobs)
+        else:
+            self.here.remove(what, paths)
+
+    def _withdraw(self, artifact):
+        """Take from this host's users what the hub says they may not have; returns {path} of it."""
+        there = {artifact.path} if lstat(artifact.path) else set()
+        if there and not self.module.check_mode:
+            artifact.withdraw()
+        return there
 
     # What comes
 
@@ -524,6 +701,11 @@ def difference(before, after):
     return {key: after[key] - before[key] if after[key] >= before[key] else after[key] for key in after}
 
 
+def shown(path, store):
+    """A path as a diff has it: the name of what is in the model store, another one whole."""
+    return os.path.basename(path) if os.path.dirname(path) == store else path
+
+
 def outcome(entry):
     return {
         "name": entry["name"],
@@ -550,6 +732,17 @@ def main():
                     "version": {"type": "str", "required": True},
                     "object": {"type": "str"},
                     "bundle": {"type": "str"},
+                    "huggingface": {
+                        "type": "dict",
+                        "options": {
+                            "repo": {"type": "str", "required": True},
+                            "revision": {"type": "str", "required": True},
+                            "include": {"type": "list", "elements": "str"},
+                            "exclude": {"type": "list", "elements": "str"},
+                            "group": {"type": "str", "default": GROUP},
+                            "ref": {"type": "str", "default": "main"},
+                        },
+                    },
                     "sha256": {"type": "str"},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 },
@@ -563,6 +756,12 @@ def main():
             "parallel": {"type": "int", "default": 4},
             "retry_s": {"type": "int", "default": 120},
             "url_expiry_s": {"type": "int", "default": 3600},
+            "huggingface": {"type": "dict", "options": OPTIONS},
+            "huggingface_pins": {"type": "dict", "default": {}},
+            "huggingface_access_s": {"type": "int", "default": 3600},
+            "huggingface_home": {"type": "path", "default": "/var/lib/modelfleet/huggingface"},
+            "huggingface_decisions": {"type": "path", "default": "/var/lib/modelfleet/state/huggingface.json"},
+            "huggingface_adopt": {"type": "list", "elements": "path", "default": []},
             "progress_path": {"type": "path"},
         },
         supports_check_mode=True,

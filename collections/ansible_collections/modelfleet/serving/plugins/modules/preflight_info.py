@@ -31,6 +31,7 @@ options:
       - /var/lib/modelfleet/blobs
       - /var/lib/modelfleet/manifests
       - /var/lib/modelfleet/models
+      - /var/lib/modelfleet/huggingface
   required_bytes:
     description: Bytes that O(data_dir) must be able to hold in all. What it already holds counts.
     type: int
@@ -246,7 +247,9 @@ def main():
             "one_filesystem": {
                 "type": "list",
                 "elements": "path",
-                "default": [f"/var/lib/modelfleet/{name}" for name in ("pieces", "incoming", "blobs", "manifests", "models")],
+                "default": [
+                    f"/var/lib/modelfleet/{name}" for name in ("pieces", "incoming", "blobs", "manifests", "models", "huggingface")
+                ],
             },
             "required_bytes": {"type": "int", "default": 0},
             "unpack_dir": {"type": "path", "default": "/var/lib/torchserve/tmp"},

@@ -124,7 +124,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._download impor
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, to_yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text, sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text, refuse_hiding, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
@@ -172,13 +172,7 @@ class Lock:
                 "Failed to write the pins: path is empty, since there is no inventory directory. "
                 "Set modelfleet_release_lock to a file of variables."
             )
-        place, base = os.path.split(os.path.dirname(os.path.abspath(self.path)))
-        others = [base + suffix for suffix in (".yml", ".yaml", ".json") if os.path.isfile(os.path.join(place, base + suffix))]
-        if others and os.path.basename(place) == "group_vars":
-            raise ModelFleetError(
-                f"Refused to write {self.path}: Ansible would no longer read {os.path.join(place, others[0])} beside a directory "
-                f"of that name. Move it to {os.path.join(place, base, 'main.yml')} and run again."
-            )
+        refuse_hiding(self.path)
         text = read_text(self.path)
         if text is None:
             return {}

@@ -85,6 +85,67 @@ def test_a_model_is_one_object_or_one_bundle(model, words):
     assert [words in finding for finding in findings] == ([] if words is None else [True]), findings
 
 
+COMMIT = "0f" * 20
+HUB = {"name": "bert", "version": "1", "huggingface": {"repo": "org/bert", "revision": COMMIT, "include": ["*.json"]}}
+PINS = {f"org/bert@{COMMIT}": {"revision": "main", "files": {"config.json": {"size": 2, "git_sha1": "ab" * 20}}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"repo": "bert"}, "the lock has no files of bert at 0f0f"),
+        (
+            {"revision": "main"},
+            "the revision 'main' of org/bert is no commit of 40 hexadecimal digits, so that it may be another model tomorrow; run",
+        ),
+        ({"revision": 4}, "give repo and revision, both as text"),
+        ({"repo": "../bert"}, "the repo '../bert' is none; write it as organisation/name"),
+        ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert"),
+        ({"include": "*.json"}, "include is no list of patterns"),
+        ({"exclude": ["*"]}, "the include and exclude leave no file of org/bert"),
+        ({"group": "a/b"}, "the group 'a/b' can be none of this system"),
+        ({"ref": "../x"}, "the ref '../x' is no name of a branch"),
+    ],
+)
+def test_a_model_of_a_hub(change, words):
+    model = {**HUB, "huggingface": {**HUB["huggingface"], **change}}
+    findings = inventory_findings([model], settings={"modelfleet_huggingface_pins": PINS})
+    assert [f"The huggingface of the model bert 1 cannot be used; {words}" in finding for finding in findings] == (
+        [True] if words else []
+    ), findings
+
+
+def test_files_that_are_pinned_stay_below_their_directory():
+    pins = {f"org/bert@{COMMIT}": {"files": {"../../etc/passwd": {"size": 2, "git_sha1": "ab" * 20}}}}
+    (finding,) = inventory_findings([HUB], settings={"modelfleet_huggingface_pins": pins})
+    assert "has the component '.' or '..'" in finding
+
+
+def test_models_of_a_hub_among_others():
+    settings = {"modelfleet_huggingface_pins": PINS}
+    assert inventory_findings([HUB, GOOD], settings=settings) == []
+    # One that leaves needs no lock.
+    assert inventory_findings([{**HUB, "state": "absent"}]) == []
+    (both,) = inventory_findings([{**HUB, "object": "x.mar"}], settings=settings)
+    assert "has an object and huggingface; keep the one that it is" in both
+    (checked,) = inventory_findings([{**HUB, "default": True}], settings=settings)
+    assert "TorchServe does not serve it; leave default out" in checked
+    again = {**HUB, "version": "2"}
+    commit, ref = inventory_findings([HUB, again], settings=settings)
+    assert "have one commit of org/bert for the group modelfleet-hf; keep one entry" in commit
+    assert "have one ref of org/bert" in ref
+    other = {**again, "huggingface": {**HUB["huggingface"], "group": "research"}}
+    assert inventory_findings([HUB, other], settings=settings) == []
+
+
+def test_token_of_a_hub_that_nobody_gets():
+    source = {"endpoint": ["https://mirror.example.com"], "token": "hf_s3cret"}
+    (finding,) = inventory_findings([HUB], settings={"modelfleet_huggingface_pins": PINS, "modelfleet_huggingface": source})
+    assert "The modelfleet_huggingface cannot be used: none of the endpoints may have the token" in finding
+    assert "s3cret" not in finding
+
+
 def test_lists():
     twice = inventory_findings([GOOD, GOOD, GOOD])
     assert twice == ["The model resnet50 1.0 is listed more than once in modelfleet_models; keep one entry."]

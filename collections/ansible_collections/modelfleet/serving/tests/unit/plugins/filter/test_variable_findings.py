@@ -73,7 +73,7 @@ def test_no_text_ends_with_a_line_end(changes, place):
     [
         (
             {"modelfleet_models": [GOOD["modelfleet_models"][0], {"name": "bert", "version": "2", "object": "bert.mar"}]},
-            "The variable modelfleet_models[1] (bert) is not what its role takes: missing required arguments: sha256 found in",
+            "The variable modelfleet_models[1] (bert) is not what its role takes: one of the following is required: sha256, huggingface",
         ),
         (
             {"modelfleet_models": [{**GOOD["modelfleet_models"][0], "bundle": "bundles/resnet50"}]},
@@ -81,7 +81,7 @@ def test_no_text_ends_with_a_line_end(changes, place):
         ),
         (
             {"modelfleet_models": [{"name": "bert", "version": "2", "sha256": "9f" * 32}]},
-            "The variable modelfleet_models[0] (bert) is not what its role takes: one of the following is required: object, bundle found",
+            "The variable modelfleet_models[0] (bert) is not what its role takes: one of the following is required: object, bundle, hug",
         ),
         (
             {"modelfleet_models": [{**GOOD["modelfleet_models"][0], "tarball": "bert.tar"}]},

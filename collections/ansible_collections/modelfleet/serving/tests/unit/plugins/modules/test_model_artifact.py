@@ -1089,7 +1089,7 @@ def test_served_is_never_removed(host, apply):
     [
         ({"sha256": None}, "The artifact demo 1.0 has no sha256."),
         ({"sha256": "abc"}, "The sha256 of the artifact demo 1.0 is not 64 hexadecimal digits."),
-        ({"object": None}, "The artifact demo 1.0 has neither object nor bundle."),
+        ({"object": None}, "The artifact demo 1.0 has neither object, bundle nor huggingface."),
         ({"bundle": "bundles/demo"}, "The artifact demo 1.0 has object and bundle."),
         ({"object": "../x"}, "Failed to use the object '../x' of the artifact demo 1.0: leave out outer and double slashes"),
         ({"object": "b/manifests/" + "0" * 64 + ".json"}, "it is the manifest of a bundle, so give bundle: b instead"),

@@ -1,0 +1,153 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from ansible_collections.modelfleet.serving.plugins.module_utils import _huggingface
+from ansible_collections.modelfleet.serving.plugins.modules import huggingface_lock
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub
+
+FILES = {"config.json": b"{}", "weights/model.safetensors": b"weights" * 1000, "onnx/a.onnx": b"a" * 2000, "README.md": b"a model"}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    for name in "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY":
+        monkeypatch.delenv(name, raising=False)
+    cdn = FakeDragonfly(tmp_path)
+    fake = FakeHub(cdn, page=2)
+    yield fake
+    fake.close()
+    cdn.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "inventory/group_vars/all/huggingface.lock.yml"
+
+
+@pytest.fixture
+def pin(run_module, hub, path):
+    def run(*models, check=False, diff=False, token=None, endpoint=None, **options):
+        source = {"endpoint": endpoint or [hub.url], "token": token, "token_endpoint": [hub.url]}
+        args = {"path": str(path), "models": models or [{"repo": "org/bert"}], "huggingface": source, "retry_s": 0, **options}
+        result = run_module(huggingface_lock.main, args, check=check, diff=diff)
+        assert "alice" not in json.dumps(result)
+        return result
+
+    return run
+
+
+def test_branch_becomes_a_commit_with_its_files(hub, pin, path):
+    commit = hub.commit("org/bert", FILES)
+    predicted = pin(check=True, diff=True)
+    assert not path.parent.exists()
+    result = pin(diff=True)
+    assert result["diff"] == predicted["diff"]
+    size = sum(map(len, FILES.values()))
+    assert result["pins"] == [{"repo": "org/bert", "revision": "main", "commit": commit, "files": 4, "size": size, "new": True}]
+    pins = yaml.safe_load(path.read_text())["modelfleet_huggingface_pins"]
+    assert pins == {f"org/bert@{commit}": {"revision": "main", "files": hub.listing("org/bert", commit)}}
+    again = pin()
+    assert (again["changed"], again["pins"][0]["new"]) == (False, False)
+    # What it printed is a revision, too.
+    assert not pin({"repo": "org/bert", "revision": commit})["changed"]
+
+
+def test_moved_branch_is_another_entry(hub, pin, path):
+    old = hub.commit("org/bert", FILES)
+    pin()
+    new = hub.commit("org/bert", {**FILES, "config.json": b"{ }"})
+    assert pin()["pins"][0]["commit"] == new
+    assert set(yaml.safe_load(path.read_text())["modelfleet_huggingface_pins"]) == {f"org/bert@{old}", f"org/bert@{new}"}
+
+
+def test_only_what_hosts_need_is_counted(hub, pin):
+    hub.commit("org/bert", FILES)
+    result = pin({"repo": "org/bert", "include": ["*.safetensors", "*.json"]})
+    assert (result["pins"][0]["files"], result["pins"][0]["size"]) == (2, 7002)
+
+
+def test_commit_that_changed_is_refused(hub, pin, path):
+    commit = hub.commit("org/bert", FILES)
+    pin()
+    before = path.read_text()
+    hub.repositories["org/bert"].commits[commit] = {**FILES, "config.json": b"[]"}
+    result = pin()
+    assert "The lock does not match the hub" in result["msg"]
+    assert "such as 'config.json'" in result["msg"]
+    assert path.read_text() == before
+
+
+def test_token_is_for_the_hub(hub, pin):
+    hub.commit("org/bert", FILES)
+    hub.repositories["org/bert"].private = True
+    hub.repositories["org/bert"].granted = {"alice"}
+    assert "it has no such repository, or none that who has no token may see" in pin()["msg"]
+    assert pin(token="alice")["changed"]
+
+
+def test_mirror_is_not_asked_where_the_hub_is(hub, pin):
+    hub.commit("org/bert", FILES)
+    assert pin(endpoint=["http://127.0.0.1:9", hub.url])["changed"]
+
+
+@pytest.mark.parametrize(
+    ("model", "files", "said"),
+    [
+        ({"revision": "other"}, {}, "it has no such revision"),
+        ({"repo": "org/none"}, {}, "it has no such repository"),
+        ({"repo": "../bert"}, {}, "Failed to pin the repo '../bert'"),
+        ({"include": ["*.gguf"]}, {}, "The include '*.gguf' matches no file of org/bert"),
+        ({}, {"../../etc/passwd": b"x"}, "has the component '.' or '..'"),
+        ({}, {"CONFIG.json": b"x"}, "differ only in case"),
+    ],
+)
+def test_mistakes_are_told(hub, pin, path, model, files, said):
+    hub.commit("org/bert", {**FILES, **files})
+    assert said in pin({"repo": "org/bert", **model})["msg"]
+    assert not path.exists()
+
+
+def test_what_others_wrote_stays(hub, pin, path):
+    hub.commit("org/bert", FILES)
+    path.parent.mkdir(parents=True)
+    path.write_text("modelfleet_huggingface_pins: {}\nother: 1\n")
+    assert "this module did not write it" in pin()["msg"]
+    assert "other" in path.read_text()
+
+
+def test_limit_is_told_with_the_time(hub, pin):
+    hub.commit("org/bert", FILES)
+    hub.fault = (429, {"Retry-After": "12"})
+    assert "Run again after 12 s" in pin()["msg"]
+
+
+def test_official_hub_gets_the_token_by_default():
+    hub = _huggingface.Hub(
+        {"endpoint": ["https://mirror.test", "https://huggingface.co/"], "token": "t", "token_endpoint": ["https://huggingface.co"]}
+    )
+    assert [hub._token_for(endpoint) for endpoint in hub.endpoints] == [None, "t"]
+    assert hub.judges == ["https://huggingface.co"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"endpoint": ["ftp://x"]}, "one of endpoint is no http"),
+        ({"endpoint": ["https://user:secret@x"]}, "holds more than scheme"),
+        ({"endpoint": []}, "there is no endpoint"),
+        ({"token": "a\n"}, "the token ends with a line end"),
+        ({"token": "ä"}, "holds what no token has"),
+    ],
+)
+def test_options_are_looked_at(options, said):
+    found = _huggingface.options_problem({"endpoint": ["https://x"], "token_endpoint": ["https://x"], **options})
+    assert said in found
+    assert "secret" not in found

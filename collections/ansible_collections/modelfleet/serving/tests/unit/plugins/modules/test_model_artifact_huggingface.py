@@ -1,0 +1,489 @@
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import random
+import time
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _fetcher, _huggingface
+from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, mode, sha256
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub, git_sha1
+
+REPO = "org/bert"
+GROUP = grp.getgrgid(os.getegid()).gr_name
+WEIGHTS = random.Random(1).randbytes(100_000)
+FILES = {
+    "config.json": b'{"model_type": "bert"}',
+    "model.safetensors": WEIGHTS,
+    "onnx/model.onnx": random.Random(2).randbytes(5_000),
+    "onnx/empty.txt": b"",
+    "README.md": b"a model",
+}
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    fake = FakeDragonfly(tmp_path)
+    for module in (_fetcher, _huggingface):
+        monkeypatch.setattr(module, "time", SimpleNamespace(**vars(time)))
+        monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    for name in "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY":
+        monkeypatch.delenv(name, raising=False)
+    fake.home = tmp_path / "huggingface"
+    fake.home.mkdir()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def hub(host):
+    fake = FakeHub(host)
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def mirror(host):
+    fake = FakeHub(host)
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def apply(host, hub, run_module):
+    def run(*artifacts, check=False, diff=False, token=None, endpoint=None, token_endpoint=None, **options):
+        pins, artifacts = {}, [dict(artifact) for artifact in artifacts]
+        for artifact in artifacts:
+            source = artifact["huggingface"] = dict(artifact["huggingface"])
+            pins[f"{source['repo']}@{source['revision']}"] = {"files": source.pop("files")}
+        source = {"endpoint": endpoint or [hub.url], "token": token, "token_endpoint": token_endpoint or [hub.url]}
+        args = {
+            **host.options(),
+            "artifacts": artifacts,
+            "huggingface": source,
+            "huggingface_pins": pins,
+            "huggingface_home": str(host.home),
+            "huggingface_decisions": str(host.state / "huggingface.json"),
+            **options,
+        }
+        result = run_module(model_artifact.main, args, check=check, diff=diff)
+        for secret in ("alice", "bob", "opens-it"):
+            assert secret not in json.dumps(result)
+        return result
+
+    return run
+
+
+def bert(hub, commit, version="1", repo=REPO, **more):
+    source = {"repo": repo, "revision": commit, "files": hub.listing(repo, commit), "group": GROUP, **more}
+    return {"name": "bert", "version": version, "huggingface": source}
+
+
+def folder(host, repo=REPO):
+    return host.home / GROUP / "hub" / ("models--" + repo.replace("/", "--"))
+
+
+def contents(host, commit, repo=REPO):
+    top = folder(host, repo) / "snapshots" / commit
+    return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def gate(hub, *tokens, private=False):
+    hub.repositories[REPO].granted = set(tokens)
+    hub.repositories[REPO].private = private
+
+
+# What comes
+
+
+def test_commit_lies_as_its_consumers_read_it(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    result = apply(bert(hub, commit), diff=True)
+    large = sum(len(content) for content in FILES.values() if len(content) > 1000)
+    assert result["changed"]
+    (artifact,) = result["artifacts"]
+    assert (artifact["action"], artifact["size"], artifact["fetched"]) == ("fetched", sum(map(len, FILES.values())), large)
+    assert artifact["path"] == str(folder(host) / "snapshots" / commit)
+    assert result["diff"]["after"] == f"{artifact['path']}\n"
+    assert contents(host, commit) == FILES
+    assert os.readlink(folder(host) / "snapshots" / commit / "onnx" / "model.onnx") == f"../../../blobs/{sha256(FILES['onnx/model.onnx'])}"
+    assert (folder(host) / "refs" / "main").read_bytes() == commit.encode()
+    assert sorted(os.listdir(folder(host) / "blobs")) == sorted(
+        sha256(content) if len(content) > 1000 else git_sha1(content) for content in FILES.values()
+    )
+    assert not host.left()
+    again = apply(bert(hub, commit))
+    assert not again["changed"]
+    assert again["artifacts"][0]["fetched"] == 0
+
+
+def test_bytes_are_on_the_disk_once_and_nobody_writes_them(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    assert apply(bert(hub, commit))["artifacts"][0]["links"] == 3
+    name = sha256(WEIGHTS)
+    paths = [folder(host) / "blobs" / name, host.blobs / name, host.piece(f"sha256:{name};piece_length=auto")]
+    assert len({path.stat().st_ino for path in paths}) == 1
+    assert {mode(path) for path in (folder(host) / "blobs").iterdir()} == {0o444}
+    assert mode(host.home / GROUP) == 0o750
+    assert mode(folder(host) / "blobs") == 0o755
+
+
+def test_consumers_are_told_where_it_is(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit))
+    environment = host.home / f"{GROUP}.env"
+    assert f"HF_HUB_CACHE={host.home / GROUP / 'hub'}\n" in environment.read_text()
+    assert "HF_HUB_OFFLINE=1\n" in environment.read_text()
+    environment.unlink()
+    assert apply(bert(hub, commit))["changed"]
+    assert environment.exists()
+
+
+def test_no_token_gets_beyond_the_hub(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice")
+    apply(bert(hub, commit), token="alice")
+    assert {token for _method, _path, token in hub.asked} == {"alice"}
+    assert len(host.calls) == 2
+    assert "alice" not in json.dumps(host.calls)
+    assert all(call["url"].startswith(f"{host.url}/cdn/") and call["headers"] == [] for call in host.calls)
+    assert not any("Authorization" in headers for _path, headers in host.asked)
+    assert "alice" not in (host.state / "huggingface.json").read_text()
+    assert mode(host.state / "huggingface.json") == 0o600
+
+
+def test_new_commit_moves_what_changed_only(host, hub, apply):
+    old = hub.commit(REPO, FILES)
+    apply(bert(hub, old))
+    new = hub.commit(REPO, {**FILES, "onnx/model.onnx": b"other" * 1000})
+    hub.asked.clear()
+    result = apply(bert(hub, new))
+    assert result["artifacts"][0]["fetched"] == 5000
+    assert [path for method, path, _token in hub.asked if method == "GET"] == []
+    assert contents(host, new) == {**FILES, "onnx/model.onnx": b"other" * 1000}
+    assert contents(host, old) == FILES
+    assert (folder(host) / "refs" / "main").read_text() == new
+
+
+def test_include_and_exclude_are_those_of_the_hub(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit, include=["*.json", "onnx/"], exclude=["*.txt"]))
+    assert set(contents(host, commit)) == {"config.json", "onnx/model.onnx"}
+    apply(bert(hub, commit, include=["*.json"]))
+    assert set(contents(host, commit)) == {"config.json"}
+    assert os.listdir(folder(host) / "blobs") == [git_sha1(FILES["config.json"])]
+
+
+def test_check_mode_predicts_and_changes_nothing(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    predicted = apply(bert(hub, commit), check=True, diff=True)
+    assert predicted["changed"]
+    assert predicted["artifacts"][0]["fetched"] == 105_000
+    assert host.calls == []
+    assert os.listdir(host.home) == os.listdir(host.blobs) == []
+    assert not (host.state / "huggingface.json").exists()
+    assert predicted["diff"] == apply(bert(hub, commit), diff=True)["diff"]
+    assert not apply(bert(hub, commit), check=True)["changed"]
+    absent = {**bert(hub, commit), "state": "absent"}
+    predicted = apply(absent, check=True, diff=True)
+    assert contents(host, commit) == FILES
+    assert predicted["diff"] == apply(absent, diff=True)["diff"]
+
+
+def test_absent_takes_what_no_other_commit_has(host, hub, apply):
+    old = hub.commit(REPO, FILES)
+    new = hub.commit(REPO, {**FILES, "onnx/model.onnx": b"other" * 1000})
+    apply(bert(hub, old, ref=""), bert(hub, new, "2"))
+    apply({**bert(hub, old, ref=""), "state": "absent"}, bert(hub, new, "2"))
+    assert not (folder(host) / "snapshots" / old).exists()
+    assert not (host.blobs / sha256(FILES["onnx/model.onnx"])).exists()
+    assert contents(host, new)["model.safetensors"] == WEIGHTS
+    assert apply({**bert(hub, new, "2"), "state": "absent"})["artifacts"][0]["action"] == "removed"
+    assert not folder(host).exists()
+    assert not (host.blobs / sha256(WEIGHTS)).exists()
+
+
+def test_damage_heals(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit))
+    snapshot = folder(host) / "snapshots" / commit
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").write_bytes(b"own")
+    (folder(host) / "blobs" / git_sha1(FILES["README.md"])).unlink()
+    (folder(host) / "refs" / "main").unlink()
+    (host.home / GROUP).chmod(0o755)
+    assert apply(bert(hub, commit), check=True)["changed"]
+    assert apply(bert(hub, commit))["artifacts"][0]["fetched"] == 0
+    assert contents(host, commit) == FILES
+    assert mode(host.home / GROUP) == 0o750
+    assert not apply(bert(hub, commit))["changed"]
+
+
+def test_two_repositories_share_what_they_have_in_common(host, hub, apply):
+    first, second = hub.commit(REPO, FILES), hub.commit("org/copy", FILES)
+    other = {**bert(hub, second, repo="org/copy"), "name": "copy"}
+    apply(bert(hub, first), other)
+    assert len(host.calls) == 2
+    paths = [folder(host, repo) / "blobs" / sha256(WEIGHTS) for repo in (REPO, "org/copy")]
+    assert os.path.samefile(*paths)
+
+
+# What lies there already
+
+
+def test_files_of_a_user_are_copied_after_a_look(host, hub, apply, tmp_path):
+    commit = hub.commit(REPO, FILES)
+    blobs = tmp_path / "cache" / "models--org--bert" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / sha256(WEIGHTS)).write_bytes(WEIGHTS)
+    (blobs / sha256(WEIGHTS)).chmod(0o666)
+    (blobs / git_sha1(FILES["config.json"])).write_bytes(FILES["config.json"])
+    (blobs / git_sha1(FILES["README.md"])).write_bytes(b"A MODEL")
+    (blobs / sha256(FILES["onnx/model.onnx"])).symlink_to(blobs / "elsewhere")
+    result = apply(bert(hub, commit), huggingface_adopt=[str(tmp_path / "cache")])
+    assert result["artifacts"][0]["fetched"] == 5000
+    assert contents(host, commit) == FILES
+    assert not os.path.samefile(blobs / sha256(WEIGHTS), host.blobs / sha256(WEIGHTS))
+    assert mode(blobs / sha256(WEIGHTS)) == 0o666
+    assert not any("config.json" in path for _method, path, _token in hub.asked)
+    assert not host.left()
+
+
+def test_cache_that_a_consumer_wrote_as_root_is_taken_over(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    blobs = folder(host) / "blobs"
+    for directory in (blobs, folder(host) / "trees"):
+        directory.mkdir(parents=True)
+    (blobs / sha256(WEIGHTS)).write_bytes(WEIGHTS)
+    (blobs / (sha256(WEIGHTS) + ".incomplete")).write_bytes(b"half")
+    (folder(host) / "trees" / f"{commit}.json").write_text("{}")
+    inode = (blobs / sha256(WEIGHTS)).stat().st_ino
+    assert apply(bert(hub, commit))["artifacts"][0]["fetched"] == 5000
+    assert (blobs / sha256(WEIGHTS)).stat().st_ino == (host.blobs / sha256(WEIGHTS)).stat().st_ino == inode
+    assert mode(blobs / sha256(WEIGHTS)) == 0o444
+    assert os.listdir(folder(host) / "trees") == []
+    assert len(os.listdir(blobs)) == len(FILES)
+
+
+@needs_root
+def test_link_in_place_of_the_cache_leads_nowhere(host, hub, apply, tmp_path):
+    commit = hub.commit(REPO, FILES)
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (host.home / GROUP).mkdir()
+    (host.home / GROUP / "hub").symlink_to(tmp_path / "elsewhere")
+    apply(bert(hub, commit))
+    assert os.listdir(tmp_path / "elsewhere") == []
+    assert contents(host, commit) == FILES
+
+
+def test_cache_on_another_filesystem(host, hub, apply, small_disk):
+    commit = hub.commit(REPO, FILES)
+    result = apply(bert(hub, commit), huggingface_home=str(small_disk("size=4m")))
+    assert "it is on another filesystem than" in result["msg"]
+
+
+# Who may have it
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("bob", "the account of this host's token has not been granted access (403). Request access at http"),
+        (None, "it is gated, and this host gave no token (401). Request access at http"),
+        ("stolen", "it refused the token of this host (401), which is wrong, has expired or was revoked"),
+    ],
+)
+@pytest.mark.parametrize("local", [False, True])
+def test_gated_repository_is_for_who_was_granted_it(host, hub, apply, token, said, local):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice")
+    if local:
+        # The bytes stay for another repository that everybody may have.
+        other = hub.commit("org/copy", FILES)
+        apply({**bert(hub, other, repo="org/copy"), "name": "copy"})
+        apply(bert(hub, commit), token="alice")
+    result = apply(bert(hub, commit), token=token)
+    assert said in result["msg"]
+    assert f"of {REPO} from {hub.url.partition('//')[2]}" in result["msg"]
+    assert result["artifacts"][0]["action"] == "failed"
+    assert not (folder(host) / "snapshots" / commit).exists()
+    assert len(host.calls) == (2 if local else 0)
+
+
+@pytest.mark.parametrize("token", ["bob", None])
+def test_private_repository_is_none_for_others(host, hub, apply, token):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice", private=True)
+    assert "it has no such repository, or none that" in apply(bert(hub, commit), token=token)["msg"]
+    assert not folder(host).exists()
+    assert apply(bert(hub, commit), token="alice")["changed"]
+
+
+def test_decision_holds_for_a_while_and_for_one_token(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice", "bob")
+    apply(bert(hub, commit), token="alice")
+    hub.asked.clear()
+    assert not apply(bert(hub, commit), token="alice")["changed"]
+    assert hub.asked == []
+    apply(bert(hub, commit), token="bob")
+    assert len(hub.asked) == 1
+    hub.asked.clear()
+    _huggingface.time.time = lambda: time.time() + 3601
+    apply(bert(hub, commit), token="alice")
+    assert len(hub.asked) == 1
+
+
+def test_right_that_was_revoked_holds_no_longer_than_the_decision(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice")
+    apply(bert(hub, commit), token="alice")
+    gate(hub)
+    assert not apply(bert(hub, commit), token="alice")["changed"]
+    predicted = apply(bert(hub, commit), token="alice", huggingface_access_s=0, check=True, diff=True)
+    assert "has not been granted access" in predicted["msg"]
+    assert contents(host, commit) == FILES
+    result = apply(bert(hub, commit), token="alice", huggingface_access_s=0, diff=True)
+    assert "has not been granted access" in result["msg"]
+    assert result["diff"] == predicted["diff"]
+    assert result["diff"]["after"] == ""
+    assert not folder(host).exists()
+    assert not (host.blobs / sha256(WEIGHTS)).exists()
+    # Nor is the old decision of any use.
+    assert "has not been granted access" in apply(bert(hub, commit), token="alice")["msg"]
+
+
+def test_what_is_here_is_served_on_without_the_hub(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit))
+    hub.fault = (503, {})
+    result = apply(bert(hub, commit), huggingface_access_s=0)
+    assert (result["changed"], result["artifacts"][0]["action"]) == (False, "unchanged")
+    del hub.repositories[REPO]
+    hub.fault = None
+    hub.listing = lambda *args: {path: {"size": len(c), **digests(c)} for path, c in FILES.items()}
+    result = apply(bert(hub, commit), huggingface_access_s=0)
+    assert "it has no such repository" in result["msg"]
+    assert contents(host, commit) == FILES
+
+
+def digests(content):
+    return {"sha256": sha256(content)} if len(content) > 1000 else {"git_sha1": git_sha1(content)}
+
+
+def test_limit_of_the_hub_is_waited_for_as_long_as_it_says(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    hub.fault = (429, {"RateLimit": '"resolvers";r=0;t=77'})
+    assert "it takes no more requests from this host for now (429). Run again after 77 s" in apply(bert(hub, commit))["msg"]
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        hub.fault = None
+
+    _huggingface.time.sleep = sleep
+    assert apply(bert(hub, commit), retry_s=120)["changed"]
+    assert len(waits) == 1
+    assert 77 <= waits[0] < 78
+
+
+# Mirrors
+
+
+def test_mirror_gives_the_bytes_and_no_token_gets_there(host, hub, mirror, apply):
+    commit = hub.commit(REPO, FILES)
+    mirror.commit(REPO, FILES)
+    gate(hub, "alice")
+    endpoints = [mirror.url, hub.url]
+    apply(bert(hub, commit), token="alice", endpoint=endpoints)
+    assert {token for _method, _path, token in mirror.asked} == {None}
+    # Who may have it is what the hub says.
+    assert [(method, token) for method, _path, token in hub.asked] == [("HEAD", "alice")]
+    result = apply(bert(hub, commit), token="bob", endpoint=endpoints)
+    assert "has not been granted access" in result["msg"]
+
+
+def test_mirror_gets_the_token_when_it_is_named(hub, mirror, apply):
+    commit = mirror.commit(REPO, FILES)
+    hub.commit(REPO, FILES)
+    apply(bert(hub, commit), token="alice", endpoint=[mirror.url], token_endpoint=[mirror.url])
+    assert {token for _method, _path, token in mirror.asked} == {"alice"}
+
+
+def test_token_for_nobody_is_a_mistake(hub, apply):
+    commit = hub.commit(REPO, FILES)
+    result = apply(bert(hub, commit), token="alice", token_endpoint=["https://huggingface.co"])
+    assert "none of the endpoints may have the token" in result["msg"]
+    assert hub.asked == []
+
+
+def test_mirror_that_is_down_or_lacks_it_is_passed_over(host, hub, mirror, apply):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit), endpoint=["http://127.0.0.1:9", mirror.url, hub.url], token_endpoint=["https://huggingface.co"])
+    assert contents(host, commit) == FILES
+
+
+def test_mirror_that_gives_something_else_is_found_out(host, hub, mirror, apply):
+    commit = hub.commit(REPO, FILES)
+    mirror.commit(REPO, FILES)
+    mirror.wrong = {"config.json": b"{}" * 11, "model.safetensors": WEIGHTS[::-1]}
+    apply(bert(hub, commit), endpoint=[mirror.url, hub.url])
+    assert contents(host, commit) == FILES
+
+
+def test_lock_that_does_not_match(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    entry = bert(hub, commit)
+    entry["huggingface"]["files"]["model.safetensors"]["sha256"] = "a" * 64
+    assert "The lock does not match the hub: of model.safetensors" in apply(entry)["msg"]
+    entry = bert(hub, commit)
+    entry["huggingface"]["files"]["config.json"]["git_sha1"] = "b" * 40
+    assert "Failed to verify config.json" in apply(entry)["msg"]
+    assert not (folder(host) / "snapshots").exists() or os.listdir(folder(host) / "snapshots") == []
+
+
+def test_hub_that_gives_large_files_itself_is_asked_directly(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice")
+    hub.direct = True
+    apply(bert(hub, commit), token="alice")
+    assert contents(host, commit) == FILES
+    assert host.calls == []
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"revision": "main"}, "the revision 'main' of org/bert is no commit of 40 hexadecimal digits"),
+        ({"repo": "../../etc"}, "the repo '../../etc' is none"),
+        ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert"),
+        ({"exclude": ["*"]}, "the include and exclude leave no file of org/bert"),
+        ({"files": {"../../x": {"size": 1, "git_sha1": "a" * 40}}}, "has the component '.' or '..'"),
+        ({"files": {}}, "the lock has no files of org/bert"),
+        ({"group": "no-such-group"}, "this host has no such group"),
+        ({"group": "../x"}, "can be none of this system"),
+    ],
+)
+def test_mistakes_are_told(hub, apply, change, said):
+    commit = hub.commit(REPO, FILES)
+    entry = bert(hub, commit)
+    entry["huggingface"].update(change)
+    assert said in apply(entry)["msg"]
+
+
+def test_one_place_is_for_one(hub, apply):
+    old, new = hub.commit(REPO, FILES), hub.commit(REPO, {"config.json": b"{}"})
+    assert "have one ref of org/bert" in apply(bert(hub, old), bert(hub, new, "2"))["msg"]
+    assert "have one commit of org/bert" in apply(bert(hub, old), bert(hub, old, "2"))["msg"]
