@@ -66,6 +66,41 @@ for place in sys.argv[1:]:
         print(type(exc).__name__)
 """
 
+# Runs here and on hosts: notes, as long as its file is there, what stands in the arguments and the environment of every process, or of
+# those that come from one. What lives shorter is missed.
+WATCH = """
+import glob, os, sys, time
+
+def everything():
+    return glob.glob("/proc/[0-9]*")
+
+def tree(pid):
+    found = [f"/proc/{pid}"]
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        for child in (read(path) or b"").split():
+            found += tree(int(child))
+    return found
+
+def read(path):
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except OSError:
+        return None
+
+seen = {None}
+with open(sys.argv[1], "ab") as notes:
+    while os.path.exists(sys.argv[1]):
+        for path in tree(int(sys.argv[2])) if sys.argv[2:] else everything():
+            for text in read(path + "/cmdline"), read(path + "/environ"):
+                if text not in seen:
+                    seen.add(text)
+                    notes.write(text + b"\\n")
+                    notes.flush()
+        time.sleep(0.05)
+"""
+WATCHED = "/run/processes"
+
 
 class Scenario:
     """One scenario of this folder: its settings, and plays on its fleet."""
@@ -105,6 +140,67 @@ class Scenario:
             "env": {**environment, "MOLECULE_PROJECT_DIRECTORY": str(REPOSITORY)},
             "text": True,
         }
+
+
+class Kept:
+    """Plays with everything that Ansible can show, and what that and the processes show, kept for the tests that look for secrets."""
+
+    def __init__(self, scenario):
+        self.scenario = scenario
+        self.logs = REPOSITORY / ".cache" / scenario.lab_name / "logs"
+        self.home = self.logs / "home"
+        # What Ansible keeps of a run where its user wants that, and where: ~/.ansible has files of other runs of this machine, too.
+        self._environment = {
+            "ANSIBLE_LOG_PATH": self.logs / "ansible.log",
+            "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": self.logs / "facts",
+            "ANSIBLE_HOME": self.home,
+        }
+
+    def play(self, name, playbook, *args, **environment):
+        """Run a play, return the finished process; what it prints is in ``<name>.log``."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with self._watched(name), pytest.MonkeyPatch.context() as patched:
+            for variable, value in (self._environment | environment).items():
+                patched.setenv(variable, str(value))
+            finished = self.scenario.play(playbook, "-vvv", "--diff", *args)
+        (self.logs / f"{name}.log").write_text(finished.stdout + finished.stderr, encoding="utf-8")
+        return finished
+
+    def holding(self, secrets):
+        """{path: those of the texts that are in it} of all that was kept, and of the reports of this fleet."""
+        printed, processes, facts = (sorted(self.logs.glob(pattern)) for pattern in ("*.log", "*.processes", "facts/*"))
+        assert len(processes) == 4 * (len(printed) - 1) > 0
+        assert all("PLAY RECAP" in path.read_text(encoding="utf-8") for path in printed)
+        # Ansible puts its own prefix before the name of a host.
+        assert {path.name.rpartition("_")[2] for path in facts} >= set(GPU_HOSTS)
+        for path in processes:
+            # That it saw arguments here, and the environment of another user there.
+            assert (b"DRAGONFLY_ENDPOINT_CONFIG=" if ".gpu-" in path.name else b"ansible-playbook") in path.read_bytes(), path
+        reports = sorted((REPOSITORY / "reports" / self.scenario.lab_name).iterdir())
+        temporary = [path for path in self.home.rglob("*") if path.is_file()]
+        assert reports and self.home.is_dir()
+        wanted = [text.encode() for text in secrets]
+        everything = (*printed, *processes, *facts, *reports, *temporary)
+        found = {path: [text for text in wanted if text in path.read_bytes()] for path in everything}
+        return {path: texts for path, texts in found.items() if texts}
+
+    @contextmanager
+    def _watched(self, name):
+        """What processes show of themselves here, where they come from a play of this scenario, and on the GPU hosts, kept as well."""
+        notes = self.logs / f"{name}.processes"
+        hosts = self.scenario.hosts(GPU_HOSTS).values()
+        here = subprocess.Popen([sys.executable, "-c", WATCH, str(notes), str(os.getpid())])
+        for host in hosts:
+            host.check_output("systemd-run --quiet python3 -c %s %s", WATCH, WATCHED)
+        try:
+            yield
+        finally:
+            here.kill()
+            here.wait()
+            for host in hosts:
+                seen = host.shell.run("cat %s; rm %s", WATCHED, WATCHED)
+                (self.logs / f"{name}.{host.name}.processes").write_bytes(seen.stdout_bytes)
 
 
 class Run:

@@ -4,99 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
-from fleet import BUCKET, GPU_HOSTS, REPOSITORY, Scenario, make_model, recap
+from fleet import BUCKET, FILES, REPOSITORY, Kept, Scenario, make_model, recap
 
 SCENARIO = Scenario("storage")
-FILES = REPOSITORY / ".cache/files"
-LOGS = REPOSITORY / ".cache" / SCENARIO.lab_name / "logs"
+KEPT = Kept(SCENARIO)
+play = KEPT.play
 STORES = ("s3", "oss", "gcs", "abs", "obs", "http")
 CONFIG = "/etc/dragonfly-endpoint/config.json"
 SERVICE_ACCOUNT = "/etc/dragonfly-endpoint/service-account.json"
 SEEN = {}  # by store: what the table at the end shows
 SERVED = []  # the entry of the store whose model the fleet serves
 RESTARTED = ("scheduler-1 dragonfly-scheduler", *(f"gpu-{n} torchserve" for n in (1, 2, 3)))
-# What Ansible keeps of a run where its user wants that, and where: ~/.ansible has files of other runs of this machine, too.
-HOME = LOGS / "home"
-KEPT = {
-    "ANSIBLE_LOG_PATH": LOGS / "ansible.log",
-    "ANSIBLE_CACHE_PLUGIN": "jsonfile",
-    "ANSIBLE_CACHE_PLUGIN_CONNECTION": LOGS / "facts",
-    "ANSIBLE_HOME": HOME,
-}
-# Notes, as long as its file is there, what stands in the arguments and the environment of every process, or of those that come from
-# one. What lives shorter is missed.
-WATCH = """
-import glob, os, sys, time
-
-def everything():
-    return glob.glob("/proc/[0-9]*")
-
-def tree(pid):
-    found = [f"/proc/{pid}"]
-    for path in glob.glob(f"/proc/{pid}/task/*/children"):
-        for child in (read(path) or b"").split():
-            found += tree(int(child))
-    return found
-
-def read(path):
-    try:
-        with open(path, "rb") as handle:
-            return handle.read()
-    except OSError:
-        return None
-
-seen = {None}
-with open(sys.argv[1], "ab") as notes:
-    while os.path.exists(sys.argv[1]):
-        for path in tree(int(sys.argv[2])) if sys.argv[2:] else everything():
-            for text in read(path + "/cmdline"), read(path + "/environ"):
-                if text not in seen:
-                    seen.add(text)
-                    notes.write(text + b"\\n")
-                    notes.flush()
-        time.sleep(0.05)
-"""
-WATCHED = "/run/processes"
-
-
-def play(name, playbook, *args):
-    """A play with everything that Ansible can show, kept for the tests that look for secrets."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with watched(name), pytest.MonkeyPatch.context() as patched:
-        for variable, value in KEPT.items():
-            patched.setenv(variable, str(value))
-        finished = SCENARIO.play(playbook, "-vvv", "--diff", *args)
-    (LOGS / f"{name}.log").write_text(finished.stdout + finished.stderr, encoding="utf-8")
-    return finished
-
-
-@contextmanager
-def watched(name):
-    """What processes show of themselves here, where they come from a play of this scenario, and on the GPU hosts, kept as well."""
-    notes = LOGS / f"{name}.processes"
-    hosts = SCENARIO.hosts(GPU_HOSTS).values()
-    here = subprocess.Popen([sys.executable, "-c", WATCH, str(notes), str(os.getpid())])
-    for host in hosts:
-        host.check_output("systemd-run --quiet python3 -c %s %s", WATCH, WATCHED)
-    try:
-        yield
-    finally:
-        here.kill()
-        here.wait()
-        for host in hosts:
-            seen = host.shell.run("cat %s; rm %s", WATCHED, WATCHED)
-            (LOGS / f"{name}.{host.name}.processes").write_bytes(seen.stdout_bytes)
 
 
 @pytest.fixture(scope="session")
@@ -230,4 +155,4 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-__all__ = ["BUCKET", "CONFIG", "HOME", "LOGS", "SCENARIO", "SEEN", "SERVICE_ACCOUNT", "STORES", "play", "recap", "sha256"]
+__all__ = ["BUCKET", "CONFIG", "KEPT", "SCENARIO", "SEEN", "SERVICE_ACCOUNT", "STORES", "play", "recap", "sha256"]
