@@ -119,13 +119,14 @@ def repository(origin):
 _RUNS = iter(range(1, 1000))
 
 
-def play(playbook, models=(), users=None, **variables):
+def play(playbook, models=(), users=None, limit=None, **variables):
     """A play with these entries of modelfleet_models and a user of the hub for each host, everybody ``alice`` without."""
     users = users if users is not None else dict.fromkeys(("localhost", *GPU_HOSTS), "alice")
     extra = {"modelfleet_models": list(models), "lab_users": users, **variables}
     pins = ["-e", f"@{LOCK}"] if LOCK.exists() else []
+    hosts = ["--limit", limit] if limit else []
     name = f"{next(_RUNS):03}-{Path(playbook).stem}"
-    return KEPT.play(name, playbook, *pins, "-e", json.dumps(extra), HTTPS_PROXY=PROXY, no_proxy="127.0.0.1,localhost")
+    return KEPT.play(name, playbook, *hosts, *pins, "-e", json.dumps(extra), HTTPS_PROXY=PROXY, no_proxy="127.0.0.1,localhost")
 
 
 def pin(*models, **variables):
