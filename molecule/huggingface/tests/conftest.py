@@ -156,7 +156,7 @@ def asked(origin):
 
 def unwrapped(text):
     """What was said, without where Ansible or a terminal broke it."""
-    return " ".join(text.split())
+    return " ".join(text.replace("''", "'").split())
 
 
 # -- the hub's own client ----------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def offline(host, version, model, user="alice", group=GROUP):
     """What the hub's own client, as a user of the host, finds without asking anybody; the finished process."""
     environment = f"set -a; . {HOME}/{group}.env; PYTHONPATH={CLIENT}/{version} exec python3 -B -c"
     program = "runuser -u %s -- sh -c %s"
-    return host.run(program + " - %s %s " + "%s " * len(model.large), user, f'{environment} "$0" "$@"', OFFLINE, model.repo, *model.large)
+    return host.run(program + " %s %s " + "%s " * len(model.large), user, f'{environment} "$0" "$@"', OFFLINE, model.repo, *model.large)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -77,8 +77,8 @@ def test_the_hub_gives_one_copy_for_the_fleet(bert, brought):
         (f"{bytes_sent / bert.size:.4f}", counted[HUB]["requests"], counted[HUB]["by"], counted[CDN]["requests"])
     )
     assert bytes_sent <= 1.05 * bert.size
-    # One proof of its right and one address for each large file.
-    assert max(counted[HUB]["by"].values()) <= 1 + 3 + len(SMALL)
+    # The address of each large file, the first of which is the proof of its right, and each small one, which leads to another address.
+    assert set(counted[HUB]["by"].values()) == {3 + 2 * len(set(SMALL.values()))}
 
 
 @pytest.mark.parametrize("name", GPU_HOSTS)

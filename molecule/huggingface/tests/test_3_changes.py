@@ -48,10 +48,12 @@ def test_a_new_commit_moves_what_it_changed(model, fleet, clients, origin):
     model.put({CHANGED: changed}, {"config.json": '{"hidden_size": 16}\n'})
     pin(model)
     origin.count_anew()
-    finished = distribute({**model.wanted(), "version": "2"}, {**model.wanted(revision=first), "version": "1", "state": "absent"})
+    models = [{**model.wanted(), "version": "2"}, {**model.wanted(revision=first), "version": "1", "state": "absent"}]
+    finished = play("playbooks/site.yml", models)
     assert finished.returncode == 0, finished.stdout[-3000:]
     counted = asked(origin)
-    assert counted[CDN]["bytes"] == len(changed)
+    # Beside it, the first byte for each of those who ask how large it is.
+    assert len(changed) <= counted[CDN]["bytes"] <= len(changed) + 100
     assert counted[HUB]["bytes"] <= len(GPU_HOSTS) * len('{"hidden_size": 16}\n')
     assert works(fleet, model, model.commit)
     for name in GPU_HOSTS:
@@ -88,6 +90,7 @@ def test_a_hub_that_does_not_answer_takes_nothing_away(model, repository, fleet,
         again = distribute(model.wanted(), modelfleet_huggingface_access_seconds=0)
         assert again.returncode == 0, again.stdout[-3000:]
         assert {counts["changed"] for counts in recap(again).values()} == {0}
+        assert unwrapped(again.stdout).count(f"could not prove its right to it. Failed to reach {HUB}") >= 1
         assert works(fleet, model, model.commit)
         more = distribute(model, new)
         said = unwrapped(more.stdout)
@@ -99,12 +102,12 @@ def test_a_repository_that_was_deleted_is_served_on(model, fleet, clients, origi
     origin.call("DELETE", "/hub/repositories/org/renamed")
     again = distribute(model.wanted(), modelfleet_huggingface_access_seconds=0)
     said = unwrapped(again.stdout)
-    # It is said, and nothing is taken from who has it.
-    assert again.returncode != 0 and "it has no such repository, or none that the account of this host's token may see (404)" in said
+    # It is said, and neither is it taken from who has it nor does the fleet stand still.
+    assert again.returncode == 0 and {counts["changed"] for counts in recap(again).values()} == {0}, said[-3000:]
+    assert "could not prove its right to it." in said
+    assert "it has no such repository, or none that the account of this host's token may see (404)" in said
     assert works(fleet, model, model.commit)
-    # Without asking, the fleet goes on.
-    assert distribute(model.wanted(), modelfleet_huggingface_access_seconds=3600).returncode in (0, 2)
-    gone = distribute({**model.wanted(), "state": "absent"})
+    gone = play("playbooks/site.yml", [{**model.wanted(), "state": "absent"}])
     assert gone.returncode == 0, gone.stdout[-3000:]
     for name in GPU_HOSTS:
         assert fleet[name].run("test -e %s", model.folder()).rc == 1

@@ -42,6 +42,9 @@ _SHELF = re.compile(r"/content/tasks/[0-9a-f]{3}\Z")
 class Artifact:
     """One entry of the list that must be on the host."""
 
+    # What the run says of one that is complete.
+    warning = None
+
     def __init__(self, entry, params, blobs):
         self.entry = entry
         self.params = params

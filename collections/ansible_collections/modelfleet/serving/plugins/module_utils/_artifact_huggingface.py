@@ -102,9 +102,11 @@ class HuggingFaceArtifact(Artifact):
         try:
             self._prove()
         except HubError as exc:
-            # What is here is served on while the hub is away.
-            if not exc.passing:
+            # What is here is served on while the hub is away, and when it has it no more.
+            if not exc.passing and not (whole and exc.gone):
                 raise
+            if whole:
+                self.warning = f"The {self.title} stays on this host, which could not prove its right to it. {exc}"
         return whole
 
     def _is_whole(self):

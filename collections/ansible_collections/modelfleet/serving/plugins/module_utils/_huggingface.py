@@ -261,13 +261,15 @@ def git_sha1(content):
 class HubError(ModelFleetError):
     """The hub did not give what was asked for.
 
-    ``refused``: it knows who asks, and that has no right; ``passing``: it may give it later, after ``wait_s`` seconds if it said so.
+    ``refused``: it knows who asks, and that has no right; ``passing``: it may give it later, after ``wait_s`` seconds if it said so;
+    ``gone``: it has it no more, or shows it to others only.
     """
 
-    def __init__(self, message, refused=False, passing=False, wait_s=None):
+    def __init__(self, message, refused=False, passing=False, wait_s=None, gone=False):
         super().__init__(message)
         self.refused = refused
         self.passing = passing
+        self.gone = gone
         self.wait_s = wait_s
 
 
@@ -537,13 +539,15 @@ class Hub:
             )
         if code == "RevisionNotFound" or code == "EntryNotFound":
             raise HubError(
-                f"{failed}it has no such {'revision' if code == 'RevisionNotFound' else 'file'}. Run modelfleet.serving.pin again."
+                f"{failed}it has no such {'revision' if code == 'RevisionNotFound' else 'file'}. Run modelfleet.serving.pin again.",
+                gone=True,
             )
         if code == "RepoNotFound" or status in (401, 404):
             who = "the account of this host's token" if token else "who has no token"
             raise HubError(
                 f"{failed}it has no such repository, or none that {who} may see ({status}). Correct the repo, or set the token of an "
-                "account that may (token in modelfleet_huggingface)."
+                "account that may (token in modelfleet_huggingface).",
+                gone=True,
             )
         if status == 403:
             raise HubError(

@@ -15,7 +15,7 @@ description:
     host lacks, or a commit of a repository at a Hugging Face hub (O(artifacts[].huggingface)) in the layout of that hub's own cache.
   - Before anything of a repository is linked, this host proves its right to it with its own token, also when the bytes are here already.
     What the hub refuses is taken away from the access group. A repository that the hub does not know any more, and one whose hub does not
-    answer, stays.
+    answer, stays with a warning.
   - The large files of a repository come through Dragonfly from where the hub says that they are, which takes no token. The small ones, and
     what the hub itself gives only to who has the token, come from the hub directly. No token gets to dfdaemon.
   - Whatever gets its final name is complete and verified, belongs to root and cannot be written by dfdaemon or a runtime. It is a hard link
@@ -482,6 +482,8 @@ class ModelArtifacts:
         result["path"] = artifact.path
         if artifact.is_complete():
             result.update(size=artifact.size, links=artifact.links)
+            if artifact.warning:
+                self.module.warn(artifact.warning)
             return True
         result.update(size=artifact.size, fetched=artifact.lacking(), action="fetched")
         return False

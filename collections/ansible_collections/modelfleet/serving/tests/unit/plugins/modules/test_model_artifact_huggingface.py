@@ -8,6 +8,7 @@ import grp
 import json
 import os
 import random
+import re
 import time
 from types import SimpleNamespace
 
@@ -368,11 +369,13 @@ def test_what_is_here_is_served_on_without_the_hub(host, hub, apply):
     hub.fault = (503, {})
     result = apply(bert(hub, commit), huggingface_access_s=0)
     assert (result["changed"], result["artifacts"][0]["action"]) == (False, "unchanged")
+    assert "could not prove its right to it. Failed to" in str(result["warnings"])
     del hub.repositories[REPO]
     hub.fault = None
     hub.listing = lambda *args: {path: {"size": len(c), **digests(c)} for path, c in FILES.items()}
     result = apply(bert(hub, commit), huggingface_access_s=0)
-    assert "it has no such repository" in result["msg"]
+    assert (result["changed"], result["artifacts"][0]["action"]) == (False, "unchanged")
+    assert re.search("could not prove its right to it. Failed to .* it has no such repository", str(result["warnings"]))
     assert contents(host, commit) == FILES
 
 
