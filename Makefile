@@ -88,7 +88,7 @@ collection-tests:
 LIFE_TESTS := tests/test_doctor.py tests/test_life.py tests/test_verify.py
 
 repository-tests:
-	pytest tests $(LIFE_TESTS:%=--ignore=%)
+	pytest --durations=15 tests $(LIFE_TESTS:%=--ignore=%)
 
 life-tests:
 	pytest $(LIFE_TESTS)
