@@ -13,6 +13,7 @@ import sys
 import jsonschema
 import pytest
 import yaml
+from fleet import only_in_all
 from test_distribute import HEALTHY, NOT_READY, READY, STORE, STUB, STUBBED, recap, table_of
 from test_gateway import gateway_variables
 from test_repository import COLLECTION, documentation, load
@@ -227,6 +228,7 @@ def failures(done):
 WENT = ["prepared", "switched", "finished"]
 
 
+@only_in_all
 def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile(fleet, tmp_path):
     tasks = [{"name": "Say", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is to be {{ __rollout_hook_state }}"}}]
     (tmp_path / "hook.yml").write_text(yaml.safe_dump(tasks))
@@ -343,6 +345,7 @@ def test_the_first_host_keeps_it_from_the_others(fleet):
     assert unlocked(calls) == list(FEW)
 
 
+@only_in_all
 def test_a_batch_goes_back_as_a_whole_and_no_other_and_the_next_run_goes_on(fleet):
     hooks = {"modelfleet_drain": "haproxy", "modelfleet_return": "haproxy", "groups": {"load_balancers": ["balancer-1"]}}
     done, calls = fleet.play("rollout", answers={"gpu-3": SLOW}, **hooks)
@@ -564,6 +567,7 @@ def reports(fleet):
     return found
 
 
+@only_in_all
 def test_a_report_of_each_run(fleet):
     answers = {host: {"model_artifact": ARTIFACTS} for host in HOSTS}
     nothing = {"requests": 0, "errors": 0, "p95_ms": 0}

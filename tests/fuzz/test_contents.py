@@ -155,7 +155,17 @@ def test_an_archive_is_taken_apart_or_refused(sandbox, content, check):
     assert result["failed"]
 
 
+def misnamed(count):
+    """An archive in which so many of the two places with the name of its member are no UTF-8, as they say they are."""
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as archive:
+        archive.writestr("ü", b"")
+    return kept.getvalue().replace("ü".encode(), b"\x80\x80", count)
+
+
 @given(archives(), st.booleans())
+@example(misnamed(1), False)
+@example(misnamed(2), False)
 def test_an_archive_in_the_place_of_a_new_one_is_replaced(sandbox, content, check):
     path = sandbox.put("new.mar", content)
     options = {"directory": f"{sandbox.named}/dir", "dest": path, "model_name": "m", "version": "1", "handler": "image_classifier"}

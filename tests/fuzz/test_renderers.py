@@ -186,6 +186,7 @@ class TestInventory:
         sentences(gateway_findings.gateway_findings(settings))
 
     @given(st.lists(leaves, max_size=4), st.lists(texts, max_size=5))
+    @example(["9" * 5000], [])
     def test_has_batches_of_any_kind(self, sizes, hosts):
         found = list(rollout_findings.batch_findings(sizes))
         try:
@@ -202,6 +203,7 @@ class TestDragonfly:
     @example(("scheduler_dynconfig", {"applications": [{None: 1, False: 2, 3: 4}]}))
     @example(("scheduler_dynconfig", {"applications": [{"a": 1e300}]}))
     @example(("dfdaemon", {"upload": {"server": {"port": 10**310}}}))
+    @example(("scheduler_dynconfig", {"applications": [{"a": {"9" * 5000: None}}]}))
     def test_a_configuration_is_refused_or_is_what_the_file_says(self, given_):
         component, config = given_
         entry = {"component": component, "path": "/x", "config": config, "mode": "0600"}
@@ -216,6 +218,7 @@ class TestDragonfly:
         assert _dragonfly_config.from_yaml(written["content"]) == config
 
     @given(st.recursive(leaves, lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=9), below, max_size=3)))
+    @example({"A\n": None})
     def test_a_file_is_read_back(self, value):
         assume(plain(value) and finite(value))
         assert _dragonfly_config.from_yaml(_dragonfly_config.to_yaml(value)) == value
@@ -283,6 +286,7 @@ class TestStores:
 
 class TestNumbers:
     @given(*[st.integers(-2, 10**7) | numbers] * 2, *[st.floats(-1, 1e9) | floats | numbers] * 2, *[st.integers(-2, 5000) | numbers] * 3)
+    @example(1, 2, 1.0, 2.2250738585e-313, 1, 1, 1)
     def test_a_plan_is_refused_or_is_one(self, hosts, size, origin, host, seeds, files, copies):
         try:
             found = distribution_plan.distribution_plan(hosts, size, origin, host, seeds=seeds, files=files, copies=copies)

@@ -45,7 +45,7 @@ from ansible.errors import AnsibleFilterError
 
 
 def restart_batches(hosts, sizes):
-    wrong = [size for size in sizes if not re.match(r"^[1-9]\d*%?$", str(size))]
+    wrong = [size for size in sizes if not re.fullmatch(r"[1-9][0-9]{0,8}%?", str(size))]
     if wrong or not sizes:
         raise AnsibleFilterError(
             f"modelfleet_restart_batches: {wrong[0] if wrong else 'nothing'} is no size of a batch; "

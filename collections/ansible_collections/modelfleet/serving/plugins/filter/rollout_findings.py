@@ -65,7 +65,7 @@ ABOVE = {
 
 def batch_findings(sizes):
     sizes = [str(size) for size in sizes]
-    wrong = [size for size in sizes if not re.fullmatch(r"[1-9]\d*%?", size)]
+    wrong = [size for size in sizes if not re.fullmatch(r"[1-9][0-9]{0,8}%?", size)]
     if wrong or not sizes:
         yield (
             f"The modelfleet_rollout_batches has a size that is none ({wrong[0] if wrong else 'it is empty'}); write numbers of hosts or "

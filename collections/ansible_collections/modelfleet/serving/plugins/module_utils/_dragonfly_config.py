@@ -17,6 +17,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import by
 _HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 
 HIDDEN = "********"
+# YAML has no longer one on a line with its value.
+_LONGEST_KEY = 1000
 
 # Variables of dfdaemon's environment that would take away what the unit sets up.
 OWNED_ENVIRONMENT = {
@@ -31,6 +33,8 @@ def problems(component, config):
     """Everything that is wrong with ``config`` (dict) of a component, as ``[(dotted path, what is wrong and what to do)]``."""
     found = []
     _walk(component, COMPONENTS[component], config, "", found)
+    long_ones = [_key(key) for key in _keys(config) if len(_key(key)) > _LONGEST_KEY]
+    found.extend((f"{key[:40]}…", f"is a key of more than {_LONGEST_KEY} characters, which YAML has not; shorten it") for key in long_ones)
     if not found:
         found.extend(_CONTRADICTIONS.get(component, lambda _config: [])(config))
     return found
@@ -148,8 +152,8 @@ def _item(value, indent):
 def _key(key):
     # As JSON has it on the way to a module.
     key = key if isinstance(key, str) else json.dumps(key)
-    plain = re.match(r"^[A-Za-z][A-Za-z0-9_-]*$", key) and key.lower() not in ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
-    return key if plain else _scalar(key)
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key)
+    return key if plain and key.lower() not in ("y", "n", "yes", "no", "on", "off", "true", "false", "null") else _scalar(key)
 
 
 def _scalar(value):
@@ -235,6 +239,13 @@ def _walk(component, table, value, path, found):
             elif limits:
                 wanted = f"{wanted} from {limits[0]} to {limits[1]}"
             found.append((path, f"must be {wanted}, not {'what is there' if name == 'secret' else _shown(value)}"))
+
+
+def _keys(value):
+    """Every key in dictionaries at any depth."""
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _keys(item)
+    yield from value if isinstance(value, dict) else ()
 
 
 def _kind(value):

@@ -349,7 +349,7 @@ TYPES = {
     "ip": (_is_ip, "an IP address"),
     "port": (lambda value: _is_number(value, 1, 65535), "a port number from 1 to 65535"),
     "ip:port": (lambda value: _is_address(value, _is_ip), "an IP address and port, as in 10.0.0.1:8002"),
-    "host:port": (lambda value: _is_address(value, lambda host: host == "" or re.match(f"^{_HOST}$", host)), "host:port"),
+    "host:port": (lambda value: _is_address(value, lambda host: host == "" or re.fullmatch(_HOST, host)), "host:port"),
     "authority": (_matches(rf"^({_HOST}|\[[0-9a-fA-F:]+\])(:\d{{1,5}})?$"), "a host with an optional port and no scheme"),
     "url": (_matches(r"^https?://[^/\s@]+(/\S*)?\Z"), "a URL with its scheme and without a password, as in http://10.0.0.1:65003"),
     "regex": (_is_regex, "a regular expression"),

@@ -17,7 +17,7 @@ NOT_INSTALLED = (
 )
 _MOST = 4 << 20  # bytes
 # What zipfile raises for an archive that is damaged, encrypted or compressed in a way that it does not know.
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
 
 
 def read_manifest(archive):

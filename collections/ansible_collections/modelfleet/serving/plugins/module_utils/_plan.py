@@ -165,7 +165,7 @@ def _busiest(hosts):
 
 def _check(**numbers):
     for name, value in numbers.items():
-        if not 0 < value < _TOO_MUCH:
+        if not 1 / _TOO_MUCH < value < _TOO_MUCH:
             more = "" if value <= 0 else ", and what a fleet can have"
             raise ModelFleetError(f"Failed to plan with {name} {value}: give more than 0{more}.")
     if numbers["files"] > numbers["size"]:

@@ -240,7 +240,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._reach import P
 
 UNITS = "/etc/systemd/system"
 # They become words of a command in a unit.
-PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/@:+,=-]*$")
+PLAIN_PATH = re.compile(r"^/[A-Za-z0-9._/@:+,=-]*\Z")
 
 
 def is_fine(url):
@@ -354,7 +354,7 @@ class Daemon:
             raise ModelFleetError(f"Failed to remove {path}: {exc.strerror}. Remove it by hand and run again.") from exc
 
     def check_name(self):
-        if not re.match(r"^[A-Za-z0-9._@:-]+\.(service|socket)$", self.name):
+        if not re.match(r"^[A-Za-z0-9._@:-]+\.(service|socket)\Z", self.name):
             raise ModelFleetError(f"Refused name '{self.name}': it is the name of a unit with its suffix, as in dfdaemon.service.")
 
     def check_parameters(self):

@@ -134,7 +134,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import fr
 
 RELEASE_FILE = ".release.json"
 STAGING = ".new"
-PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+PLAIN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+-]*\Z")
 
 
 class Release:
@@ -186,7 +186,7 @@ class Release:
 
     def check_parameters(self):
         params = self.module.params
-        if not re.match(r"^[0-9a-f]{64}$", self.sha256):
+        if not re.match(r"^[0-9a-f]{64}\Z", self.sha256):
             raise ModelFleetError(
                 "Refused to install {} {}: sha256 is '{}', not 64 hexadecimal digits. "
                 "Run modelfleet.serving.pin_releases, or take it from sha256sum of an archive that you trust.".format(

@@ -154,8 +154,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._proc import mo
 
 HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost.\n"
 FILE = {"owner": None, "group": None, "mode": "0644"}
-NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
-PATH = re.compile(r"^/[A-Za-z0-9._/@:+,=-]*$")
+NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}\Z")
+PATH = re.compile(r"^/[A-Za-z0-9._/@:+,=-]*\Z")
 
 
 def check(params):
@@ -166,11 +166,11 @@ def check(params):
     names = [*params["groups"]]
     for user in params["users"]:
         names += [user["name"], *user["groups"]]
-        if not re.match(r"^[^\x00-\x1f\"\\%:]*$", user["comment"]):
+        if not re.match(r"^[^\x00-\x1f\"\\%:]*\Z", user["comment"]):
             raise ModelFleetError(f"Refused the comment of user {user['name']}: it has a character that systemd-sysusers does not take.")
     for entry in params["directories"]:
         names += [entry["owner"], entry["group"]]
-        if not re.match(r"^[0-7]{3,4}$", entry["mode"]):
+        if not re.match(r"^[0-7]{3,4}\Z", entry["mode"]):
             raise ModelFleetError(f"Refused mode '{entry['mode']}' of {entry['path']}: write it in octal and in quotes, as in '0750'.")
     for name in names:
         if not NAME.match(name):

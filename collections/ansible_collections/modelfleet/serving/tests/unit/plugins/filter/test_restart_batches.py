@@ -28,7 +28,7 @@ def test_sizes(count, sizes, found):
     assert [number for _batch, number in sorted(Counter(batches.values()).items())] == found
 
 
-@pytest.mark.parametrize("sizes", [[], ["0"], ["20 %"], ["-1"], ["all"]])
+@pytest.mark.parametrize("sizes", [[], ["0"], ["20 %"], ["-1"], ["all"], ["1\n"], ["9" * 5000]])
 def test_what_is_no_size(sizes):
     with pytest.raises(AnsibleFilterError, match="modelfleet_restart_batches"):
         restart_batches(["gpu-1"], sizes)

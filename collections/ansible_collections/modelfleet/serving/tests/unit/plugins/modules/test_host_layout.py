@@ -231,6 +231,8 @@ def test_what_cannot_be_removed_is_an_error(run, host, tmp_path, used):
     [
         ({"state": "absent", "keep": ["/elsewhere"]}, "keep /elsewhere"),
         ({"groups": ["two words"]}, "'two words'"),
+        ({"groups": ["models\n"]}, "'models\\n'"),
+        ({"directories": [{"path": "/a\n"}]}, "'/a\\n'"),
         ({"users": [{"name": "peer", "comment": 'a "peer"'}]}, "comment of user peer"),
         ({"directories": [{"path": "/a b"}]}, "'/a b'"),
         ({"directories": [{"path": "/a", "mode": "rwx"}]}, "'rwx'"),
