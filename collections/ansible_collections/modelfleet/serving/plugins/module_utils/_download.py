@@ -30,9 +30,20 @@ class NotThere(ModelFleetError):
 
 
 def without_credentials(url):
-    """A URL as it may be shown: without user, password and query."""
-    parts = urllib.parse.urlsplit(url)
+    """A URL as it may be shown: without user, password and query. Of what is none, it cannot be told where they are."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return "(no URL)"
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def is_url(url):
+    """Whether it is one from which can be downloaded."""
+    try:
+        return urllib.parse.urlsplit(url).scheme in SCHEMES
+    except ValueError:
+        return False
 
 
 def download(url, target, ca_path, timeout, retries):

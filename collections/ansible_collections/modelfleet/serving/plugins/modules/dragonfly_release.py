@@ -124,9 +124,8 @@ import os
 import re
 import shutil
 import tarfile
-import urllib.parse
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._download import CHUNK, download, without_credentials
+from ansible_collections.modelfleet.serving.plugins.module_utils._download import CHUNK, download, is_url, without_credentials
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
@@ -205,7 +204,7 @@ class Release:
             )
         if self.keep < 0:
             raise ModelFleetError(f"Refused keep={self.keep}: it is a number of versions, so use 0 or more.")
-        if params["url"] and urllib.parse.urlsplit(params["url"]).scheme not in ("https", "http", "file"):
+        if params["url"] and not is_url(params["url"]):
             raise ModelFleetError(f"Refused url '{self.origin}': use an https, http or file URL.")
 
     # what is there

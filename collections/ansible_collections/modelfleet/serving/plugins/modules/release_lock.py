@@ -117,9 +117,9 @@ import tempfile
 import urllib.parse
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._download import (
-    SCHEMES,
     NotThere,
     download,
+    is_url,
     without_credentials,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, to_yaml
@@ -195,7 +195,7 @@ class Lock:
                 raise ModelFleetError(f"Failed to read {source}: {exc.strerror}. Put the archive there, or correct its path.") from exc
             confirmed = []
         else:
-            if urllib.parse.urlsplit(release["url"]).scheme not in SCHEMES:
+            if not is_url(release["url"]):
                 raise ModelFleetError(f"Refused the url of {name}: use an https, http or file URL.")
             source = without_credentials(release["url"])
             sha256 = sha256_of(self.fetched(release["url"]))

@@ -227,6 +227,7 @@ def test_truncated_archive_is_refused_by_name(release, args, tmp_path, flat):
         ({"programs": []}, "programs is empty"),
         ({"keep": -1}, "keep=-1"),
         ({"src": None, "url": "ftp://mirror/x.tar.gz"}, "https, http or file"),
+        ({"src": None, "url": "http://[1:2"}, "https, http or file"),
         ({"src": "/nowhere/x.tar.gz"}, "no such file"),
         ({"url": "https://mirror/x.tar.gz"}, "mutually exclusive"),
         ({"src": None}, "one of the following is required"),

@@ -231,8 +231,8 @@ def test_what_cannot_be_removed_is_an_error(run, host, tmp_path, used):
     [
         ({"state": "absent", "keep": ["/elsewhere"]}, "keep /elsewhere"),
         ({"groups": ["two words"]}, "'two words'"),
-        ({"groups": ["models\n"]}, "'models\\n'"),
-        ({"directories": [{"path": "/a\n"}]}, "'/a\\n'"),
+        ({"groups": ["models\n"]}, "Refused the name 'models"),
+        ({"directories": [{"path": "/a\n"}]}, "Refused the path '/a"),
         ({"users": [{"name": "peer", "comment": 'a "peer"'}]}, "comment of user peer"),
         ({"directories": [{"path": "/a b"}]}, "'/a b'"),
         ({"directories": [{"path": "/a", "mode": "rwx"}]}, "'rwx'"),

@@ -168,6 +168,7 @@ def test_does_not_write_over_what_others_wrote(lock, path, text):
     ("release", "said"),
     [
         ({"url": "ftp://mirror.example.com/x"}, "use an https, http or file URL"),
+        ({"url": "http://[1:2"}, "use an https, http or file URL"),
         ({"version": "1/0"}, "letters, digits"),
         ({"url": None}, "one of the following is required: url, src"),
     ],
