@@ -96,18 +96,19 @@ def test_ours(repository, fleet, clients, origin, table):
 # -- hf:// of Dragonfly ------------------------------------------------------------------------------------------------
 
 
-def dfget(host, path, who=None, base=f"https://{HUB}", target="/var/tmp/native"):
+def dfget(host, path, who=None, base=f"https://{HUB}", target="/var/lib/modelfleet/incoming/native"):
     """One file by Dragonfly's own scheme, as root; (exit status, sha256 of what came)."""
     token = f"--hf-token {TOKENS[who]}" if who else ""
     host.run("rm -f %s", target)
-    done = host.run(f"dfget {token} --hf-base-url {base} hf://{path} -O {target}")
+    done = host.run(f"/opt/dragonfly/client/current/dfget {token} --hf-base-url {base} hf://{path} -O {target}")
     content = host.run("sha256sum %s", target)
     return done.rc, content.stdout.split()[0] if content.rc == 0 else None
 
 
 def test_hf_of_dragonfly_asks_nobody_who_may_have_what_it_has(repository, fleet, origin):
     """Why models of a hub do not come by it here."""
-    model = repository("org/native", 12, gated="auto", granted=["alice"])
+    # A task has the name of the file and no content in its own.
+    model = repository(f"org/native-{time.time_ns()}", 13, gated="auto", granted=["alice"])
     (path, sha256), name = *model.large.items(), f"{model.repo}/{next(iter(model.large))}"
     rows = SEEN.setdefault("hf:// of Dragonfly, a gated model", [("who", "where", "came", "requests at the hub")])
 
@@ -126,5 +127,5 @@ def test_hf_of_dragonfly_asks_nobody_who_may_have_what_it_has(repository, fleet,
         assert tried(who, "the host that has it", "gpu-1") == (True, 0), path
     # Not even the hub is a part of the name.
     assert tried(None, "the host that has it, no hub", "gpu-1", base="http://127.0.0.1:9") == (True, 0)
-    model.put({path: weights("another", 12)})
+    model.put({path: weights("another", 13)})
     assert tried("alice", "after the branch moved", "gpu-1") == (True, 0)
