@@ -127,6 +127,7 @@ def test_a_revoked_right_holds_for_the_time_that_the_inventory_says_and_no_longe
 def test_only_the_access_group_reads_it_and_nobody_changes_it(gated, entry, fleet, clients):
     assert distribute(entry).returncode == 0
     host = fleet["gpu-1"]
+    host.run("gpasswd --delete alice %s", TENANTS)
     for user in ("alice", "bob", "torchserve", "dfdaemon", "nobody"):
         tried = offline(host, VERSIONS[-1], gated, user, TENANTS)
         assert tried.rc != 0, user
