@@ -210,7 +210,7 @@ VARIABLES = {
     ),
     "no bucket": (no_bucket, ["missing required arguments: bucket found in modelfleet_storage -> s3"]),
     "an unknown key in a model": (lambda variables: model(variables, wokers=2), ["modelfleet_models.wokers", "workers"]),
-    "a model without sha256": (no_sha256, ["missing required arguments: sha256 found in modelfleet_models"]),
+    "a model without sha256": (no_sha256, ["missing parameter(s) required by 'object': sha256 found in modelfleet_models"]),
     "a model with an empty sha256": (
         lambda variables: model(variables, sha256=""),
         ["The model resnet50 1.0 has no sha256; add it to the entry in modelfleet_models."],
@@ -450,7 +450,10 @@ def test_a_mistake_is_the_sentence_and_not_a_screen(preflight, playbook):
     no_sha256(variables)
     code, output = preflight(variables, playbook=playbook, verbosity="-v")
     assert code != 0
-    assert "The variable modelfleet_models[0] (resnet50) is not what its role takes: missing required arguments: sha256 found" in output
+    assert (
+        "The variable modelfleet_models[0] (resnet50) is not what its role takes: missing parameter(s) required by 'object': sha256 found"
+        in output
+    )
     assert len(output.splitlines()) < 40
 
 
