@@ -44,6 +44,7 @@ FOUND = [
     ("traffic_check", {"model": "m", "version": "1", "since": 1e15, "before": 0.0, "seconds": 1}, None),
     ("model_archive", {"src": None}, "one of the following is required: src, directory"),
     ("endpoint_plugin", {"src": "/x", "dest": "{named}/dir", "torchserve_jar": "{named}/file"}, "there is a directory. Give dest"),
+    ("endpoint_plugin", {"src": "/x", "dest": "{named}/new.jar", "torchserve_jar": ""}, "there is no file ''"),
     ("dfdaemon_info", {"health_url": ""}, None),
     ("rollout_lock", {"path": "{named}/bad.json", "holder": HOLDER}, "Refused: a run of ? on ?"),
     ("rollout_lock", {"path": "{named}/" + "x" * 255, "holder": HOLDER}, "Failed to lock this host: "),

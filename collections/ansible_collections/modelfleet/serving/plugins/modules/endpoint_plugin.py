@@ -120,9 +120,10 @@ class PluginBuild:
     def _missing(self):
         """What keeps the jar from being built, as the message for the user."""
         params = self.module.params
-        torchserve = params["torchserve_jar"] or params["torchserve_wheel"]
+        # An empty one counts as given.
+        torchserve = params["torchserve_jar"] or params["torchserve_wheel"] or ""
         if not os.path.isfile(torchserve):
-            return "Failed to build {}: there is no file {}. Check the path of TorchServe's wheel or model-server.jar.".format(
+            return "Failed to build {}: there is no file {!r}. Check the path of TorchServe's wheel or model-server.jar.".format(
                 self.dest, torchserve
             )
         if not _files(self.src, ".java"):
