@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import stat
+import threading
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import (
     Artifact,
@@ -39,6 +40,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
 )
 
 _HOME_MODE = 0o750
+# Artifacts come side by side, and have directories in common.
+_ALONE = threading.Lock()
 # ioctl of Linux: another name for what is on the disk, where the filesystem can.
 _FICLONE = 0x40049409
 # What the hub shows of a gated repository to everybody.
@@ -66,6 +69,8 @@ class HuggingFaceArtifact(Artifact):
         self._small = {file.git_sha1: file for file in self.files if file.git_sha1}
         self.objects = set(self._large)
         self._store = HubStore(hub, self.repo, self.commit, self.files, params["retry_s"])
+        # Names of blobs that stay where a commit comes to this repository.
+        self.wanted = set()
         self._withdrawn = False
 
     # What is
@@ -282,7 +287,7 @@ class HuggingFaceArtifact(Artifact):
                 remove(temporary)
 
     def build(self):
-        with writing(self.title, self.place.folder):
+        with _ALONE, writing(self.title, self.place.folder):
             for sha256 in self._large:
                 self.blobs.put(sha256, self.place.blob(sha256))
             tree, old = self.blobs.temporary(), self.blobs.temporary()
@@ -298,7 +303,7 @@ class HuggingFaceArtifact(Artifact):
             remove(os.path.join(self.place.folder, "trees", f"{self.commit}.json"))
             if self.ref:
                 self.place.set_ref(self.ref, self.commit, self.blobs)
-            self.place.tidy()
+            self.place.tidy(self.wanted)
             put(self.place.environment, self.place.variables(), self.blobs)
 
     def _make_tree(self, top):
@@ -313,6 +318,15 @@ class HuggingFaceArtifact(Artifact):
                 directory = os.path.dirname(directory)
         for directory in made:
             os.chmod(directory, 0o755)
+
+
+def keep_each_others(artifacts):
+    """Have artifacts (of any kind) that are of one repository leave the blobs of each other, which may have no snapshot yet."""
+    wanted = {}
+    for artifact in artifacts:
+        if isinstance(artifact, HuggingFaceArtifact):
+            artifact.wanted = wanted.setdefault(artifact.place.folder, set())
+            artifact.wanted.update(file.name for file in artifact.files)
 
 
 class Place:
@@ -388,7 +402,7 @@ class Place:
         return [self.cache, self.folder, *(os.path.join(self.folder, name) for name in ("blobs", "snapshots", "refs"))]
 
     def prepare(self, what):
-        with writing(what, self.root):
+        with _ALONE, writing(what, self.root):
             # Nobody enters until the group is right.
             self._own(self.home, _HOME_MODE, self.gid())
             for directory in self._directories():
@@ -416,8 +430,11 @@ class Place:
         self.tidy()
         return True
 
-    def tidy(self):
-        """Remove the blobs that no snapshot has, refs to commits that are not here, and the directory when there is nothing in it."""
+    def tidy(self, wanted=()):
+        """Remove the blobs that no snapshot has, refs to commits that are not here, and the directory when there is nothing in it.
+
+        The blobs that are ``wanted`` (names) stay, for a commit that did not come yet.
+        """
         snapshots, refs, blobs = (os.path.join(self.folder, name) for name in ("snapshots", "refs", "blobs"))
         used = {
             os.path.basename(os.readlink(os.path.join(parent, name)))
@@ -425,13 +442,13 @@ class Place:
             if os.path.islink(os.path.join(parent, name))
         }
         for name in listdir(blobs):
-            if name not in used:
+            if name not in used and name not in wanted:
                 remove(os.path.join(blobs, name))
         here = set(listdir(snapshots))
         for name in listdir(refs):
             if os.path.isfile(os.path.join(refs, name)) and self.ref(name) not in here:
                 remove(os.path.join(refs, name))
-        if not here:
+        if not here and not wanted:
             remove_tree(self.folder)
 
 
