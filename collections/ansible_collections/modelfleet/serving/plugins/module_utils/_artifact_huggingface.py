@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import stat
+from contextlib import contextmanager
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import (
     Artifact,
@@ -37,6 +38,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
     lock_entry,
     source_problem,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface_pack import Pack
 
 _HOME_MODE = 0o750
 # ioctl of Linux: another name for what is on the disk, where the filesystem can.
@@ -67,6 +69,9 @@ class HuggingFaceArtifact(Artifact):
         self.objects = set(self._large)
         self._store = HubStore(hub, self.repo, self.commit, self.files, params["retry_s"])
         self._withdrawn = False
+        # What the hub said of the right to it in this call: None, True, or a HubError.
+        self._answer = None
+        self._patience_s = params["retry_s"]
 
     # What is
 
@@ -88,6 +93,31 @@ class HuggingFaceArtifact(Artifact):
     def _lacking(self):
         """The large files that are nowhere on this host yet where it can be seen without reading them."""
         return [file for file in self._large.values() if not self.blobs.status(file.sha256) and not self._kept(file)]
+
+    def lacking_small(self):
+        """[git_sha1] of the small files for which the hub must be asked; none where this host cannot prove its right."""
+        try:
+            self.place.check(self.params["blob_store"])
+            with writing(self.title, self.place.home):
+                lacking = sorted(name for name, file in self._small.items() if file.size and not self._lies_in_a_cache(file))
+            if lacking:
+                self.hub.patiently(self._prove, self._patience_s)
+            return lacking
+        except ModelFleetError:
+            # Whoever looks whether it is complete, or fetches it, says so, without waiting as long again.
+            self._patience_s = 0
+            return []
+
+    def _lies_in_a_cache(self, file):
+        for path in self._in_caches(file):
+            with _opened(path, file) as handle:
+                if handle and _digest(handle, file) == file.name:
+                    return True
+        return False
+
+    def _in_caches(self, file):
+        """Where a file may lie already: in this cache, and in those of users."""
+        return [os.path.join(cache, self.place.name, "blobs", file.name) for cache in (self.place.cache, *self.params["huggingface_adopt"])]
 
     def _kept(self, file):
         """The os.stat_result of a blob in the cache that nobody else can have changed; None without one."""
@@ -139,7 +169,9 @@ class HuggingFaceArtifact(Artifact):
 
     def _prove(self):
         """Fail unless this host may have it: the hub says so, or said so a while ago."""
-        if self.decisions.holds(self.hub, self.repo, self.commit):
+        if isinstance(self._answer, HubError):
+            raise self._answer
+        if self._answer or self.decisions.holds(self.hub, self.repo, self.commit):
             return
         file = min(self.files, key=lambda one: (one.sha256 is None, one.path in _PUBLIC, -one.size))
         try:
@@ -147,8 +179,10 @@ class HuggingFaceArtifact(Artifact):
         except HubError as exc:
             if not exc.passing:
                 self._note(False)
+                self._answer = exc
             raise
         self._note(True)
+        self._answer = True
         if file.sha256 and location.endpoint == self.hub.endpoints[0] and not self.blobs.status(file.sha256):
             self._store.put(file.path, location)
 
@@ -166,7 +200,7 @@ class HuggingFaceArtifact(Artifact):
 
     def fetch(self, fetcher):
         # What the first look could not find out, for the hub was away.
-        self.hub.patiently(self._prove, self.params["retry_s"])
+        self.hub.patiently(self._prove, self._patience_s)
         self.place.prepare(self.title)
         fetcher.drop_damaged(self.title, [(sha256, "0644") for sha256 in self._large])
         with writing(self.title, self.blobs.directory):
@@ -183,16 +217,17 @@ class HuggingFaceArtifact(Artifact):
         self.wait(fetcher.at(self._store), [(file.path, file.sha256, "0644", file.size) for file in through])
         for file in direct:
             self._stream(file)
-        for file in self._small.values():
-            self._bring_small(file)
+        with Pack(self.params["huggingface_small_path"]) as pack:
+            for file in self._small.values():
+                self._bring_small(file, pack)
 
     def _take_what_is_here(self):
         """Adopt what lies in the cache already, or in one of those that users have, if it has the content."""
         for file in self.files:
             if self.blobs.status(file.sha256) if file.sha256 else self._is_blob(file):
                 continue
-            for cache in [self.place.cache, *self.params["huggingface_adopt"]]:
-                if self._adopt(os.path.join(cache, self.place.name, "blobs", file.name), file):
+            for path in self._in_caches(file):
+                if self._adopt(path, file):
                     break
 
     def _adopt(self, path, file):
@@ -200,16 +235,11 @@ class HuggingFaceArtifact(Artifact):
 
         Where only root can ever have written it, it gets another name. Anybody else may have it open, so that is copied.
         """
-        try:
-            # A user can have anything there, and only what has the content is taken.
-            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return False
         temporary = self.blobs.temporary()
-        with os.fdopen(source, "rb") as handle:
-            found = os.fstat(handle.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+        with _opened(path, file) as handle:
+            if not handle:
                 return False
+            found = os.fstat(handle.fileno())
             only_roots = found.st_uid == os.geteuid() and not found.st_mode & 0o022
             try:
                 if only_roots and self._link(handle, path, temporary):
@@ -264,11 +294,13 @@ class HuggingFaceArtifact(Artifact):
             finally:
                 remove(temporary)
 
-    def _bring_small(self, file):
+    def _bring_small(self, file, pack):
         with writing(self.title, self.place.folder):
             if self._is_blob(file):
                 return
-            content = self.hub.patiently(lambda: self.hub.small(self.repo, self.commit, file), self.params["retry_s"])
+            content = pack.read(file)
+            if content is None:
+                content = self.hub.patiently(lambda: self.hub.small(self.repo, self.commit, file), self.params["retry_s"])
             temporary = self.blobs.temporary()
             try:
                 with open(temporary, "xb") as sink:
@@ -460,6 +492,23 @@ def _leaves(top):
     for parent, directories, names in os.walk(top):
         yield from ((parent, name) for name in names)
         yield from ((parent, name) for name in directories if os.path.islink(os.path.join(parent, name)))
+
+
+@contextmanager
+def _opened(path, file):
+    """An open file of a cache if it may be ``file``, None otherwise. A user can have anything there."""
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield None
+        return
+    found = os.fstat(source)
+    if stat.S_ISREG(found.st_mode) and found.st_size == file.size:
+        with os.fdopen(source, "rb") as handle:
+            yield handle
+    else:
+        os.close(source)
+        yield None
 
 
 def _digest(handle, file):

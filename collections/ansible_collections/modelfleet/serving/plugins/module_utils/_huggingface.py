@@ -302,6 +302,9 @@ class Hub:
         self._trusted = set(map(_plain, options["token_endpoint"] or []))
         self._token = options.get("token")
         self._down = {}
+        # How often the endpoints were asked, by all threads.
+        self.requests = 0
+        self._counting = threading.Lock()
         context = ssl.create_default_context()
         if options.get("ca_path"):
             try:
@@ -316,6 +319,11 @@ class Hub:
     def judges(self):
         """The endpoints that say who may have what."""
         return [endpoint for endpoint in self.endpoints if endpoint in self._trusted] or self.endpoints
+
+    @property
+    def is_down(self):
+        """Whether no endpoint answered a moment ago."""
+        return all(self._down.get(endpoint, 0) > time.monotonic() for endpoint in self.endpoints)
 
     def fingerprint(self, salt):
         """What tells this host's token from another, and is none (str)."""
@@ -487,6 +495,9 @@ class Hub:
         raise HubError(f"Failed to ask {_host(endpoint)}: it leads from one address to the next without end. Check the endpoint.")
 
     def _request(self, method, endpoint, url, token, most, sink):
+        if _server(url) == _server(endpoint):
+            with self._counting:
+                self.requests += 1
         request = urllib.request.Request(url, method=method, headers={"User-Agent": "modelfleet", "Accept-Encoding": "identity"})
         if token:
             request.add_unredirected_header("Authorization", f"Bearer {token}")

@@ -9,10 +9,11 @@ import json
 import os
 import random
 import time
+import zipfile
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _fetcher, _huggingface
+from ansible_collections.modelfleet.serving.plugins.module_utils import _fetcher, _huggingface, _huggingface_pack
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, mode, sha256
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub, git_sha1
@@ -487,3 +488,142 @@ def test_one_place_is_for_one(hub, apply):
     old, new = hub.commit(REPO, FILES), hub.commit(REPO, {"config.json": b"{}"})
     assert "have one ref of org/bert" in apply(bert(hub, old), bert(hub, new, "2"))["msg"]
     assert "have one commit of org/bert" in apply(bert(hub, old), bert(hub, old, "2"))["msg"]
+
+
+# Small files that somebody else may bring
+
+
+def lacking(commit, *contents):
+    return [{"repo": REPO, "revision": commit, "git_sha1": sorted(map(git_sha1, contents))}]
+
+
+def pack(path, **contents):
+    files = {}
+    for name, content in contents.items():
+        (path.parent / name).write_bytes(content)
+        files[git_sha1(content)] = str(path.parent / name)
+    _huggingface_pack.write_pack(str(path), files)
+    return str(path)
+
+
+def gets(hub):
+    return [path for method, path, _token in hub.asked if method == "GET" and "/resolve/" in path]
+
+
+def test_says_what_small_files_it_lacks_and_does_nothing(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice")
+    result = apply(bert(hub, commit), token="alice", huggingface_small_return=True, diff=True)
+    assert result["huggingface_lacking"] == lacking(commit, FILES["config.json"], FILES["README.md"])
+    assert (result["changed"], result["artifacts"][0]["action"], result["hub_requests"]) == (False, "unchanged", 1)
+    assert result["diff"]["before"] == result["diff"]["after"]
+    assert [method for method, _path, _token in hub.asked] == ["HEAD"]
+    assert host.calls == os.listdir(host.home) == os.listdir(host.blobs) == []
+
+
+def test_takes_small_files_that_were_brought(host, hub, apply, tmp_path):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit), huggingface_small_return=True)
+    hub.asked.clear()
+    small = pack(tmp_path / "pack", config=FILES["config.json"], readme=FILES["README.md"])
+    result = apply(bert(hub, commit), huggingface_small_path=small)
+    assert result["changed"] and contents(host, commit) == FILES
+    # Where the large ones are. The right to it was proved a moment ago.
+    assert [method for method, _path, _token in hub.asked] == ["HEAD"] * 2
+    assert result["hub_requests"] == 2
+    again = apply(bert(hub, commit), huggingface_small_return=True)
+    assert not again["changed"] and "huggingface_lacking" not in again and again["hub_requests"] == 0
+
+
+def test_lacks_only_what_lies_nowhere(host, hub, apply, tmp_path):
+    apply(bert(hub, hub.commit(REPO, FILES)))
+    new = hub.commit(REPO, {**FILES, "config.json": b"other", "vocab.txt": b"words"})
+    blobs = tmp_path / "cache" / "models--org--bert" / "blobs"
+    (blobs / git_sha1(b"other")).mkdir(parents=True)
+    (blobs / git_sha1(b"words")).write_bytes(b"words")
+    options = {"huggingface_small_return": True, "huggingface_adopt": [str(tmp_path / "cache")]}
+    assert apply(bert(hub, new), **options)["huggingface_lacking"] == lacking(new, b"other")
+    assert apply(bert(hub, new), huggingface_adopt=options["huggingface_adopt"])["changed"]
+
+
+def test_says_nothing_of_what_it_has_no_right_to(host, hub, apply, tmp_path):
+    commit, other = hub.commit(REPO, FILES), hub.commit("org/copy", FILES)
+    gate(hub, "alice")
+    result = apply(bert(hub, commit), token="bob", huggingface_small_return=True)
+    assert "has not been granted access" in result["msg"] and "huggingface_lacking" not in result
+    assert len(hub.asked) == 1
+    # One that it has the right to comes all the same.
+    copy = {**bert(hub, other, repo="org/copy"), "name": "copy"}
+    result = apply(bert(hub, commit), copy, token="bob", huggingface_small_return=True)
+    assert [one["repo"] for one in result["huggingface_lacking"]] == ["org/copy"]
+    small = pack(tmp_path / "pack", config=FILES["config.json"], readme=FILES["README.md"])
+    result = apply(bert(hub, commit), copy, token="bob", huggingface_small_path=small)
+    assert "has not been granted access" in result["msg"]
+    assert contents(host, other, "org/copy") == FILES and not folder(host).exists()
+    assert gets(hub) == []
+
+
+def test_without_the_hub_nobody_proves_anything(hub, apply):
+    commit = hub.commit(REPO, FILES)
+    hub.fault = (503, {})
+    result = apply(bert(hub, commit), huggingface_small_return=True)
+    assert "it answered 503" in result["msg"] and "huggingface_lacking" not in result
+
+
+def test_right_that_must_be_proved_is_proved_before_anything_is_brought(host, hub, apply, tmp_path):
+    commit = hub.commit(REPO, {"config.json": b"{}"})
+    options = {"token": "alice", "huggingface_access_s": 0}
+    assert apply(bert(hub, commit), huggingface_small_return=True, **options)["huggingface_lacking"]
+    gate(hub)
+    result = apply(bert(hub, commit), huggingface_small_path=pack(tmp_path / "pack", config=b"{}"), **options)
+    assert "has not been granted access" in result["msg"]
+    assert not folder(host).exists()
+
+
+def test_check_mode_predicts_what_is_brought_too(hub, apply):
+    commit = hub.commit(REPO, FILES)
+    predicted = apply(bert(hub, commit), check=True, huggingface_small_return=True)
+    assert predicted["changed"] and "huggingface_lacking" not in predicted
+
+
+def damage(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"!" * (len(content) // 2))
+
+
+def another(path):
+    names = [git_sha1(FILES["config.json"]), "../../../../escaped", "/escaped"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x" * len(FILES["config.json"]))
+
+
+def compressed(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(git_sha1(FILES["config.json"]), FILES["config.json"])
+
+
+def lies(path):
+    """The directory in the zip says other sizes than there are."""
+    content = path.read_bytes()
+    begin = content.index(b"PK\x01\x02")
+    path.write_bytes(content[: begin + 20] + b"\xff" * 8 + content[begin + 28 :])
+
+
+def encrypted(path):
+    content = path.read_bytes()
+    begin = content.index(b"PK\x01\x02")
+    path.write_bytes(content[: begin + 8] + b"\x01" + content[begin + 9 :])
+
+
+@pytest.mark.parametrize("do", [damage, another, compressed, lies, encrypted, os.unlink, lambda path: path.write_bytes(b"")])
+def test_pack_is_believed_nothing(host, hub, apply, tmp_path, do):
+    commit = hub.commit(REPO, FILES)
+    path = tmp_path / "pack"
+    pack(path, config=FILES["config.json"])
+    do(path)
+    before = {name for name in os.listdir(tmp_path) if name != "pack"}
+    assert apply(bert(hub, commit), huggingface_small_path=str(path))["changed"]
+    assert contents(host, commit) == FILES
+    assert len(gets(hub)) == 2
+    assert {name for name in os.listdir(tmp_path) if name != "pack"} == before and not os.path.exists("/escaped")
