@@ -464,12 +464,30 @@ def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
     assert args["huggingface"] == {"token": TOKEN}
     assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
     assert args["huggingface_access_s"] == 3600
+    assert args["huggingface_small"] == "controller" and "huggingface_small_ca_path" not in args
     assert set(args) - {"storage"} <= set(documentation(COLLECTION / "plugins/modules/model_artifact.py")["options"])
     (layout,) = asked(calls, "host_layout")
     assert layout["groups"] == ["dragonfly", "modelfleet-hf"]
     # Nobody unpacks it.
     (looked,) = asked(calls, "preflight_info")
     assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (MIB, 0)
+
+
+def test_the_controller_asks_a_hub_for_small_files_as_the_inventory_says(fleet):
+    counted = {"gpu-1": (2, 20), "gpu-2": (3, 0)}
+    answers = {
+        host: {"model_artifact": {"artifacts": [artifact(HUB)], "hub_requests": own, "hub_requests_controller": controller}}
+        for host, (own, controller) in counted.items()
+    }
+    done, calls = fleet("distribute", [HUB], answers, modelfleet_huggingface_pins=PINS, modelfleet_release_ca_path="/etc/ca.pem")
+    assert done.returncode == 0, done.stdout
+    (args,) = asked(calls, "model_artifact")
+    assert args["huggingface_small_ca_path"] == "/etc/ca.pem"
+    assert "The hub was asked 25 times, 20 of them by the controller for all." in table_of(done)
+    done, calls = fleet("distribute", [HUB], {}, modelfleet_huggingface_pins=PINS, modelfleet_huggingface_small="host")
+    (args,) = asked(calls, "model_artifact")
+    assert args["huggingface_small"] == "host"
+    assert "The hub was asked" not in " ".join(table_of(done))
 
 
 def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):

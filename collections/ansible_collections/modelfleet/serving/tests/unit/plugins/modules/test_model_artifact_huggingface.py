@@ -518,7 +518,7 @@ def test_says_what_small_files_it_lacks_and_does_nothing(host, hub, apply):
     assert (result["changed"], result["artifacts"][0]["action"], result["hub_requests"]) == (False, "unchanged", 1)
     assert result["diff"]["before"] == result["diff"]["after"]
     assert [method for method, _path, _token in hub.asked] == ["HEAD"]
-    assert host.calls == os.listdir(host.home) == os.listdir(host.blobs) == []
+    assert host.calls == os.listdir(host.home) == [] and os.listdir(host.blobs) == [".lock"]
 
 
 def test_takes_small_files_that_were_brought(host, hub, apply, tmp_path):
