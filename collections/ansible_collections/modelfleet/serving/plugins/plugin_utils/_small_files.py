@@ -17,6 +17,7 @@ import ipaddress
 import os
 import random
 import tempfile
+import time
 from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -37,6 +38,8 @@ _DIRECTORY = "modelfleet-huggingface"
 _SPEC = {"huggingface": {"type": "dict", "options": OPTIONS, "required": True}}
 # What the controller does not get soon, every host gets itself.
 _PATIENCE_S = 5
+# For how long nobody asks again for what did not come: the time in which a hub counts requests.
+_REMEMBERED_S = 300
 
 
 class Brought(NamedTuple):
@@ -134,7 +137,7 @@ class _Shelf:
                 return path
             everybody, token, one = self._failures(path)
             for failure in (everybody, token, one):
-                if os.path.exists(failure):
+                if os.path.exists(failure) and time.time() - os.stat(failure).st_mtime < _REMEMBERED_S:
                     with open(failure, encoding="utf-8") as handle:
                         raise ModelFleetError(handle.read())
             try:

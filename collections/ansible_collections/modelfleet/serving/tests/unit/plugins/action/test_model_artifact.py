@@ -262,7 +262,7 @@ def test_the_controller_is_left_alone(host, hub, task):
         (None, "Failed to reach 127.0.0.1:9: "),
     ],
 )
-def test_what_the_controller_cannot_get_its_hosts_get_themselves(host, hub, fault, said):
+def test_what_the_controller_cannot_get_its_hosts_get_themselves(host, hub, monkeypatch, fault, said):
     hub.fault = fault
     if not fault:
         host._task.args["huggingface"]["endpoint"] = host._task.args["huggingface"]["token_endpoint"] = ["http://127.0.0.1:9"]
@@ -278,6 +278,10 @@ def test_what_the_controller_cannot_get_its_hosts_get_themselves(host, hub, faul
     assert asked == (1 if fault else 0)
     assert host.run(task_vars=VARS)["warnings"] == result["warnings"]
     assert len(hub.asked) == asked
+    if fault:
+        hub.fault = None
+        monkeypatch.setattr(_small_files, "_REMEMBERED_S", 0)
+        assert host.run(task_vars=VARS)["warnings"] == ["its own"] and len(host.got) == 1
 
 
 def test_a_file_that_is_another_at_the_hub_keeps_no_other_from_coming(host, hub):

@@ -37,7 +37,12 @@ def host(*rows, ok=True, answered=True, jobs=("gpu",), problems=(), bytes_=None)
 
 
 def report(problems=(), hosts=None, **origin):
-    return {"hosts": hosts or {}, "problems": problems, "origin": {"bytes": 0, "model_bytes": 0, "ratio": None, **origin}, "hub": {"hosts": 0, "controller": 0}}
+    return {
+        "hosts": hosts or {},
+        "problems": problems,
+        "origin": {"bytes": 0, "model_bytes": 0, "ratio": None, **origin},
+        "hub": {"hosts": 0, "controller": 0},
+    }
 
 
 def test_table():
