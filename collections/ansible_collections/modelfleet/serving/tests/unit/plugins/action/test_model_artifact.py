@@ -321,6 +321,27 @@ def test_another_machine_s_loopback_is_not_the_controller_s(host, hub):
     assert "only the host itself can ask" in result["warnings"][1] and hub.asked == []
 
 
+def test_both_runs_can_be_read_meanwhile(host, monkeypatch, tmp_path):
+    monkeypatch.setenv(_progress.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(
+        model_artifact.ActionModule,
+        "_low_level_execute_command",
+        lambda self, line, sudoable=True: self.ran.append(line) or self.read.set() or {"rc": 0, "stdout": json.dumps(SHOWN)},
+    )
+    execute = host._execute_module
+
+    def read_first(module_args=None, task_vars=None, wrap_async=None):
+        host.read.clear()
+        assert host.read.wait(30)
+        return execute(module_args)
+
+    host._execute_module = read_first
+    assert host.run(task_vars=VARS)["changed"]
+    first, second = (args["progress_path"] for args in host.called)
+    assert first != second and {f"cat {first}", f"cat {second}", f"rm -f {second} {second}.new"} <= set(host.ran)
+    assert _progress.get(str(tmp_path), "gpu/1")["wanted"] == 100
+
+
 @pytest.mark.parametrize(
     "said",
     [
