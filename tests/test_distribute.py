@@ -393,6 +393,7 @@ def test_prune_says_what_must_stay_and_touches_nothing_else(fleet):
                 {"name": "tiny", "version": "1.0", "sha256": "9f" * 32},
                 {"name": "llama", "version": "3.1", "sha256": "ab" * 32},
             ],
+            "huggingface_pins": {},
             "pinned": [{"name": "llama", "version": "2.0"}],
             "keep": 0,
             "limit": "1TiB",

@@ -322,7 +322,8 @@ class Place:
         self.home = os.path.join(self.root, self.group)
         self.cache = os.path.join(self.home, "hub")
         self.environment = f"{self.home}.env"
-        self.name = "--".join(["models", *key["repo"].split("/")])
+        self.repo = key["repo"]
+        self.name = "--".join(["models", *self.repo.split("/")])
         self.folder = os.path.join(self.cache, self.name)
         self.commit = key["revision"]
         self.snapshot = os.path.join(self.folder, "snapshots", self.commit)
@@ -341,6 +342,11 @@ class Place:
     def ref(self, name):
         """The commit that a branch is here; None without one."""
         return read(os.path.join(self.folder, "refs", name))
+
+    def refs(self):
+        """{branch: commit} of what is here."""
+        directory = os.path.join(self.folder, "refs")
+        return {name: self.ref(name) for name in listdir(directory) if os.path.isfile(os.path.join(directory, name))}
 
     def set_ref(self, name, commit, blobs):
         """At last, for from there a consumer finds the rest. Readers take a line end for a part of the commit."""
@@ -404,32 +410,36 @@ class Place:
         os.chown(directory, os.geteuid(), gid, follow_symlinks=False)
         os.chmod(directory, mode)
 
-    def remove_snapshot(self, blobs):
-        """Remove the commit, in one step, and what only that had; returns whether it was there."""
+    def remove_snapshot(self, blobs, wanted=()):
+        """Remove the commit, in one step, and what only that had; returns whether it was there. The rest is as for ``tidy``."""
         if not lstat(self.snapshot):
             return False
         temporary = blobs.temporary()
         os.rename(self.snapshot, temporary)
         remove_tree(temporary)
-        self.tidy()
+        self.tidy(wanted)
         return True
 
-    def tidy(self):
-        """Remove the blobs that no snapshot has, refs to commits that are not here, and the directory when there is nothing in it."""
-        snapshots, refs, blobs = (os.path.join(self.folder, name) for name in ("snapshots", "refs", "blobs"))
-        used = {
-            os.path.basename(os.readlink(os.path.join(parent, name)))
-            for parent, name in _leaves(snapshots)
-            if os.path.islink(os.path.join(parent, name))
-        }
+    def linked(self):
+        """{path in a snapshot: path of its blob} of all links in the snapshots of the repository."""
+        paths = [os.path.join(*leaf) for leaf in _leaves(os.path.join(self.folder, "snapshots"))]
+        return {path: self.blob(os.path.basename(os.readlink(path))) for path in paths if os.path.islink(path)}
+
+    def tidy(self, wanted=()):
+        """Remove the blobs that no snapshot has, refs to commits that are not here, and the directory when there is nothing in it.
+
+        The blobs that are ``wanted`` (names) stay, for a commit that did not come yet.
+        """
+        snapshots, blobs = (os.path.join(self.folder, name) for name in ("snapshots", "blobs"))
+        used = {*self.linked().values(), *map(self.blob, wanted)}
         for name in listdir(blobs):
-            if name not in used:
-                remove(os.path.join(blobs, name))
+            if self.blob(name) not in used:
+                remove_tree(self.blob(name))
         here = set(listdir(snapshots))
-        for name in listdir(refs):
-            if os.path.isfile(os.path.join(refs, name)) and self.ref(name) not in here:
-                remove(os.path.join(refs, name))
-        if not here:
+        for name, commit in self.refs().items():
+            if commit not in here:
+                remove(os.path.join(self.folder, "refs", name))
+        if not here and not wanted:
             remove_tree(self.folder)
 
 

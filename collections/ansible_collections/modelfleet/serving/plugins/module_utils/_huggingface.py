@@ -41,6 +41,15 @@ OPTIONS = {
     "token_endpoint": {"type": "list", "elements": "str", "default": [OFFICIAL], "no_log": False},
     "ca_path": {"type": "path"},
 }
+# The option ``huggingface`` of an entry in a list of models: which commit it is.
+COMMIT_OPTIONS = {
+    "repo": {"type": "str", "required": True},
+    "revision": {"type": "str", "required": True},
+    "include": {"type": "list", "elements": "str"},
+    "exclude": {"type": "list", "elements": "str"},
+    "group": {"type": "str", "default": GROUP},
+    "ref": {"type": "str", "default": "main"},
+}
 MAX_FILES = 100_000
 # What is no large file at the hub has at most this.
 MAX_SMALL = 64 << 20
