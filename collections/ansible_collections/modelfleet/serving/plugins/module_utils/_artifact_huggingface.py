@@ -38,7 +38,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
     source_problem,
 )
 
-_HOME_MODE = 0o750
+HOME_MODE = 0o750
 # ioctl of Linux: another name for what is on the disk, where the filesystem can.
 _FICLONE = 0x40049409
 # What the hub shows of a gated repository to everybody.
@@ -110,11 +110,13 @@ class HuggingFaceArtifact(Artifact):
     def _is_whole(self):
         if not self.place.is_ready() or not is_own_directory(self.path):
             return False
-        found = lstat(self.place.environment)
-        if not found or not is_kept(found, "0644") or read(self.place.environment) != self.place.variables():
-            return False
-        if self.ref and self.place.ref(self.ref) != self.commit:
-            return False
+        texts = {self.place.environment: self.place.variables()}
+        if self.ref:
+            texts[self.place.ref_path(self.ref)] = self.commit
+        for path, text in texts.items():
+            found = lstat(path)
+            if not found or not is_kept(found, "0644") or read(path) != text:
+                return False
         wanted = {file.path: file for file in self.files}
         if set(self.place.names()) != set(wanted) or not all(self._is_link(file) for file in self.files):
             return False
@@ -341,7 +343,10 @@ class Place:
 
     def ref(self, name):
         """The commit that a branch is here; None without one."""
-        return read(os.path.join(self.folder, "refs", name))
+        return read(self.ref_path(name))
+
+    def ref_path(self, name):
+        return os.path.join(self.folder, "refs", name)
 
     def refs(self):
         """{branch: commit} of what is here."""
@@ -350,7 +355,7 @@ class Place:
 
     def set_ref(self, name, commit, blobs):
         """At last, for from there a consumer finds the rest. Readers take a line end for a part of the commit."""
-        put(os.path.join(self.folder, "refs", name), commit, blobs)
+        put(self.ref_path(name), commit, blobs)
 
     def variables(self):
         """What a unit or a shell of the access group needs, as lines. No consumer writes here, nor asks the hub or its store beside it."""
@@ -382,20 +387,20 @@ class Place:
         if (
             not is_directory(found)
             or found.st_uid != os.geteuid()
-            or stat.S_IMODE(found.st_mode) != _HOME_MODE
+            or stat.S_IMODE(found.st_mode) != HOME_MODE
             or found.st_gid != self.gid()
         ):
             return False
-        return all(map(is_own_directory, self._directories()))
+        return all(map(is_own_directory, self.directories()))
 
-    def _directories(self):
+    def directories(self):
         return [self.cache, self.folder, *(os.path.join(self.folder, name) for name in ("blobs", "snapshots", "refs"))]
 
     def prepare(self, what):
         with writing(what, self.root):
             # Nobody enters until the group is right.
-            self._own(self.home, _HOME_MODE, self.gid())
-            for directory in self._directories():
+            self._own(self.home, HOME_MODE, self.gid())
+            for directory in self.directories():
                 self._own(directory, 0o755, os.getegid())
 
     @staticmethod
@@ -438,7 +443,7 @@ class Place:
         here = set(listdir(snapshots))
         for name, commit in self.refs().items():
             if commit not in here:
-                remove(os.path.join(self.folder, "refs", name))
+                remove(self.ref_path(name))
         if not here and not wanted:
             remove_tree(self.folder)
 

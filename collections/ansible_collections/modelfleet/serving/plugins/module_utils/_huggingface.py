@@ -51,6 +51,7 @@ COMMIT_OPTIONS = {
     "ref": {"type": "str", "default": "main"},
 }
 MAX_FILES = 100_000
+MAX_LARGE = 1 << 50
 # What is no large file at the hub has at most this.
 MAX_SMALL = 64 << 20
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -153,20 +154,20 @@ def lock_key(repo, commit):
 
 def parse_files(repo, found):
     """[HubFile] that a lock, or the hub, lists of a repository as {path: {size, sha256 or git_sha1}}, sorted. Raises ModelFleetError."""
-    if not isinstance(found, dict) or not 0 < len(found) <= MAX_FILES:
+    if not isinstance(found, dict) or not 0 < len(found) <= MAX_FILES or not all(isinstance(path, str) for path in found):
         raise ModelFleetError(f"The files of {repo} are not 1 to {MAX_FILES} by their paths. Run modelfleet.serving.pin.")
     files = []
     for path, entry in sorted(found.items()):
-        problem = path_problem(path) if isinstance(path, str) else "is no text"
+        problem = path_problem(path)
         if problem:
             raise ModelFleetError(
-                f"The path {str(path)[:300]!a} of a file of {repo} {problem}. Have its owner rename it; nothing of it is used."
+                f"The path {path[:300]!a} of a file of {repo} {problem}. Have its owner rename it; nothing of it is used."
             )
         if (
             not isinstance(entry, dict)
             or isinstance(entry.get("size"), bool)
             or not isinstance(entry.get("size"), int)
-            or entry["size"] < 0
+            or not 0 <= entry["size"] <= MAX_LARGE
         ):
             raise ModelFleetError(f"The file {path!r} of {repo} has no size. Run modelfleet.serving.pin.")
         sha256, git_sha1 = entry.get("sha256"), entry.get("git_sha1")
@@ -258,10 +259,14 @@ def _plain(endpoint):
 
 def git_sha1(content):
     """What git calls a file with this content (bytes)."""
-    digest = hashlib.sha1(usedforsecurity=False)
-    digest.update(b"blob %d\0" % len(content))
+    digest = begun_git_sha1(len(content))
     digest.update(content)
     return digest.hexdigest()
+
+
+def begun_git_sha1(size):
+    """The digest of hashlib that has what git puts before a file of so many bytes."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 # The hub
@@ -349,11 +354,11 @@ class Hub:
         for entry in self._pages(repo, f"/api/models/{repo}/tree/{commit}?recursive=true&expand=false"):
             if not isinstance(entry, dict) or entry.get("type") != "file":
                 continue
-            large = entry.get("lfs")
+            path, large = str(entry.get("path")), entry.get("lfs")
             if isinstance(large, dict):
-                listed[entry.get("path")] = {"size": large.get("size", entry.get("size")), "sha256": large.get("oid")}
+                listed[path] = {"size": large.get("size", entry.get("size")), "sha256": large.get("oid")}
             else:
-                listed[entry.get("path")] = {"size": entry.get("size"), "git_sha1": entry.get("oid")}
+                listed[path] = {"size": entry.get("size"), "git_sha1": entry.get("oid")}
         return parse_files(repo, listed)
 
     def prove(self, repo, commit, file):

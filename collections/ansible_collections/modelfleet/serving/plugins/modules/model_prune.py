@@ -599,7 +599,7 @@ class ModelPrune:
             return {repository.folder, *(path for inode in inodes.values() for _top, path in inode.names if path.startswith(below))}
         stay = {blob for path, blob in repository.linked().items() if self._path_of("caches", path) not in leaving}
         blobs = set(map(repository.blob, listdir(repository.blob("")))) - stay - set(map(repository.blob, wanted))
-        return blobs | {os.path.join(repository.folder, "refs", name) for name, commit in repository.refs().items() if commit not in left}
+        return blobs | {repository.ref_path(name) for name, commit in repository.refs().items() if commit not in left}
 
     def _digests_of(self, name):
         """{sha256} of a manifest, of the blobs that make up its bundle, and of its files."""

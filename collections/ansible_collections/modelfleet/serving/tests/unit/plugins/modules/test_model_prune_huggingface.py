@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, model_prune
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, sha256
-from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub, git_sha1
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub, git_sha1, inventory
 
 REPO = "org/bert"
 GROUP = grp.getgrgid(os.getegid()).gr_name
@@ -53,20 +53,10 @@ def model(hub, version, repo=REPO, ref="main", **more):
     return {"name": repo.rpartition("/")[2], "version": version, "huggingface": source}
 
 
-def split(models):
-    """What an inventory says of them, and what its lock has."""
-    entries, pins = [], {}
-    for one in models:
-        source = dict(one["huggingface"])
-        pins[f"{source['repo']}@{source['revision']}"] = {"files": source.pop("files")}
-        entries.append({**one, "huggingface": source})
-    return entries, pins
-
-
 @pytest.fixture
 def bring(host, hub, run_module):
     def run(*models, **options):
-        artifacts, pins = split(models)
+        artifacts, pins = inventory(models)
         args = {**host.options(), "artifacts": artifacts, "huggingface_pins": pins, "huggingface_home": str(host.home)}
         args["huggingface"] = {"endpoint": [hub.url], "token_endpoint": [hub.url]}
         result = run_module(model_artifact.main, {**args, "huggingface_decisions": str(host.state / "huggingface.json"), **options})
@@ -80,7 +70,7 @@ def prune(host, run_module, tmp_path):
     def run(*models, check=False, diff=False, **options):
         args = {key: value for key, value in host.options().items() if key not in ("storage", "curl", "dfdaemon_metrics_url")}
         args.update(dfctl=str(host.dfctl), base_url="http://127.0.0.1:9", key_file=str(tmp_path / "none"), unpack_dir=str(tmp_path / "none"))
-        listed, pins = split(models)
+        listed, pins = inventory(models)
         args.update(models=listed, huggingface_pins=pins, huggingface_home=str(host.home), keep=0)
         return run_module(model_prune.main, {**args, **options}, check=check, diff=diff)
 
