@@ -354,7 +354,9 @@ class Hub:
         for entry in self._pages(repo, f"/api/models/{repo}/tree/{commit}?recursive=true&expand=false"):
             if not isinstance(entry, dict) or entry.get("type") != "file":
                 continue
-            path, large = str(entry.get("path")), entry.get("lfs")
+            path, large = entry.get("path"), entry.get("lfs")
+            if not isinstance(path, str):
+                raise HubError(f"Failed to read the tree of {repo}: it has a file without a path. Check that the endpoint is a hub.")
             if isinstance(large, dict):
                 listed[path] = {"size": large.get("size", entry.get("size")), "sha256": large.get("oid")}
             else:
@@ -416,7 +418,7 @@ class Hub:
         size = answer.headers.get("X-Linked-Size") or ""
         other_commit = answer.headers.get("X-Repo-Commit") or commit
         digest = _SHA256 if file.sha256 else _COMMIT
-        differs = (digest.fullmatch(told) and told != file.name) or (size.isdecimal() and int(size) != file.size)
+        differs = (digest.fullmatch(told) and told != file.name) or (size.isdecimal() and size != str(file.size))
         if other_commit != commit or differs:
             raise HubError(
                 f"The lock does not match the hub: of {file.path} in {repo} at {commit}, {_host(endpoint)} says {told or 'nothing'} with "
@@ -628,12 +630,22 @@ def _host(url):
 
 
 def _target(answer):
-    return urljoin(answer.url, answer.headers.get("Location"))
+    return _joined(answer.url, answer.headers.get("Location"))
 
 
 def _next_page(answer):
     found = re.search(r'<([^<>]+)>\s*;\s*rel="?next"?', answer.headers.get("Link") or "")
-    return urljoin(answer.url, found[1]) if found else None
+    return _joined(answer.url, found[1]) if found else None
+
+
+def _joined(url, reference):
+    try:
+        target = urljoin(url, reference)
+        # What is no address has no server either.
+        _server(target)
+    except ValueError:
+        raise HubError(f"Failed to ask {_host(url)}: it leads to what is no address. Check that the endpoint is a hub.") from None
+    return target
 
 
 def _parsed(endpoint, repo, answer):
@@ -671,10 +683,8 @@ def _harmless(text):
 
 def _wait_s(headers):
     """For how many seconds the hub takes no more requests, None where it does not say."""
-    told = headers.get("Retry-After") or ""
-    if told.strip().isdecimal():
-        return int(told)
-    found = re.search(r"[;,]\s*t=([0-9]+)", headers.get("RateLimit") or "")
+    found = re.fullmatch(r"\s*([0-9]{1,6})\s*", headers.get("Retry-After") or "")
+    found = found or re.search(r"[;,]\s*t=([0-9]{1,6})(?![0-9])", headers.get("RateLimit") or "")
     return int(found[1]) if found else None
 
 
@@ -727,5 +737,6 @@ def _read_decisions(path):
     except (OSError, ValueError):
         return None
     good = isinstance(found, dict) and isinstance(found.get("salt"), str) and isinstance(found.get("until"), dict)
+    good = good and re.fullmatch(r"[0-9a-f]{32}", found["salt"])
     good = good and all(isinstance(until, int) for until in found["until"].values())
     return found if good else None
