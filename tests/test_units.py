@@ -151,7 +151,10 @@ def test_odd_values_are_quoted(rendered):
 
 def test_handlers_find_the_models_of_a_hub(rendered):
     texts = [rendered[f"torchserve.service.j2{variant}"].read_text() for variant in FOR_HANDLERS]
-    found = [[line.removeprefix("Environment=").strip('"') for line in text.splitlines() if line.startswith('Environment="HF_')] for text in texts]
+    found = [
+        [line.removeprefix("Environment=").strip('"') for line in text.splitlines() if line.startswith('Environment="HF_')]
+        for text in texts
+    ]
     cache = "HF_HUB_CACHE=/var/lib/modelfleet/huggingface/modelfleet-hf/hub"
     rest = ["HF_HUB_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_XET=1"]
     assert found == [[cache, *rest, "HF_HUB_OFFLINE=1"], [cache, *rest, "HF_HUB_OFFLINE=0"], ["HF_HOME=/srv/cache"], []]

@@ -319,7 +319,7 @@ KINDS = [nothing, right, writable, wrong, fifo, listener, directory, elsewhere, 
 def put_odd(top, place, kind):
     """Have something of a kind at a place below ``top`` in the place of what is there, unless that leads out of the sandbox."""
     path = top / place
-    if precious(path) in path.parent.resolve().parents or not path.parent.is_dir():
+    if not path.parent.is_dir() or precious(path) in path.parent.resolve().parents:
         return
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -108,7 +108,7 @@ class HuggingFaceArtifact(Artifact):
         return whole
 
     def _is_whole(self):
-        if not self.place.is_ready() or not is_own_directory(self.path):
+        if not self.place.is_ready() or not is_own_directory(self.path) or any(map(lstat, self.place.misleading())):
             return False
         texts = {self.place.environment: self.place.variables()}
         if self.ref:
@@ -294,8 +294,8 @@ class HuggingFaceArtifact(Artifact):
             finally:
                 remove_tree(tree)
                 remove_tree(old)
-            # A consumer's own listing of the repository, without which it takes what is here for all there is.
-            remove(os.path.join(self.place.folder, "trees", f"{self.commit}.json"))
+            for path in self.place.misleading():
+                remove_tree(path)
             if self.ref:
                 self.place.set_ref(self.ref, self.commit, self.blobs)
             self.place.tidy()
@@ -340,6 +340,10 @@ class Place:
     def names(self):
         """Paths in the snapshot of what is no directory."""
         return [os.path.relpath(os.path.join(parent, name), self.snapshot) for parent, name in _leaves(self.snapshot)]
+
+    def misleading(self):
+        """What consumers note of a commit, and believe more than what is here: all its files, and those that it has not."""
+        return [os.path.join(self.folder, "trees", f"{self.commit}.json"), os.path.join(self.folder, ".no_exist", self.commit)]
 
     def ref(self, name):
         """The commit that a branch is here; None without one."""

@@ -65,9 +65,8 @@ def _verify_listed(look, params, model, titles):
             look.add(MODELS, title, MISSING, path)
     for surplus in sorted(set(place.names()) - {file.path for file in files}):
         look.add(MODELS, title, EXTRA, os.path.join(place.snapshot, surplus))
-    tree = os.path.join(place.folder, "trees", f"{place.commit}.json")
-    if lstat(tree):
-        look.add(MODELS, title, EXTRA, tree, "a consumer takes it for all that the repository has")
+    for path in filter(lstat, place.misleading()):
+        look.add(MODELS, title, EXTRA, path, "consumers believe it more than what is here")
     if model["huggingface"]["ref"]:
         _verify_text(look, title, place.ref_path(model["huggingface"]["ref"]), place.commit)
     _verify_text(look, title, place.environment, place.variables())

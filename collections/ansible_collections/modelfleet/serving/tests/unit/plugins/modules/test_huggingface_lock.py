@@ -105,7 +105,12 @@ def test_mirror_is_not_asked_where_the_hub_is(hub, pin):
         ({"repo": "org/none"}, {}, "it has no such repository"),
         ({"repo": "../bert"}, {}, "Failed to pin the repo '../bert'"),
         ({"include": ["*.gguf"]}, {}, "The include '*.gguf' matches no file of org/bert"),
-        ({}, {"../../etc/passwd": b"x"}, "has the component '.' or '..'"),
+        (
+            {},
+            {"../../etc/passwd": b"x"},
+            "The path '../../etc/passwd' of a file of org/bert has the component '.' or '..'. Have its owner rename it; nothing of it is "
+            "used.",
+        ),
         ({}, {"CONFIG.json": b"x"}, "differ only in case"),
     ],
 )

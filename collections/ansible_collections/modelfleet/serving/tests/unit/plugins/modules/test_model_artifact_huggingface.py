@@ -274,6 +274,47 @@ def test_cache_that_a_consumer_wrote_as_root_is_taken_over(host, hub, apply):
     assert len(os.listdir(blobs)) == len(FILES)
 
 
+def test_old_cache_of_a_consumer_that_was_root_is_put_right(host, hub, apply):
+    """With all that one leaves there, and a umask that keeps the others out."""
+    commit, old = hub.commit(REPO, FILES), "e" * 40
+    top = folder(host)
+    for path, content in {
+        f"blobs/{sha256(WEIGHTS)}": WEIGHTS,
+        f"blobs/{git_sha1(FILES['config.json'])}": FILES["config.json"],
+        f"blobs/{git_sha1(FILES['README.md'])}": b"A MODEL",
+        "refs/main": old.encode(),
+        f"trees/{commit}.json": b"[]",
+        f".no_exist/{commit}/model.safetensors": b"",
+        f"../.locks/{top.name}/{sha256(WEIGHTS)}.lock": b"",
+        f"snapshots/{commit}/own.txt": b"own",
+    }.items():
+        (top / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (top / path).write_bytes(content)
+        (top / path).chmod(0o600)
+    (top / "snapshots" / commit / "config.json").symlink_to(top / "blobs" / git_sha1(FILES["config.json"]))
+    (top / "snapshots" / commit / "gone.bin").symlink_to("../../blobs/gone")
+    assert apply(bert(hub, commit))["artifacts"][0]["fetched"] == 5000
+    assert contents(host, commit) == FILES
+    assert sorted(os.listdir(top / "snapshots" / commit)) == ["README.md", "config.json", "model.safetensors", "onnx"]
+    assert (top / "refs" / "main").read_text() == commit
+    assert {mode(path) for path in (top / "blobs").iterdir()} == {0o444}
+    assert {mode(top / name) for name in ("", "blobs", "snapshots", "refs", f"snapshots/{commit}")} == {0o755}
+    assert os.listdir(top / "trees") == os.listdir(top / ".no_exist") == []
+    assert not apply(bert(hub, commit))["changed"]
+
+
+def test_files_of_a_user_on_another_filesystem_are_copied(host, hub, apply, small_disk):
+    commit = hub.commit(REPO, FILES)
+    blobs = small_disk("size=4m") / "models--org--bert" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / sha256(WEIGHTS)).write_bytes(WEIGHTS)
+    (blobs / sha256(WEIGHTS)).chmod(0o644)
+    result = apply(bert(hub, commit), huggingface_adopt=[str(blobs.parents[1])])
+    assert result["artifacts"][0]["fetched"] == 5000
+    assert contents(host, commit) == FILES
+    assert (blobs / sha256(WEIGHTS)).stat().st_nlink == 1
+
+
 @needs_root
 def test_link_in_place_of_the_cache_leads_nowhere(host, hub, apply, tmp_path):
     commit = hub.commit(REPO, FILES)
@@ -288,7 +329,12 @@ def test_link_in_place_of_the_cache_leads_nowhere(host, hub, apply, tmp_path):
 def test_cache_on_another_filesystem(host, hub, apply, small_disk):
     commit = hub.commit(REPO, FILES)
     result = apply(bert(hub, commit), huggingface_home=str(small_disk("size=4m")))
-    assert "it is on another filesystem than" in result["msg"]
+    assert result["msg"].startswith(
+        f"Failed to use {host.home.parent / 'disk'} for the models of the hub: it is on another filesystem than "
+    )
+    assert result["msg"].endswith(", and no file has names on two. Have both on one, under one mount.")
+    assert result["artifacts"][0]["action"] == "failed"
+    assert hub.asked == []
 
 
 # Who may have it
@@ -440,11 +486,26 @@ def test_mirror_that_gives_something_else_is_found_out(host, hub, mirror, apply)
     assert contents(host, commit) == FILES
 
 
+def test_repository_that_does_not_exist(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    entry = bert(hub, commit)
+    del hub.repositories[REPO]
+    where = f"Failed to get the file model.safetensors at {commit} of {REPO} from {hub.url.partition('//')[2]}: "
+    for token, who, status in (None, "who has no token", 401), ("alice", "the account of this host's token", 404):
+        assert apply(entry, token=token)["msg"] == (
+            f"{where}it has no such repository, or none that {who} may see ({status}). Correct the repo, or set the token of an account "
+            "that may (token in modelfleet_huggingface)."
+        )
+    assert not folder(host).exists()
+
+
 def test_lock_that_does_not_match(host, hub, apply):
     commit = hub.commit(REPO, FILES)
     entry = bert(hub, commit)
     entry["huggingface"]["files"]["model.safetensors"]["sha256"] = "a" * 64
-    assert "The lock does not match the hub: of model.safetensors" in apply(entry)["msg"]
+    said = apply(entry)["msg"]
+    assert f"The lock does not match the hub: of model.safetensors in {REPO} at {commit}, " in said
+    assert f" says {sha256(WEIGHTS)} with 100000 bytes at {commit}, and the lock {'a' * 64} with 100000. Run modelfleet.serving.pin" in said
     entry = bert(hub, commit)
     entry["huggingface"]["files"]["config.json"]["git_sha1"] = "b" * 40
     assert "Failed to verify config.json" in apply(entry)["msg"]
@@ -466,11 +527,18 @@ def test_hub_that_gives_large_files_itself_is_asked_directly(host, hub, apply):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"revision": "main"}, "the revision 'main' of org/bert is no commit of 40 hexadecimal digits"),
+        (
+            {"revision": "main"},
+            "the revision 'main' of org/bert is no commit of 40 hexadecimal digits, so that it may be another model tomorrow; run "
+            "modelfleet.serving.pin, which prints the commit.",
+        ),
         ({"repo": "../../etc"}, "the repo '../../etc' is none"),
-        ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert"),
+        ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert. Correct it, or leave it out."),
         ({"exclude": ["*"]}, "the include and exclude leave no file of org/bert"),
-        ({"files": {"../../x": {"size": 1, "git_sha1": "a" * 40}}}, "has the component '.' or '..'"),
+        (
+            {"files": {"../../x": {"size": 1, "git_sha1": "a" * 40}}},
+            "the path '../../x' of a file of org/bert has the component '.' or '..'. Have its owner rename it; nothing of it is used.",
+        ),
         ({"files": {}}, "the lock has no files of org/bert"),
         ({"group": "no-such-group"}, "this host has no such group"),
         ({"group": "../x"}, "can be none of this system"),

@@ -69,7 +69,9 @@ def bring(host, hub, run_module):
 def prune(host, run_module, tmp_path):
     def run(*models, check=False, diff=False, **options):
         args = {key: value for key, value in host.options().items() if key not in ("storage", "curl", "dfdaemon_metrics_url")}
-        args.update(dfctl=str(host.dfctl), base_url="http://127.0.0.1:9", key_file=str(tmp_path / "none"), unpack_dir=str(tmp_path / "none"))
+        args.update(
+            dfctl=str(host.dfctl), base_url="http://127.0.0.1:9", key_file=str(tmp_path / "none"), unpack_dir=str(tmp_path / "none")
+        )
         listed, pins = inventory(models)
         args.update(models=listed, huggingface_pins=pins, huggingface_home=str(host.home), keep=0)
         return run_module(model_prune.main, {**args, **options}, check=check, diff=diff)
@@ -263,7 +265,9 @@ def test_what_a_consumer_left_there_as_root_goes_with_the_repository(host, hub, 
 def test_nothing_is_removed_behind_a_link(host, hub, bring, prune, tmp_path, where):
     one = model(hub, "1")
     bring(one)
-    path = {"group": host.home / GROUP, "cache": folder(host).parent, "repository": folder(host), "snapshots": folder(host) / "snapshots"}[where]
+    path = {"group": host.home / GROUP, "cache": folder(host).parent, "repository": folder(host), "snapshots": folder(host) / "snapshots"}[
+        where
+    ]
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     result = prune()

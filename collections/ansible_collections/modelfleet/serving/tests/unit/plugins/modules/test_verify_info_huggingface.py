@@ -45,14 +45,18 @@ class Host:
         listed, pins = inventory(models or [self.old, self.bert])
         keys = ("model_store", "manifest_store", "blob_store", "record")
         args = {key: value for key, value in self.fake.options().items() if key in keys}
-        args.update(models=listed, huggingface_pins=pins, huggingface_home=str(self.home), unpack_dir=str(self.home / "none"), disk_mbytes=0)
+        args.update(
+            models=listed, huggingface_pins=pins, huggingface_home=str(self.home), unpack_dir=str(self.home / "none"), disk_mbytes=0
+        )
         return self.run_module(verify_info.main, {**args, **changed})
 
     def findings(self, *models, **changed):
         """{(name, state): (paths below the repository, detail)}."""
         found = self.verify(*models, **changed)["findings"]
         assert {one["part"] for one in found} <= {"models"}
-        return {(one["name"], one["state"]): ([os.path.relpath(path, self.folder) for path in one["paths"]], one["detail"]) for one in found}
+        return {
+            (one["name"], one["state"]): ([os.path.relpath(path, self.folder) for path in one["paths"]], one["detail"]) for one in found
+        }
 
     def findings_after_repair(self):
         self.bring(self.old, self.bert)
@@ -77,7 +81,7 @@ def test_what_is_as_it_came(host):
     assert result["findings"] == []
     # Each file once: what both commits share, and what is a name of a blob.
     assert (result["files"], result["bytes"]) == (3, len(CONFIG) + len(WEIGHTS) + len(OTHER))
-    (old, bert) = result["components"]
+    _old, bert = result["components"]
     assert (bert["name"], bert["version"], bert["packing"], bert["size"]) == ("bert", "1", "huggingface", 2 * len(CONFIG) + len(WEIGHTS))
     assert (bert["repo"], bert["commit"], bert["sha256"]) == ("org/bert", host.bert["huggingface"]["revision"], "")
 
@@ -179,17 +183,20 @@ def test_commits_that_nobody_lists(host):
 
 
 def test_what_a_consumer_wrote_as_root(host):
+    tree, hidden = f"trees/{host.snapshot.name}.json", f".no_exist/{host.snapshot.name}"
     (host.folder / "trees").mkdir()
-    (host.folder / "trees" / f"{host.snapshot.name}.json").write_text("[]")
-    found = host.findings()
-    assert found == {("bert 1", "extra"): ([f"trees/{host.snapshot.name}.json"], "a consumer takes it for all that the repository has")}
+    (host.folder / tree).write_text("[]")
+    (host.folder / hidden).mkdir(parents=True)
+    (host.folder / hidden / "model.safetensors").touch()
+    assert host.findings() == {("bert 1", "extra"): ([tree, hidden], "consumers believe it more than what is here")}
+    assert host.findings_after_repair() == {}
 
 
 def test_group_that_is_no_more(host):
     source = {**host.bert["huggingface"], "group": "no-such-group"}
     (host.home / GROUP).rename(host.home / "no-such-group")
     paths, said = host.findings({**host.bert, "huggingface": source})["bert 1", "changed"]
-    assert "../.." in [path.replace(f"../../../no-such-group", "../..") for path in paths]
+    assert "../.." in [path.replace("../../../no-such-group", "../..") for path in paths]
     assert "this host has no such group" in said
 
 
