@@ -473,6 +473,14 @@ def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
     assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (MIB, 0)
 
 
+def test_prune_knows_what_is_pinned_of_a_hub(fleet):
+    done, calls = fleet("prune", [OBJECT, HUB], {"gpu-1": {"model_prune": PRUNED}}, "--limit", "gpu-1", modelfleet_huggingface_pins=PINS)
+    assert done.returncode == 0, done.stdout
+    (args,) = asked(calls, "model_prune")
+    assert args["models"][1] == {"name": "bert", "version": "1", "huggingface": HUB["huggingface"]}
+    assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
+
+
 def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):
     brought = {"changed": True, "artifacts": [artifact(BUNDLE), artifact(HUB, size=2)], "bytes": {}}
     done, calls = fleet(
