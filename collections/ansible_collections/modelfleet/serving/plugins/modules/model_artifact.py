@@ -315,12 +315,12 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact impor
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact, Place
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, shown, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._fetcher import Fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import (
-    GROUP,
+    COMMIT_OPTIONS,
     OPTIONS,
     Decisions,
     Hub,
@@ -701,11 +701,6 @@ def difference(before, after):
     return {key: after[key] - before[key] if after[key] >= before[key] else after[key] for key in after}
 
 
-def shown(path, store):
-    """A path as a diff has it: the name of what is in the model store, another one whole."""
-    return os.path.basename(path) if os.path.dirname(path) == store else path
-
-
 def outcome(entry):
     return {
         "name": entry["name"],
@@ -732,17 +727,7 @@ def main():
                     "version": {"type": "str", "required": True},
                     "object": {"type": "str"},
                     "bundle": {"type": "str"},
-                    "huggingface": {
-                        "type": "dict",
-                        "options": {
-                            "repo": {"type": "str", "required": True},
-                            "revision": {"type": "str", "required": True},
-                            "include": {"type": "list", "elements": "str"},
-                            "exclude": {"type": "list", "elements": "str"},
-                            "group": {"type": "str", "default": GROUP},
-                            "ref": {"type": "str", "default": "main"},
-                        },
-                    },
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
                     "sha256": {"type": "str"},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 },

@@ -243,7 +243,7 @@ import re
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import free_bytes, listdir, lstat, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import digests_in, remove_tree
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import Place
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, shown, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfctl import Tasks
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, task_id, task_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._disk_usage import Inode, read_inodes
@@ -553,8 +553,8 @@ class ModelPrune:
     def _plan(self, inodes, versions, used):
         """What goes with the versions whose state is "removed"."""
         removed = [version for version in versions if version.state == "removed"]
-        names = self._names_that_go(inodes, removed, used)
-        manifests, digests = self.here.leftovers(self.listed, {version.path for version in removed})
+        names = self._names_that_go(inodes, removed)
+        manifests, digests = self.here.leftovers(self.listed, in_the_store(removed))
         store = self.params["manifest_store"]
         stay = {sha256 for name in listdir(store) if os.path.join(store, name) not in manifests for sha256 in self._digests_of(name)}
         digests |= self.listed | self.large | {sha256 for one in self.listed for sha256 in self._digests_of(f"{one}.json")}
@@ -582,7 +582,7 @@ class ModelPrune:
         }
         return Plan(removed, freed, names, manifests, digests)
 
-    def _names_that_go(self, inodes, removed, used):
+    def _names_that_go(self, inodes, removed):
         """{path} in the model store and in the caches of what goes with the versions ``removed``."""
         leaving = {version.path for version in removed}
         names = {path for inode in inodes.values() for top, path in inode.names if self._path_of(top, path) in leaving}
@@ -677,7 +677,7 @@ class ModelPrune:
             if any(f"{path}/".startswith(f"{repository.folder}/") for path in plan.names) and lstat(repository.folder):
                 with writing(f"the removal of {repository.folder}", repository.folder):
                     repository.tidy(self.wanted.get(repository.folder, ()))
-        self.here.sweep(self.listed, plan.digests, {version.path for version in plan.versions})
+        self.here.sweep(self.listed, plan.digests, in_the_store(plan.versions))
         with writing("what TorchServe unpacked", self.params["unpack_dir"]):
             for path in stale:
                 remove_tree(path)
@@ -689,9 +689,9 @@ class ModelPrune:
             )
 
 
-def shown(path, store):
-    """A path as a diff has it: the name of what is in the model store, another one whole."""
-    return os.path.basename(path) if os.path.dirname(path) == store else path
+def in_the_store(versions):
+    """{path} of those in the model store."""
+    return {version.path for version in versions if not version.place}
 
 
 def age(version):
