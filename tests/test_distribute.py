@@ -422,6 +422,14 @@ def test_prune_keeps_the_previous_version_without_a_limit_unless_told_otherwise(
     assert (args["keep"], args["pinned"], "limit" in args) == (1, [], False)
 
 
+def test_prune_knows_what_is_pinned_of_a_hub(fleet):
+    done, calls = fleet("prune", [OBJECT, HUB], {"gpu-1": {"model_prune": PRUNED}}, "--limit", "gpu-1", modelfleet_huggingface_pins=PINS)
+    assert done.returncode == 0, done.stdout
+    (args,) = asked(calls, "model_prune")
+    assert args["models"][1] == {"name": "bert", "version": "1", "huggingface": HUB["huggingface"]}
+    assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
+
+
 def test_a_host_that_cannot_keep_its_limit_says_so_and_the_others_go_on(fleet):
     over = {**PRUNED, "failed": True, "msg": "Failed to keep the limit."}
     lost = {"failed": True, "msg": "Failed to ask dfdaemon."}
@@ -471,14 +479,6 @@ def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
     # Nobody unpacks it.
     (looked,) = asked(calls, "preflight_info")
     assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (MIB, 0)
-
-
-def test_prune_knows_what_is_pinned_of_a_hub(fleet):
-    done, calls = fleet("prune", [OBJECT, HUB], {"gpu-1": {"model_prune": PRUNED}}, "--limit", "gpu-1", modelfleet_huggingface_pins=PINS)
-    assert done.returncode == 0, done.stdout
-    (args,) = asked(calls, "model_prune")
-    assert args["models"][1] == {"name": "bert", "version": "1", "huggingface": HUB["huggingface"]}
-    assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
 
 
 def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):
