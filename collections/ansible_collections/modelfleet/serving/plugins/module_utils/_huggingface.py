@@ -300,8 +300,12 @@ class Location(NamedTuple):
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args, **kwargs):
+    """Has a redirect come as the answer that it is, wherever it leads."""
+
+    def http_error_302(self, *args):
         return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 class Hub:
@@ -420,10 +424,10 @@ class Hub:
         digest = _SHA256 if file.sha256 else _COMMIT
         differs = (digest.fullmatch(told) and told != file.name) or (size.isdecimal() and size != str(file.size))
         if other_commit != commit or differs:
+            says = f"{_harmless(told) or 'nothing'} with {_harmless(size) or 'no'} bytes at {_harmless(other_commit)}"
             raise HubError(
-                f"The lock does not match the hub: of {file.path} in {repo} at {commit}, {_host(endpoint)} says {told or 'nothing'} with "
-                f"{size or 'no'} bytes at {other_commit}, and the lock {file.name} with {file.size}. Run modelfleet.serving.pin again, or "
-                "find out who changed one of them."
+                f"The lock does not match the hub: of {file.path} in {repo} at {commit}, {_host(endpoint)} says {says}, and the lock "
+                f"{file.name} with {file.size}. Run modelfleet.serving.pin again, or find out who changed one of them."
             )
 
     def _json(self, repo, path, what):
