@@ -31,7 +31,7 @@ def verify_huggingface(look, params):
         problem = source_problem(model["huggingface"], params["huggingface_pins"])
         if problem:
             raise ModelFleetError("Failed to use the huggingface of {name} {version} in models: {0}.".format(problem, **model))
-    # {path of a blob, or of a commit: title of the model}
+    # {path of a blob, of a commit, or of the directory of a group: title of the model}
     titles = {}
     try:
         for model in listed:
@@ -48,7 +48,7 @@ def _verify_listed(look, params, model, titles):
     if not lstat(place.snapshot):
         look.add(MODELS, title, MISSING, place.snapshot)
         return
-    titles[place.snapshot] = title
+    titles[place.snapshot] = titles[place.home] = title
     for file in files:
         # What several have in common is that of the first.
         titles.setdefault(place.blob(file.name), title)
@@ -119,6 +119,8 @@ def _verify_text(look, title, path, expected):
 def _verify_repository(look, repository, titles):
     """The blobs, and the commits that nobody lists."""
     unlisted = f"{repository.repo} of {repository.group}, which nobody lists"
+    if repository.home not in titles:
+        _verify_directory(look, unlisted, repository.home, HOME_MODE)
     for name in sorted(listdir(repository.blob(""))):
         path = repository.blob(name)
         title = titles.get(path, unlisted)

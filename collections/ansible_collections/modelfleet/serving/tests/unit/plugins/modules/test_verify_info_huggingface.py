@@ -182,6 +182,12 @@ def test_commits_that_nobody_lists(host):
     assert host.findings(host.bert)[unlisted, "missing"][0] == [gone]
 
 
+def test_cache_that_nobody_lists_is_for_its_group_only(host):
+    (host.home / GROUP).chmod(0o755)
+    paths, detail = host.findings(host.model("2", {"config.json": b"{}"}))[f"org/bert of {GROUP}, which nobody lists", "changed"]
+    assert paths == ["../.."] and detail.endswith(f"with 0755, expected {os.geteuid()} with 0750")
+
+
 def test_what_a_consumer_wrote_as_root(host):
     tree, hidden = f"trees/{host.snapshot.name}.json", f".no_exist/{host.snapshot.name}"
     (host.folder / "trees").mkdir()
