@@ -18,8 +18,9 @@ import sandbox as _sandbox  # noqa: F401 it finds the collection
 import yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils import _huggingface
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import Place
+from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import to_yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.modules import model_prune
+from ansible_collections.modelfleet.serving.plugins.modules import huggingface_lock, model_prune
 from hypothesis import example, given
 from hypothesis import strategies as st
 from inputs import changed, damaged, junk, odd_texts, texts
@@ -95,16 +96,15 @@ def test_an_entry_of_a_hub_is_good_or_has_a_problem(source, pins):
     assert os.path.normpath(ref) == ref and os.path.dirname(ref) == f"{place.folder}/refs"
 
 
-def as_yaml(value):
-    return yaml.safe_dump(value).encode(errors="replace")
+LOCK = (huggingface_lock.HEADER + to_yaml({"modelfleet_huggingface_pins": PINS})).encode()
 
 
 @given(
-    damaged(as_yaml({"modelfleet_huggingface_pins": PINS}))
-    | files_like({"modelfleet_huggingface_pins": PINS})
-    | texts.map(lambda text: text.encode(errors="replace")),
+    damaged(LOCK) | files_like({"modelfleet_huggingface_pins": PINS}) | texts.map(lambda text: text.encode(errors="replace")),
     st.booleans(),
 )
+@example(LOCK, False)
+@example(LOCK.replace(b"config.json", b"config"), False)
 def test_a_lock_is_read_or_left_alone(sandbox, content, check):
     path = sandbox.put("lock/huggingface.lock.yml", content)
     servers = {"/revision/": answer(200, {}, as_file({"sha": COMMIT})), "/tree/": answer(200, {}, as_file(TREE))}
