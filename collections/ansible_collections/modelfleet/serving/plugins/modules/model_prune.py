@@ -252,7 +252,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface_cache import commits, repositories
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, version_key
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts, unchanged
-from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._proc import holders
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of, human_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL, TorchServe, read_models
@@ -700,7 +700,7 @@ def age(version):
 
 
 def main():
-    module = CheckedModule(
+    module = DiscreetModule(
         argument_spec={
             "models": {
                 "type": "list",

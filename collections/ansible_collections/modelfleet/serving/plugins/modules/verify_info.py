@@ -272,7 +272,7 @@ import os
 from ansible_collections.modelfleet.serving.plugins.module_utils import _verify
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS
-from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_huggingface import verify_huggingface
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_models import verify_models, verify_unpacked
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_packages import verify_packages
@@ -323,7 +323,7 @@ def run(module):
 
 
 def main():
-    module = CheckedModule(
+    module = DiscreetModule(
         argument_spec={
             "releases": {
                 "type": "list",
