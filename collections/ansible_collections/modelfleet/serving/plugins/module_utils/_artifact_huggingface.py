@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import stat
+import threading
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import (
     Artifact,
@@ -39,6 +40,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
 )
 
 HOME_MODE = 0o750
+# Artifacts come side by side, and have directories in common.
+_ALONE = threading.Lock()
 # ioctl of Linux: another name for what is on the disk, where the filesystem can.
 _FICLONE = 0x40049409
 # What the hub shows of a gated repository to everybody.
@@ -66,6 +69,8 @@ class HuggingFaceArtifact(Artifact):
         self._small = {file.git_sha1: file for file in self.files if file.git_sha1}
         self.objects = set(self._large)
         self._store = HubStore(hub, self.repo, self.commit, self.files, params["retry_s"])
+        # Names of blobs that stay where a commit comes to this repository.
+        self.wanted = set()
         self._withdrawn = False
 
     # What is
@@ -282,7 +287,7 @@ class HuggingFaceArtifact(Artifact):
                 remove(temporary)
 
     def build(self):
-        with writing(self.title, self.place.folder):
+        with _ALONE, writing(self.title, self.place.folder):
             for sha256 in self._large:
                 self.blobs.put(sha256, self.place.blob(sha256))
             tree, old = self.blobs.temporary(), self.blobs.temporary()
@@ -298,7 +303,7 @@ class HuggingFaceArtifact(Artifact):
                 remove_tree(path)
             if self.ref:
                 self.place.set_ref(self.ref, self.commit, self.blobs)
-            self.place.tidy()
+            self.place.tidy(self.wanted)
             put(self.place.environment, self.place.variables(), self.blobs)
 
     def _make_tree(self, top):
@@ -313,6 +318,15 @@ class HuggingFaceArtifact(Artifact):
                 directory = os.path.dirname(directory)
         for directory in made:
             os.chmod(directory, 0o755)
+
+
+def keep_each_others(artifacts):
+    """Have artifacts (of any kind) that are of one repository leave the blobs of each other, which may have no snapshot yet."""
+    wanted = {}
+    for artifact in artifacts:
+        if isinstance(artifact, HuggingFaceArtifact):
+            artifact.wanted = wanted.setdefault(artifact.place.folder, set())
+            artifact.wanted.update(file.name for file in artifact.files)
 
 
 class Place:
@@ -401,7 +415,7 @@ class Place:
         return [self.cache, self.folder, *(os.path.join(self.folder, name) for name in ("blobs", "snapshots", "refs"))]
 
     def prepare(self, what):
-        with writing(what, self.root):
+        with _ALONE, writing(what, self.root):
             # Nobody enters until the group is right.
             self._own(self.home, HOME_MODE, self.gid())
             for directory in self.directories():

@@ -313,7 +313,7 @@ from functools import partial
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import lstat, remove, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact, Place
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact, Place, keep_each_others
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, shown, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, read_traffic
@@ -448,6 +448,7 @@ class ModelArtifacts:
     def _run(self):
         before = self._names()
         wanted = [self._artifact(entry) for entry in self.params["artifacts"] if entry["state"] == "present"]
+        keep_each_others(wanted)
         leaving = self._leaving({artifact.path for artifact in wanted})
         for entry in self.params["artifacts"]:
             self.results[entry["name"], entry["version"]] = outcome(entry)
