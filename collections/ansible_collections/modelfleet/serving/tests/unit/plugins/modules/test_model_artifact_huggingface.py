@@ -13,7 +13,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact_huggingface, _fetcher, _huggingface
+from ansible_collections.modelfleet.serving.plugins.module_utils import _fetcher, _huggingface
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, mode, sha256
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub, git_sha1
@@ -241,13 +241,13 @@ def test_two_repositories_share_what_they_have_in_common(host, hub, apply):
 def test_commits_of_one_repository_that_come_at_once_leave_each_other_alone(host, hub, apply, monkeypatch):
     old = hub.commit(REPO, FILES)
     new = hub.commit(REPO, {**FILES, "config.json": b"{}"})
-    everything_came, build = threading.Barrier(2), _artifact_huggingface.HuggingFaceArtifact.build
+    everything_came, build = threading.Barrier(2), model_artifact.HuggingFaceArtifact.build
 
     def build_together(artifact):
         everything_came.wait(20)
         build(artifact)
 
-    monkeypatch.setattr(_artifact_huggingface.HuggingFaceArtifact, "build", build_together)
+    monkeypatch.setattr(model_artifact.HuggingFaceArtifact, "build", build_together)
     result = apply(bert(hub, old, ref=""), bert(hub, new, "2"))
     assert [artifact["action"] for artifact in result["artifacts"]] == ["fetched", "fetched"]
     assert (contents(host, old), contents(host, new)) == (FILES, {**FILES, "config.json": b"{}"})
@@ -255,14 +255,14 @@ def test_commits_of_one_repository_that_come_at_once_leave_each_other_alone(host
 
 def test_directories_that_two_need_are_made_by_one(host, hub, apply, monkeypatch):
     first, second = hub.commit(REPO, FILES), hub.commit("org/copy", FILES)
-    look = _artifact_huggingface.lstat
+    look = model_artifact.lstat
 
     def look_slowly(path):
         found = look(path)
         time.sleep(0.02)
         return found
 
-    monkeypatch.setattr(_artifact_huggingface, "lstat", look_slowly)
+    monkeypatch.setattr("ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface.lstat", look_slowly)
     result = apply(bert(hub, first), {**bert(hub, second, repo="org/copy"), "name": "copy"})
     assert "msg" not in result
     assert contents(host, first) == contents(host, second, "org/copy") == FILES
