@@ -337,6 +337,7 @@ IN_A_CACHE = ["", FOLDER, f"{FOLDER}/blobs", f"{FOLDER}/blobs/{CONFIG_SHA1}", f"
 
 @given(st.lists(st.tuples(st.sampled_from(IN_A_CACHE), st.sampled_from([*KINDS, huge])), max_size=2))
 @example([(IN_A_CACHE[3], fifo)])
+@example([(IN_A_CACHE[3], directory)])
 @example([(IN_A_CACHE[3], huge)])
 def test_an_odd_cache_is_of_use_or_passed_over(sandbox, odd):
     sandbox.changed = True

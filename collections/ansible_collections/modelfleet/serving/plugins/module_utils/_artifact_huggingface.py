@@ -212,11 +212,12 @@ class HuggingFaceArtifact(Artifact):
             source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return False
+        found = os.fstat(source)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+            os.close(source)
+            return False
         temporary = self.blobs.temporary()
         with os.fdopen(source, "rb") as handle:
-            found = os.fstat(handle.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
-                return False
             only_roots = found.st_uid == os.geteuid() and not found.st_mode & 0o022
             try:
                 if only_roots and self._link(handle, path, temporary):

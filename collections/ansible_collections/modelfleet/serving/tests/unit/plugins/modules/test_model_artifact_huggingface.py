@@ -280,6 +280,8 @@ def test_files_of_a_user_are_copied_after_a_look(host, hub, apply, tmp_path):
     (blobs / git_sha1(FILES["config.json"])).write_bytes(FILES["config.json"])
     (blobs / git_sha1(FILES["README.md"])).write_bytes(b"A MODEL")
     (blobs / sha256(FILES["onnx/model.onnx"])).symlink_to(blobs / "elsewhere")
+    # A directory can be opened as well.
+    (blobs / git_sha1(FILES["onnx/empty.txt"])).mkdir()
     result = apply(bert(hub, commit), huggingface_adopt=[str(tmp_path / "cache")])
     assert result["artifacts"][0]["fetched"] == 5000
     assert contents(host, commit) == FILES
