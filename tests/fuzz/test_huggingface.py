@@ -105,6 +105,7 @@ LOCK = (huggingface_lock.HEADER + to_yaml({"modelfleet_huggingface_pins": PINS})
 )
 @example(LOCK, False)
 @example(LOCK.replace(b"config.json", b"config"), False)
+@example(LOCK.replace(b"config.json", b'"\xff"'), False)
 def test_a_lock_is_read_or_left_alone(sandbox, content, check):
     path = sandbox.put("lock/huggingface.lock.yml", content)
     servers = {"/revision/": answer(200, {}, as_file({"sha": COMMIT})), "/tree/": answer(200, {}, as_file(TREE))}

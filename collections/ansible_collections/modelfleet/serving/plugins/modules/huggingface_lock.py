@@ -123,6 +123,7 @@ pins:
       type: bool
 """
 
+import json
 import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, to_yaml
@@ -170,7 +171,8 @@ class Lock:
         variables = from_yaml(text)
         # It is written anew, so nothing else may be in there.
         pins = variables[VARIABLE] if isinstance(variables, dict) and set(variables) == {VARIABLE} else None
-        if not isinstance(pins, dict) or not all(isinstance(pin, dict) and isinstance(pin.get("files"), dict) for pin in pins.values()):
+        good = isinstance(pins, dict) and all(isinstance(pin, dict) and isinstance(pin.get("files"), dict) for pin in pins.values())
+        if not good or not is_utf8(pins):
             raise ModelFleetError(f"Refused to change {self.path}: this module did not write it. Move it away and run again.")
         return pins
 
@@ -212,6 +214,15 @@ class Lock:
         return put_file(
             self.module, self.path, HEADER + to_yaml({VARIABLE: self.pinned}), params={"mode": None, "owner": None, "group": None}
         )
+
+
+def is_utf8(value):
+    """Whether all texts in what was read can be written again so that Ansible reads them."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def run(module):

@@ -120,6 +120,15 @@ def test_mistakes_are_told(hub, pin, path, model, files, said):
     assert not path.exists()
 
 
+def test_lock_that_is_damaged_stays(hub, pin, path):
+    hub.commit("org/bert", FILES)
+    pin()
+    damaged = path.read_bytes().replace(b"org/bert@", b"org/b\xffrt@")
+    path.write_bytes(damaged)
+    assert pin()["msg"] == f"Refused to change {path}: this module did not write it. Move it away and run again."
+    assert path.read_bytes() == damaged
+
+
 def test_what_others_wrote_stays(hub, pin, path):
     hub.commit("org/bert", FILES)
     path.parent.mkdir(parents=True)
