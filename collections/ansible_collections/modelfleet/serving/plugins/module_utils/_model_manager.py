@@ -17,7 +17,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._model import (
     title,
     version_key,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import TORCHSERVE, Record
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import (
     Registrar,
     delete_file,
@@ -88,7 +88,7 @@ class ModelManager:
             # What a start of TorchServe will restore.
             self.served = {name: {} for name in names}
             for entry in self.record.models.values():
-                if entry["name"] in self.served:
+                if entry["name"] in self.served and entry["runtime"] == TORCHSERVE:
                     self.served[entry["name"]][entry["version"]] = predicted(entry, entry["file"], entry["device"], entry["default"])
 
     def ready(self, name, version):

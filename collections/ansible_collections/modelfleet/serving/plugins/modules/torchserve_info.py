@@ -143,7 +143,7 @@ not_restored:
 import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record, unchanged
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import TORCHSERVE, of_runtime, read_record, unchanged
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     KEY_FILE,
@@ -162,7 +162,7 @@ def run(params, server):
         time.sleep(0.5 if params["wait_s"] else 0)
         with unchanged(params["record"], params["wait_for_record"]) as alone:
             result["busy"] = not alone
-    entries = read_record(params["record"]) if params["record"] else {}
+    entries = of_runtime(read_record(params["record"]), TORCHSERVE) if params["record"] else {}
     result["recorded"] = [{key: entry[key] for key in ("name", "version", "device")} for entry in entries.values()]
     if description is None:
         return result
