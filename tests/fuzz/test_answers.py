@@ -183,7 +183,7 @@ def test_a_unit_is_as_systemd_says_or_not_known(text, line):
 @given(junk | st.fixed_dictionaries({"message": texts | junk}))
 @example({"message": "a\n b"})
 def test_a_message_of_torchserve_is_one_line(value):
-    from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import Answer
+    from ansible_collections.modelfleet.serving.plugins.module_utils._http import Answer
 
     said = Answer(500, json.dumps(value).encode()).message
     assert said and "\n" not in said

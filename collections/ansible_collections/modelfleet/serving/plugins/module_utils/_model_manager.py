@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._http import Unreachable
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import (
     DESCRIBED,
     asked,
@@ -25,11 +26,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._model_registra
     next_default,
     remedies,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
-    TorchServe,
-    Unreachable,
-    ready_workers,
-)
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import TorchServe, ready_workers
 
 
 class ModelManager:
