@@ -75,6 +75,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundl
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
+from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import RUNTIMES, runtime_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
 from jinja2.exceptions import UndefinedError
@@ -117,8 +119,12 @@ FIREWALL_ADDRESSES = {
 }
 
 
-def model_findings(model, files_dir=None):
-    """Yield what is wrong with one entry of the list."""
+# What every entry has by its argument specification, and means nothing.
+_PLAIN = {"workers": 1}
+
+
+def model_findings(model, files_dir=None, settings=None):
+    """Yield what is wrong with one entry of the list; ``settings`` are the variables of the roles that concern the host."""
     label = _label(model)
     sources = [key for key in KINDS if model.get(key)]
     if len(sources) > 1:
@@ -140,12 +146,32 @@ def model_findings(model, files_dir=None):
             yield from _source_findings(label, key, value)
     if model.get("size") is not None and not SIZE.match(str(model["size"])):
         yield f"The size of the {label} is not a size ('{model['size']}'); write a number with a unit, for example 2GiB."
+    if model.get("state", "present") == "present":
+        yield from _runtime_findings(model, label, sources, settings or {})
     check = model.get("check")
     if files_dir and isinstance(check, dict) and model.get("state", "present") == "present":
         for key in ("input_file", "expected_file"):
             path = os.path.join(files_dir, str(check.get(key, "")))
             if check.get(key) and not os.path.isfile(path):
                 yield f"The {key} of the {label} is not at {path} on the controller; put it there or correct modelfleet_files_dir."
+
+
+def _runtime_findings(model, label, sources, settings):
+    """Yield what of an entry is not for what is to serve it."""
+    name = runtime_name(model)
+    if name not in RUNTIMES:
+        yield f"The runtime of the {label} is not one that is known ('{name}'); write {' or '.join(RUNTIMES)}."
+        return
+    runtime = RUNTIMES[name]
+    for kind in sources:
+        if kind not in runtime.KINDS:
+            known = " or ".join(f"a {one}" for one in runtime.KINDS)
+            yield f"The {label} is an {kind}, and the runtime {name} loads {known} only; publish it as that and give its key."
+    for key in sorted({key for other in RUNTIMES.values() for key in other.KEYS} - set(runtime.KEYS)):
+        if model.get(key) is not None and model[key] != _PLAIN.get(key):
+            yield f"The {label} has {key}, which the runtime {name} does not know; leave it out."
+    for problem in runtime.entry_problems(model, settings):
+        yield f"The {label} {problem}."
 
 
 def _source_findings(label, kind, key):
@@ -165,6 +191,47 @@ def list_findings(models):
     for model in models:
         if model.get("default") is True and model.get("state") == "absent":
             yield f"The {_label(model)} is absent and the default at once in modelfleet_models; make another version the default."
+
+
+def runtime_list_findings(models, settings):
+    """Yield where entries of the list cannot be served beside each other, or beside the daemons of their host."""
+    present = [model for model in models if model.get("state", "present") == "present" and runtime_name(model) in RUNTIMES]
+    for name in dict.fromkeys(model.get("name") for model in present):
+        versions = [model for model in present if model.get("name") == name]
+        runtimes = list(dict.fromkeys(runtime_name(model) for model in versions))
+        if len(runtimes) > 1:
+            yield (
+                f"The model {name} has versions of the runtimes {' and '.join(runtimes)} in modelfleet_models; a name has one runtime, so "
+                "give those of the other another name."
+            )
+        elif len(versions) > 1 and not RUNTIMES[runtimes[0]].SIDE_BY_SIDE:
+            listed = ", ".join(str(model.get("version")) for model in versions)
+            yield (
+                f"The model {name} has several versions ({listed}) in modelfleet_models, and its runtime {runtimes[0]} serves one at a "
+                "time; keep one, or give the others another name and port."
+            )
+    taken = _ports_of_daemons(settings)
+    for model in present:
+        port = port_of(model.get("port"))
+        if port is None or "port" not in RUNTIMES[runtime_name(model)].KEYS:
+            continue
+        if port in taken and taken[port] != f"the model {model.get('name')}":
+            yield f"The port {port} of the {_label(model)} is that of {taken[port]}; give each its own."
+        taken.setdefault(port, f"the model {model.get('name')}")
+
+
+def _ports_of_daemons(settings):
+    """{port: whose it is} of what is known of the host's daemons; what is wrong with their addresses is told by itself."""
+    ports = {}
+    for daemon, variable in ADDRESSES.items():
+        if variable not in settings:
+            continue
+        try:
+            listeners = _addresses.addresses(settings, daemon).values()
+        except (AttributeError, KeyError, ModelFleetError, TypeError, ValueError):
+            continue
+        ports.update((listener["bind"]["port"], daemon) for listener in listeners)
+    return ports
 
 
 def group_findings(groups):
@@ -430,8 +497,9 @@ def inventory_findings(models, files_dir=None, groups=None, addresses=None, stor
     if storage is not None:
         findings.extend(storage_findings(storage, settings or {}))
     for model in models:
-        findings.extend(model_findings(model, files_dir))
+        findings.extend(model_findings(model, files_dir, settings))
     findings.extend(list_findings(models))
+    findings.extend(runtime_list_findings(models, settings or {}))
     findings.extend(settings_findings(settings or {}))
     findings.extend(budget_findings(models, (settings or {}).get("dfdaemon_disk_budget")))
     findings.extend(host_findings(hosts or {}))

@@ -48,6 +48,7 @@ class TorchServe:
     def __init__(self, module, base_url, key_file, api="management", timeout=30):
         self.module = module
         self.base_url = base_url.rstrip("/")
+        self.place = base_url
         self.key_file = key_file
         self.api = api
         self.timeout = timeout
@@ -181,6 +182,10 @@ class TorchServe:
 
     # Inference API
 
+    def journal(self, name, version):
+        """The command that shows what it said of a version."""
+        return "journalctl -u torchserve"
+
     def predict(self, name, version, body, content_type, timeout=None):
         """``version`` may be empty: the default one answers."""
         path = "/predictions/" + segment(name) + ("/" + segment(version) if version else "")
@@ -266,7 +271,12 @@ def on_gpu(worker):
     if not worker.get("gpu") or str(worker.get("gpuUsage", "")).startswith("failed"):
         return False
     pid = worker.get("pid")
-    used = [_uses_gpu(one) for one in _family(pid if isinstance(pid, int) else -1)]
+    return family_uses_gpu(pid if isinstance(pid, int) else -1)
+
+
+def family_uses_gpu(pid):
+    """Whether a process or one of its descendants uses a GPU, or may: that cannot be seen from everywhere."""
+    used = [_uses_gpu(one) for one in _family(pid)]
     return any(seen is not False for seen in used)
 
 
