@@ -68,6 +68,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _addresses,
     _dragonfly_config,
+    _openai_server,
     _systemd,
     _torchserve_config,
 )
@@ -75,7 +76,6 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundl
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
-from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import RUNTIMES, runtime_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
@@ -94,6 +94,7 @@ ADDRESSES = {"scheduler": "dragonfly_scheduler_config", "dfdaemon": "dfdaemon_co
 ENVIRONMENTS = {
     "dfdaemon_environment": _dragonfly_config.OWNED_ENVIRONMENT,
     "torchserve_environment": _torchserve_config.OWNED_ENVIRONMENT,
+    "openai_server_environment": _openai_server.OWNED_ENVIRONMENT,
 }
 # Keys of the daemons for which the roles have a variable that other parts of the fleet read, or that the unit's sandbox fixes.
 _INSTEAD = "is what {} sets, which other checks and plays read as well; leave it out and set that"
@@ -212,7 +213,7 @@ def runtime_list_findings(models, settings):
             )
     taken = _ports_of_daemons(settings)
     for model in present:
-        port = port_of(model.get("port"))
+        port = _openai_server.port_of(model.get("port"))
         if port is None or "port" not in RUNTIMES[runtime_name(model)].KEYS:
             continue
         if port in taken and taken[port] != f"the model {model.get('name')}":

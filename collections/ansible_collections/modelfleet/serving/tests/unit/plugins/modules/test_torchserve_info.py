@@ -113,3 +113,4 @@ def test_what_another_runtime_serves_is_none_of_it(read, tmp_path):
     record.write_text(json.dumps({"models": [entry("demo", "1.0"), {**entry("llama", "1.0"), "runtime": "openai"}]}))
     result = read(record=str(record))
     assert [one["name"] for one in result["recorded"]] == ["demo"] and result["not_restored"] == ["demo 1.0"]
+    assert result["other_runtimes"] == ["openai"]
