@@ -154,11 +154,11 @@ def test_a_server_sees_its_own_model_and_is_told_what_the_inventory_says(rendere
     directory = f"/var/lib/modelfleet/models/llama-3.1-{'9f' * 6}"
     assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={directory}\n" in text
     assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text
-    command = text.partition("\nExecStart=")[2].partition("\n\n")[0].replace(" \\\n    ", " ")
+    command = text.partition("\nExecStart=")[2].partition("\nKillMode=")[0].replace(" \\\n    ", " ")
     assert command == (
         f'"/opt/vllm/bin/vllm" "serve" "{directory}" "--host" "127.0.0.1" "--port" "8101" "--alias=llama" "50%% of $$HOME" '
-        '"{\\"a\\": 1}"\n'
-    ).rstrip("\n")
+        r'"{\"a\": 1}"'
+    )
     assert r'Environment="ODD=50%% of \"it\""' in text
     said = dict(line.split("=") for line in text.partition("[X-ModelFleet]\n")[2].splitlines())
     assert said == {"Name": "llama", "Version": "3.1", "Sha256": "9f" * 32, "Port": "8101", "Device": "cpu"}

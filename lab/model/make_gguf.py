@@ -58,7 +58,7 @@ def tensors(step):
         output[token(LETTERS[(place + step) % len(LETTERS)])] = embedding[token(letter)]
     nothing = ((WIDTH, WIDTH), [0.0] * WIDTH * WIDTH)
     plain = ((WIDTH,), [1.0] * WIDTH)
-    layer = {name: nothing for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")}
+    layer = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), nothing)
     return {
         "token_embd.weight": ((WIDTH, len(TOKENS)), [one for row in embedding for one in row]),
         "output_norm.weight": plain,
