@@ -33,6 +33,8 @@ PLACEHOLDERS = {
     "version": "",
     "host": "",
 }
+# What the sandbox hides from a server.
+HIDDEN = ("/home/", "/root/", "/tmp/", "/var/tmp/", "/var/lib/modelfleet/")
 OWNED_ENVIRONMENT = {
     "HOME": "must be the directory of the model's own that the unit lets its server write to; leave it out",
     "HF_HUB_OFFLINE": "keeps a server from fetching what nobody verified; leave it out, and publish what it needs in the bundle",
@@ -137,6 +139,9 @@ def _command_problems(command, options, where):
                 f"has {word.partition('=')[0]} in its command or options, which is a secret by its name, and everyone may read a unit; put "
                 "it into a file of mode 0600 that a drop-in of the unit names in EnvironmentFile"
             )
+    hidden = next((place for place in HIDDEN if command[0].startswith(place)), None)
+    if hidden:
+        yield f"has a {where} in {hidden}, which a unit does not see; put the program below /opt or /usr"
     words = " ".join([*command, *options])
     for name, why in PLACEHOLDERS.items():
         if why and f"{{{name}}}" not in words:

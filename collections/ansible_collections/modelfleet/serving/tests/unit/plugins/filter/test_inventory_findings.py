@@ -114,6 +114,7 @@ SERVERS = {"openai_server_command": COMMAND, "torchserve_config": {}}
             {"command": ["vllm", "{directory}", "{port}"]},
             "has a command that does not begin with the path of a program ('vllm'); write all of it",
         ),
+        ({"command": ["/home/me/vllm", "{directory}", "{port}"]}, "has a command in /home/, which a unit does not see; put the program"),
         ({"command": ["/vllm", "{port}"]}, "has a command without {directory}, so that the server would not know what to serve"),
         ({"command": ["/vllm", "{directory}"]}, "has a command without {port}, so that the server would listen elsewhere"),
         ({"command": "/vllm {directory}"}, "has a command or options that are no list; make each word an element."),
