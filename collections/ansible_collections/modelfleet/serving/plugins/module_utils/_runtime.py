@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchserve import TorchServeRuntime
 
@@ -44,5 +45,11 @@ def runtime_options():
 
 
 def runtime_of(module, name=None):
-    """The runtime ``name``, by default the one that the module's options name."""
-    return RUNTIMES[name or module.params["runtime"]](module)
+    """The runtime ``name``, by default the one that the module's options name. Raises ModelFleetError for one that only a record names."""
+    name = name or module.params["runtime"]
+    if name not in RUNTIMES:
+        raise ModelFleetError(
+            f"Failed to use the runtime {name!r}, which the record of this host names: this release of modelfleet.serving has no such one. "
+            "Use the release that wrote the record."
+        )
+    return RUNTIMES[name](module)

@@ -455,3 +455,11 @@ class TestOpenAI:
             ("letters", "openai", "prepared"),
         ]
         assert [one["before_header"] for one in result["diff"]] == [fake.url, "http://127.0.0.1"]
+
+    def test_a_record_of_a_newer_release(self, host, run_module, versions):
+        record = json.loads(host.record.read_text())
+        record["models"][0]["runtime"] = "other"
+        host.record.write_text(json.dumps(record))
+        leaving = {"name": "letters", "version": "1.0"}
+        result = run_module(model_rollout.main, host.arguments(leaving, state="rolled_back"))
+        assert result["failed"] and "Failed to use the runtime 'other', which the record of this host names" in result["msg"]
