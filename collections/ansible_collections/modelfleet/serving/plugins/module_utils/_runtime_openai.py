@@ -102,7 +102,7 @@ class OpenAIRuntime:
         except (KeyError, TypeError):
             return f"/v1/models answers {models.status}: {models.message}"
         if server.name not in names:
-            known = ", ".join(map(str, names)) or "no model"
+            known = " ".join(", ".join(map(str, names[:5])).split())[:200] or "no model"
             return f"it serves {known} and not {server.name}; have its command say {{name}} where the server takes the name of its model"
         if device == "gpu" and not family_uses_gpu(server.state["pid"]):
             return "it runs on the CPU, not on a GPU; see nvidia-smi on this host, and what its command says of the device"
