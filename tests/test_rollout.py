@@ -45,7 +45,8 @@ class ActionModule(ActionBase):
             before = dict(state)
             action = getattr(self, args["state"])(state, model)
             models.append({"name": model["name"], "version": model["version"], "from": before["current"], "previous": before["previous"],
-                           "runtime": model.get("runtime") or "torchserve", "on_disk": False, "workers": 1, "workers_ready": 1, "action": action,
+                           "runtime": model.get("runtime") or "torchserve", "on_disk": False, "workers": 1, "workers_ready": 1,
+                           "action": action,
                            "removable": [{"name": "demo", "version": "0.9", "sha256": "0f" * 32}] if action == "finished" else []})
             changed = changed or action != "unchanged"
         if not look:
