@@ -23,7 +23,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import SE
 UNITS = "/etc/systemd/system"
 HOST = "127.0.0.1"
 PREFIX = "openai-server-"
-_SECTION = re.compile(r"^\[X-ModelFleet\]\n((?:[A-Za-z0-9]+=.*\n)*)", re.MULTILINE)
+_SECTION = re.compile(r"^\[X-ModelFleet\]\n((?:[A-Za-z0-9]+=.*(?:\n|\Z))*)", re.MULTILINE)
 _KEYS = {"Name": "name", "Version": "version", "Sha256": "sha256", "Port": "port", "Device": "device"}
 # What a word of a command may have in it, with the reason why it must be there where it must.
 PLACEHOLDERS = {
