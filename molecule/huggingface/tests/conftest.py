@@ -168,7 +168,8 @@ CLIENT = "/opt/huggingface"
 def clients(fleet):
     """Both versions of huggingface_hub on the hosts, each with safetensors beside it, and a user who may read what they find."""
     for name in GPU_HOSTS:
-        fleet[name].check_output("usermod --append --groups %s alice", GROUP)
+        # The play that brings the first model makes it as well.
+        fleet[name].check_output("groupadd --force --system %s && usermod --append --groups %s alice", GROUP, GROUP)
     for version in VERSIONS:
         done = subprocess.run([REPOSITORY / "lab/huggingface/install", version], capture_output=True, text=True, check=True)
         site = Path(done.stdout.strip()).parents[1] / "lib"
