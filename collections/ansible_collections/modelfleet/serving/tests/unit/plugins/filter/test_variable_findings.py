@@ -73,7 +73,7 @@ def test_no_text_ends_with_a_line_end(changes, place):
     [
         (
             {"modelfleet_models": [GOOD["modelfleet_models"][0], {"name": "bert", "version": "2", "object": "bert.mar"}]},
-            "The variable modelfleet_models[1] (bert) is not what its role takes: one of the following is required: sha256, huggingface",
+            "The variable modelfleet_models[1] (bert) is not what its role takes: missing parameter(s) required by 'object': sha256",
         ),
         (
             {"modelfleet_models": [{**GOOD["modelfleet_models"][0], "bundle": "bundles/resnet50"}]},
