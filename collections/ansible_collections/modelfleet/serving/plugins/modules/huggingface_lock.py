@@ -123,11 +123,7 @@ pins:
       type: bool
 """
 
-import os
-
-from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, to_yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text, refuse_hiding
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import (
     OPTIONS,
     Hub,
@@ -138,44 +134,35 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
     selected,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._pins import Pins
 
-VARIABLE = "modelfleet_huggingface_pins"
 HEADER = """\
 # Written by modelfleet.serving.pin. Keep it with the inventory: hosts take exactly these files.
 # What no model of the inventory needs any more can be taken out.
 """
 
 
-class Lock:
+class Lock(Pins):
+    variable = "modelfleet_huggingface_pins"
+    header = HEADER
+    setting = "modelfleet_huggingface_lock"
+
     def __init__(self, module):
-        self.module = module
-        self.path = module.params["path"]
         self.retry_s = module.params["retry_s"]
         problem = options_problem(module.params["huggingface"])
         if problem:
             raise ModelFleetError(f"Failed to use the option huggingface: {problem}.")
         self.hub = Hub(module.params["huggingface"])
-        self.pinned = self.read()
+        super().__init__(module)
 
-    def read(self):
-        if not self.path:
-            raise ModelFleetError(
-                "Failed to write the pins: path is empty, since there is no inventory directory. "
-                "Set modelfleet_huggingface_lock to a file of variables."
-            )
-        refuse_hiding(self.path)
-        text = read_text(self.path)
-        if text is None:
-            return {}
-        variables = from_yaml(text)
+    def is_own(self, variables):
         # It is written anew, so nothing else may be in there.
-        pins = variables[VARIABLE] if isinstance(variables, dict) and set(variables) == {VARIABLE} else None
-        if not isinstance(pins, dict) or not all(isinstance(pin, dict) and isinstance(pin.get("files"), dict) for pin in pins.values()):
-            raise ModelFleetError(f"Refused to change {self.path}: this module did not write it. Move it away and run again.")
-        return pins
+        return set(variables) == {self.variable}
+
+    def is_pin(self, pin):
+        return isinstance(pin.get("files"), dict)
 
     def pin(self, model):
-        """Compare one model with what is pinned of it, and pin it if nothing is. Return what became of it."""
         repo, revision = model["repo"], model["revision"]
         problem = repo_problem(repo)
         if problem:
@@ -202,31 +189,6 @@ class Lock:
             "new": not before,
         }
 
-    def write(self):
-        directory = os.path.dirname(os.path.abspath(self.path))
-        if not self.module.check_mode:
-            try:
-                os.makedirs(directory, exist_ok=True)
-            except OSError as exc:
-                raise ModelFleetError(f"Failed to make {directory}: {exc.strerror}. Make it, or set another path.") from exc
-        return put_file(
-            self.module, self.path, HEADER + to_yaml({VARIABLE: self.pinned}), params={"mode": None, "owner": None, "group": None}
-        )
-
-
-def run(module):
-    lock = Lock(module)
-    models = []
-    for model in module.params["models"]:
-        if model not in models:
-            models.append(model)
-    pins = [lock.pin(model) for model in models]
-    changed, diff = lock.write()
-    result = {"changed": changed, "path": lock.path, "pins": pins}
-    if module._diff:
-        result["diff"] = diff
-    return result
-
 
 def main():
     module = DiscreetModule(
@@ -249,7 +211,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = run(module)
+        result = Lock(module).run(module.params["models"])
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(**result)

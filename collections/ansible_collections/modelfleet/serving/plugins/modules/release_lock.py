@@ -122,13 +122,12 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._download impor
     is_url,
     without_credentials,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, to_yaml
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import put_file, read_text, refuse_hiding, sha256_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._pins import Pins
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
-VARIABLE = "modelfleet_release_pins"
 HEADER = """\
 # Written by modelfleet.serving.pin_releases. Keep it with the inventory: every run installs exactly these archives.
 # To pin another archive under the same name, take its entry out and run the play again.
@@ -159,31 +158,19 @@ def listed_in_provenance(text, name):
     return None
 
 
-class Lock:
+class Lock(Pins):
+    variable = "modelfleet_release_pins"
+    header = HEADER
+    setting = "modelfleet_release_lock"
+
     def __init__(self, module):
-        self.module = module
-        self.path = module.params["path"]
-        self.pinned = self.read()
+        super().__init__(module)
         self.directory = tempfile.mkdtemp(dir=module.tmpdir)
 
-    def read(self):
-        if not self.path:
-            raise ModelFleetError(
-                "Failed to write the pins: path is empty, since there is no inventory directory. "
-                "Set modelfleet_release_lock to a file of variables."
-            )
-        refuse_hiding(self.path)
-        text = read_text(self.path)
-        if text is None:
-            return {}
-        variables = from_yaml(text)
-        pins = variables.get(VARIABLE) if isinstance(variables, dict) else None
-        if not isinstance(pins, dict) or not all(isinstance(pin, dict) and "sha256" in pin for pin in pins.values()):
-            raise ModelFleetError(f"Refused to change {self.path}: this module did not write it. Move it away and run again.")
-        return pins
+    def is_pin(self, pin):
+        return "sha256" in pin
 
     def pin(self, release):
-        """Compare one release with what is pinned of it, and pin it if nothing is. Return what became of it."""
         name = "-".join(release[part] for part in ("name", "version", "architecture"))
         if not _PLAIN.match(name):
             raise ModelFleetError(f"Refused the release {name!r}: it becomes a name, so use letters, digits, '.', '_', '+' and '-'.")
@@ -243,31 +230,6 @@ class Lock:
                 confirmed.append(beside)
         return confirmed
 
-    def write(self):
-        directory = os.path.dirname(os.path.abspath(self.path))
-        if not self.module.check_mode:
-            try:
-                os.makedirs(directory, exist_ok=True)
-            except OSError as exc:
-                raise ModelFleetError(f"Failed to make {directory}: {exc.strerror}. Make it, or set another path.") from exc
-        return put_file(
-            self.module, self.path, HEADER + to_yaml({VARIABLE: self.pinned}), params={"mode": None, "owner": None, "group": None}
-        )
-
-
-def run(module):
-    lock = Lock(module)
-    releases = []
-    for release in module.params["releases"]:
-        if release not in releases:
-            releases.append(release)
-    pins = [lock.pin(release) for release in releases]
-    changed, diff = lock.write()
-    result = {"changed": changed, "path": lock.path, "pins": pins}
-    if module._diff:
-        result["diff"] = diff
-    return result
-
 
 def main():
     module = DiscreetModule(
@@ -294,7 +256,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = run(module)
+        result = Lock(module).run(module.params["releases"])
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(**result)
