@@ -162,14 +162,14 @@ class Lock(Pins):
     def is_pin(self, pin):
         return isinstance(pin.get("files"), dict)
 
-    def pin(self, model):
-        repo, revision = model["repo"], model["revision"]
+    def pin(self, wanted):
+        repo, revision = wanted["repo"], wanted["revision"]
         problem = repo_problem(repo)
         if problem:
             raise ModelFleetError(f"Failed to pin the repo {repo!r}: {problem}.")
         commit = self.hub.patiently(lambda: self.hub.commit_of(repo, revision), self.retry_s)
         files = self.hub.patiently(lambda: self.hub.files(repo, commit), self.retry_s)
-        needed = selected(files, model)
+        needed = selected(files, wanted)
         key, entry = lock_key(repo, commit), lock_entry(files)
         before = self.pinned.get(key)
         if before and before["files"] != entry:

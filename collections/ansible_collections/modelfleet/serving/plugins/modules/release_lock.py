@@ -170,23 +170,23 @@ class Lock(Pins):
     def is_pin(self, pin):
         return "sha256" in pin
 
-    def pin(self, release):
-        name = "-".join(release[part] for part in ("name", "version", "architecture"))
+    def pin(self, wanted):
+        name = "-".join(wanted[part] for part in ("name", "version", "architecture"))
         if not _PLAIN.match(name):
             raise ModelFleetError(f"Refused the release {name!r}: it becomes a name, so use letters, digits, '.', '_', '+' and '-'.")
-        if release["src"]:
-            source = release["src"]
+        if wanted["src"]:
+            source = wanted["src"]
             try:
                 sha256 = sha256_of(source)
             except OSError as exc:
                 raise ModelFleetError(f"Failed to read {source}: {exc.strerror}. Put the archive there, or correct its path.") from exc
             confirmed = []
         else:
-            if not is_url(release["url"]):
+            if not is_url(wanted["url"]):
                 raise ModelFleetError(f"Refused the url of {name}: use an https, http or file URL.")
-            source = without_credentials(release["url"])
-            sha256 = sha256_of(self.fetched(release["url"]))
-            confirmed = self.confirm(release["url"], source, sha256)
+            source = without_credentials(wanted["url"])
+            sha256 = sha256_of(self.fetched(wanted["url"]))
+            confirmed = self.confirm(wanted["url"], source, sha256)
         before = self.pinned.get(name)
         if before and before["sha256"] != sha256:
             raise ModelFleetError(
