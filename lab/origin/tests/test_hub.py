@@ -319,7 +319,7 @@ def test_moved_forgotten_and_deleted(hub, client):
     hub.control("PUT", "/hub/refs/org/bert", {"branches": {"main": first}})
     (folder,) = client(("snapshot_download", {"repo_id": "org/bert"}))
     assert Path(folder).name == first
-    rewritten = commit(hub, parent=None)["commit"]
+    rewritten = commit(hub, parent=None, message="Rewritten")["commit"]  # in the second of the first one it would be the same commit
     calls = [("model_info", {"repo_id": "org/bert", "revision": one}) for one in ("main", first, second)]
     assert [one["sha"] for one in client(*calls)] == [rewritten, first, second], "what no branch reaches is there still"
     hub.control("PUT", "/hub/refs/org/bert", {"forget": [first, second]})
