@@ -393,6 +393,7 @@ def test_prune_says_what_must_stay_and_touches_nothing_else(fleet):
                 {"name": "tiny", "version": "1.0", "sha256": "9f" * 32},
                 {"name": "llama", "version": "3.1", "sha256": "ab" * 32},
             ],
+            "huggingface_pins": {},
             "pinned": [{"name": "llama", "version": "2.0"}],
             "keep": 0,
             "limit": "1TiB",
@@ -419,6 +420,14 @@ def test_prune_keeps_the_previous_version_without_a_limit_unless_told_otherwise(
     assert done.returncode == 0, done.stdout
     (args,) = asked(calls, "model_prune")
     assert (args["keep"], args["pinned"], "limit" in args) == (1, [], False)
+
+
+def test_prune_knows_what_is_pinned_of_a_hub(fleet):
+    done, calls = fleet("prune", [OBJECT, HUB], {"gpu-1": {"model_prune": PRUNED}}, "--limit", "gpu-1", modelfleet_huggingface_pins=PINS)
+    assert done.returncode == 0, done.stdout
+    (args,) = asked(calls, "model_prune")
+    assert args["models"][1] == {"name": "bert", "version": "1", "huggingface": HUB["huggingface"]}
+    assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
 
 
 def test_a_host_that_cannot_keep_its_limit_says_so_and_the_others_go_on(fleet):
@@ -464,12 +473,30 @@ def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
     assert args["huggingface"] == {"token": TOKEN}
     assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
     assert args["huggingface_access_s"] == 3600
+    assert args["huggingface_small"] == "controller" and "huggingface_small_ca_path" not in args
     assert set(args) - {"storage"} <= set(documentation(COLLECTION / "plugins/modules/model_artifact.py")["options"])
     (layout,) = asked(calls, "host_layout")
     assert layout["groups"] == ["dragonfly", "modelfleet-hf"]
     # Nobody unpacks it.
     (looked,) = asked(calls, "preflight_info")
     assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (MIB, 0)
+
+
+def test_the_controller_asks_a_hub_for_small_files_as_the_inventory_says(fleet):
+    counted = {"gpu-1": (2, 20), "gpu-2": (3, 0)}
+    answers = {
+        host: {"model_artifact": {"artifacts": [artifact(HUB)], "hub_requests": own, "hub_requests_controller": controller}}
+        for host, (own, controller) in counted.items()
+    }
+    done, calls = fleet("distribute", [HUB], answers, modelfleet_huggingface_pins=PINS, modelfleet_release_ca_path="/etc/ca.pem")
+    assert done.returncode == 0, done.stdout
+    (args,) = asked(calls, "model_artifact")
+    assert args["huggingface_small_ca_path"] == "/etc/ca.pem"
+    assert "The hub was asked 25 times, 20 of them by the controller for all." in table_of(done)
+    done, calls = fleet("distribute", [HUB], {}, modelfleet_huggingface_pins=PINS, modelfleet_huggingface_small="host")
+    (args,) = asked(calls, "model_artifact")
+    assert args["huggingface_small"] == "host"
+    assert "The hub was asked" not in " ".join(table_of(done))
 
 
 def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):

@@ -216,11 +216,14 @@ class TestUninstall:
         left["gpu-2"]["host_layout"] = {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}
         done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
         *of_gateway, args = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
-        models = [f"/var/lib/modelfleet/{name}" for name in ("pieces", "models", "blobs", "manifests", "state")]
+        of_models = ("pieces", "models", "blobs", "manifests", "state", "huggingface", "huggingface/modelfleet-hf")
+        models = [f"/var/lib/modelfleet/{name}" for name in of_models]
         assert args["state"] == "absent" and args["keep"] == ([] if purge else models)
         described = [entry["path"] for entry in args["directories"]]
         assert {*models, "/etc/dragonfly", "/opt/torchserve", "/var/lib/torchserve", "/var/log/dfdaemon"} < set(described)
         assert [user["name"] for user in args["users"]] == ["dragonfly-scheduler", "dfdaemon", "torchserve"]
+        # There are no models of a hub any more, and there may have been.
+        assert args["groups"] == ["dragonfly", "modelfleet-hf"]
         for taken in of_gateway:
             assert taken["state"] == "absent" and "keep" not in taken
             assert [user["name"] for user in taken["users"]] == ["modelfleet-gateway", "modelfleet-gateway-watch"]

@@ -29,6 +29,16 @@ VARIANTS["torchserve.service.j2 without downloads"] = (
     ROLES / "torchserve/templates/torchserve.service.j2",
     {"modelfleet_plugin_downloads": False},
 )
+HUB = {"name": "bert", "version": "1", "huggingface": {"repo": "org/bert", "revision": "0f" * 20}}
+OTHER_GROUP = {**HUB, "huggingface": {**HUB["huggingface"], "group": "tenant"}}
+FOR_HANDLERS = {
+    " with a hub": {"modelfleet_models": [HUB]},
+    " with a hub and words of its own": {"modelfleet_models": [HUB], "torchserve_environment": {"HF_HUB_OFFLINE": "0"}},
+    " with a cache of its own": {"modelfleet_models": [HUB], "torchserve_environment": {"HF_HOME": "/srv/cache"}},
+    " with a hub for others": {"modelfleet_models": [OTHER_GROUP, {**HUB, "state": "absent"}]},
+}
+for variant, variables in FOR_HANDLERS.items():
+    VARIANTS[f"torchserve.service.j2{variant}"] = (ROLES / "torchserve/templates/torchserve.service.j2", variables)
 VARIANTS["torchserve.service.j2 on the LAN"] = (
     ROLES / "torchserve/templates/torchserve.service.j2",
     {"torchserve_config": {"inference_address": "http://10.0.0.1:8080"}},
@@ -39,6 +49,7 @@ FLEET = {
     "modelfleet_address": "10.0.0.1",
     "modelfleet_mtls": True,
     "modelfleet_plugin_downloads": True,
+    "modelfleet_models": [],
     "modelfleet_firewall_destinations": ["10.0.0.53"],
     "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "a", "secret_key": "s"}},
 }
@@ -136,6 +147,20 @@ def test_odd_values_are_quoted(rendered):
     text = rendered["torchserve.service.j2 with odd values"].read_text()
     assert r'Environment="ODD=50%% of \"it\" \\ $HOME"' in text and 'Environment="SPACED= a  b "' in text
     assert r'''"-XX:OnOutOfMemoryError=kill -9 %%p"''' in text and r'''"-Dodd=$${HOME} \"'"''' in text
+
+
+def test_handlers_find_the_models_of_a_hub(rendered):
+    texts = [rendered[f"torchserve.service.j2{variant}"].read_text() for variant in FOR_HANDLERS]
+    found = [
+        [line.removeprefix("Environment=").strip('"') for line in text.splitlines() if line.startswith('Environment="HF_')]
+        for text in texts
+    ]
+    cache = "HF_HUB_CACHE=/var/lib/modelfleet/huggingface/modelfleet-hf/hub"
+    rest = ["HF_HUB_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_XET=1"]
+    assert found == [[cache, *rest, "HF_HUB_OFFLINE=1"], [cache, *rest, "HF_HUB_OFFLINE=0"], ["HF_HOME=/srv/cache"], []]
+    assert rendered["torchserve.service.j2 with a hub for others"].read_text() == rendered["torchserve.service.j2"].read_text()
+    # What a handler writes there, as with trust_remote_code, it may write.
+    assert "\nEnvironment=HOME=/var/lib/torchserve\nEnvironment=TEMP=" in texts[0] and "XDG_CACHE_HOME" not in texts[0]
 
 
 @pytest.mark.parametrize("name", VARIANTS)

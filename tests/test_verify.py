@@ -99,7 +99,7 @@ class Fleet:
         self.model = self.top / f"var/lib/modelfleet/models/tiny-1.0-{model['sha256'][:12]}.mar"
         self.model.parent.mkdir()
         self.model.write_bytes(content)
-        self.variables["modelfleet_models"] = [model]
+        self.variables["modelfleet_models"] = [model, self.of_a_hub()]
         tasks = [{"modelfleet.serving.dragonfly_release": release} for release in releases.values()]
         tasks += [
             {"ansible.builtin.include_role": {"name": "modelfleet.serving.torchserve", "tasks_from": file}}
@@ -109,6 +109,27 @@ class Fleet:
         done = self.play(self.top / "install.yml")
         assert done.returncode == 0, done.stdout
         (self.environment,) = self.top.glob("opt/torchserve/venv-*")
+
+    def of_a_hub(self):
+        """A model in the cache of root's group, as distribute brings it; returns its entry."""
+        commit, content = "0f" * 20, b"{}"
+        name = hashlib.sha1(b"blob 2\0" + content, usedforsecurity=False).hexdigest()
+        home = self.top / "var/lib/modelfleet/huggingface/root"
+        folder = home / "hub/models--org--bert"
+        lines = [f"HF_HOME={home}", f"HF_HUB_CACHE={home}/hub", "HF_HUB_OFFLINE=1", "HF_HUB_DISABLE_XET=1", "HF_HUB_DISABLE_TELEMETRY=1"]
+        for path, text in {
+            folder / "blobs" / name: content.decode(),
+            folder / "refs/main": commit,
+            home.with_suffix(".env"): "".join(f"{line}\n" for line in lines),
+        }.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o444)
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "snapshots" / commit / "config.json").symlink_to(f"../../blobs/{name}")
+        home.chmod(0o750)
+        self.variables["modelfleet_huggingface_pins"] = {f"org/bert@{commit}": {"files": {"config.json": {"size": 2, "git_sha1": name}}}}
+        return {"name": "bert", "version": "1", "huggingface": {"repo": "org/bert", "revision": commit, "group": "root"}}
 
     def verify(self, *arguments):
         """Returns the finished process and the report."""
@@ -134,6 +155,7 @@ def test_one_byte_of_what_is_installed(run, tmp_path):
     bill = json.loads((tmp_path / "sbom/gpu-1.cdx.json").read_text(encoding="utf-8"))
     found = {(one["name"], one.get("version")): one for one in bill["components"]}
     assert {("dfdaemon", "1.5.10"), ("torchserve", "1.0"), ("dragonfly-endpoint.jar", None), ("tiny", "1.0")} <= set(found), found
+    assert found["bert", "1"]["purl"] == f"pkg:huggingface/org/bert@{'0f' * 20}" and "hashes" not in found["bert", "1"]
     digest = hashlib.sha256((tmp_path / "opt/dragonfly/client/current/dfdaemon").read_bytes()).hexdigest()
     assert found["dfdaemon", "1.5.10"]["hashes"] == [{"alg": "SHA-256", "content": digest}]
     assert found["tiny", "1.0"]["hashes"][0]["content"] == fleet.variables["modelfleet_models"][0]["sha256"]

@@ -144,6 +144,9 @@ _value:
         - RV(_value.origin.model_bytes) is the size of what was brought in this run, each model counted once.
         - RV(_value.origin.ratio) is the one over the other. Numbers that are not known are null.
       type: dict
+    hub:
+      description: How often a Hugging Face hub was asked to bring the models of this run, by the C(hosts) and by the C(controller).
+      type: dict
 """
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -167,6 +170,7 @@ def fleet_report(facts, jobs, asked=(), stopped_by=()):
         "problems": problems,
         "not_checked": [host for host in hosts if host not in asked],
         "origin": _origin(reports),
+        "hub": _hub(facts),
     }
 
 
@@ -326,6 +330,11 @@ def _origin(reports):
     # The counters of a seed peer that also serves have its models in them.
     sent = None if None in from_seeds else sum(one["bytes"]["origin"] for host, one in moved.items() if host not in seeds) + sum(from_seeds)
     return {"bytes": sent, "model_bytes": total, "ratio": round(sent / total, 4) if total and sent is not None else None}
+
+
+def _hub(facts):
+    asked = [((one.get("gpu") or {}).get("brought") or {}).get("hub") or {} for one in facts.values() if one]
+    return {who: sum(one.get(who, 0) for one in asked) for who in ("hosts", "controller")}
 
 
 class FilterModule:

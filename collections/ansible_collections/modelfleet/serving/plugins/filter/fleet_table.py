@@ -22,6 +22,9 @@ def distribution_table(report):
     seconds = [row["artifact_seconds"] for row in rows if row["artifact_action"] == "fetched" and row["artifact_seconds"]]
     if seconds:
         lines.insert(lines.index("") + 1, f"The last host had everything after {max(seconds):.1f} s.")
+    hosts, controller = report["hub"]["hosts"], report["hub"]["controller"]
+    if hosts or controller:
+        lines.insert(lines.index("") + 1, f"The hub was asked {hosts + controller} times, {controller} of them by the controller for all.")
     return lines
 
 

@@ -12,7 +12,7 @@ short_description: Make a bill of materials of a host
 description:
   - Turns what M(modelfleet.serving.verify_info) found on a host into a software bill of materials in the JSON of CycloneDX 1.6.
   - The same components give the same text, it has no time in it, and its serial number is derived from the rest.
-  - Digests are those of the files that are there. A Python package is many files, and has none.
+  - Digests are those of the files that are there. A Python package and a commit of a hub's repository are many files, and have none.
 positional: _input
 options:
   _input:
@@ -114,9 +114,11 @@ def _python(one):
 
 def _model(one):
     ref = f"model:{_quoted(one['name'])}@{_quoted(one['version'])}"
+    # What is of a hub is many files, and has none of its own.
+    purl = f"pkg:huggingface/{quote(one['repo'], safe='/')}@{one['commit']}" if one.get("repo") else ""
     # Of a bundle the digest is that of its manifest, which has those of its files.
     return _entry(
-        "machine-learning-model", ref, one, one["sha256"], packing=one["packing"], served=str(one["served"]).lower(), size=one["size"]
+        "machine-learning-model", ref, one, one["sha256"], purl, packing=one["packing"], served=str(one["served"]).lower(), size=one["size"]
     )
 
 

@@ -53,6 +53,8 @@ _value:
       elements: str
 """
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import is_served
+
 
 def served_models(models, served):
     defaults, versions = {}, {}
@@ -66,7 +68,7 @@ def served_models(models, served):
     listed = {}
     for model in models:
         name, version = model["name"], str(model["version"])
-        if model.get("state", "present") != "present":
+        if model.get("state", "present") != "present" or not is_served(model):
             kept.append(model)
             continue
         listed.setdefault(name, []).append(version)

@@ -16,6 +16,7 @@ import json
 import os
 import stat
 import threading
+from contextlib import contextmanager
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import (
     Artifact,
@@ -38,8 +39,9 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
     lock_entry,
     source_problem,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface_pack import Pack
 
-_HOME_MODE = 0o750
+HOME_MODE = 0o750
 # Artifacts come side by side, and have directories in common.
 _ALONE = threading.Lock()
 # ioctl of Linux: another name for what is on the disk, where the filesystem can.
@@ -72,6 +74,9 @@ class HuggingFaceArtifact(Artifact):
         # Names of blobs that stay where a commit comes to this repository.
         self.wanted = set()
         self._withdrawn = False
+        # What the hub said of the right to it in this call: None, True, or a HubError.
+        self._answer = None
+        self._patience_s = params["retry_s"]
 
     # What is
 
@@ -94,6 +99,31 @@ class HuggingFaceArtifact(Artifact):
         """The large files that are nowhere on this host yet where it can be seen without reading them."""
         return [file for file in self._large.values() if not self.blobs.status(file.sha256) and not self._kept(file)]
 
+    def lacking_small(self):
+        """[git_sha1] of the small files for which the hub must be asked; none where this host cannot prove its right."""
+        try:
+            self.place.check(self.params["blob_store"])
+            with writing(self.title, self.place.home):
+                lacking = sorted(name for name, file in self._small.items() if file.size and not self._lies_in_a_cache(file))
+            if lacking:
+                self.hub.patiently(self._prove, self._patience_s)
+            return lacking
+        except ModelFleetError:
+            # Whoever looks whether it is complete, or fetches it, says so, without waiting as long again.
+            self._patience_s = 0
+            return []
+
+    def _lies_in_a_cache(self, file):
+        for path in self._in_caches(file):
+            with _opened(path, file) as handle:
+                if handle and _digest(handle, file) == file.name:
+                    return True
+        return False
+
+    def _in_caches(self, file):
+        """Where a file may lie already: in this cache, and in those of users."""
+        return [os.path.join(cache, self.place.name, "blobs", file.name) for cache in (self.place.cache, *self.params["huggingface_adopt"])]
+
     def _kept(self, file):
         """The os.stat_result of a blob in the cache that nobody else can have changed; None without one."""
         found = lstat(self.place.blob(file.name))
@@ -115,13 +145,15 @@ class HuggingFaceArtifact(Artifact):
         return whole
 
     def _is_whole(self):
-        if not self.place.is_ready() or not is_own_directory(self.path):
+        if not self.place.is_ready() or not is_own_directory(self.path) or any(map(lstat, self.place.misleading())):
             return False
-        found = lstat(self.place.environment)
-        if not found or not is_kept(found, "0644") or read(self.place.environment) != self.place.variables():
-            return False
-        if self.ref and self.place.ref(self.ref) != self.commit:
-            return False
+        texts = {self.place.environment: self.place.variables()}
+        if self.ref:
+            texts[self.place.ref_path(self.ref)] = self.commit
+        for path, text in texts.items():
+            found = lstat(path)
+            if not found or not is_kept(found, "0644") or read(path) != text:
+                return False
         wanted = {file.path: file for file in self.files}
         if set(self.place.names()) != set(wanted) or not all(self._is_link(file) for file in self.files):
             return False
@@ -146,7 +178,9 @@ class HuggingFaceArtifact(Artifact):
 
     def _prove(self):
         """Fail unless this host may have it: the hub says so, or said so a while ago."""
-        if self.decisions.holds(self.hub, self.repo, self.commit):
+        if isinstance(self._answer, HubError):
+            raise self._answer
+        if self._answer or self.decisions.holds(self.hub, self.repo, self.commit):
             return
         file = min(self.files, key=lambda one: (one.sha256 is None, one.path in _PUBLIC, -one.size))
         try:
@@ -154,8 +188,10 @@ class HuggingFaceArtifact(Artifact):
         except HubError as exc:
             if not exc.passing:
                 self._note(False)
+                self._answer = exc
             raise
         self._note(True)
+        self._answer = True
         if file.sha256 and location.endpoint == self.hub.endpoints[0] and not self.blobs.status(file.sha256):
             self._store.put(file.path, location)
 
@@ -173,7 +209,7 @@ class HuggingFaceArtifact(Artifact):
 
     def fetch(self, fetcher):
         # What the first look could not find out, for the hub was away.
-        self.hub.patiently(self._prove, self.params["retry_s"])
+        self.hub.patiently(self._prove, self._patience_s)
         self.place.prepare(self.title)
         fetcher.drop_damaged(self.title, [(sha256, "0644") for sha256 in self._large])
         with writing(self.title, self.blobs.directory):
@@ -190,16 +226,17 @@ class HuggingFaceArtifact(Artifact):
         self.wait(fetcher.at(self._store), [(file.path, file.sha256, "0644", file.size) for file in through])
         for file in direct:
             self._stream(file)
-        for file in self._small.values():
-            self._bring_small(file)
+        with Pack(self.params["huggingface_small_path"]) as pack:
+            for file in self._small.values():
+                self._bring_small(file, pack)
 
     def _take_what_is_here(self):
         """Adopt what lies in the cache already, or in one of those that users have, if it has the content."""
         for file in self.files:
             if self.blobs.status(file.sha256) if file.sha256 else self._is_blob(file):
                 continue
-            for cache in [self.place.cache, *self.params["huggingface_adopt"]]:
-                if self._adopt(os.path.join(cache, self.place.name, "blobs", file.name), file):
+            for path in self._in_caches(file):
+                if self._adopt(path, file):
                     break
 
     def _adopt(self, path, file):
@@ -207,16 +244,11 @@ class HuggingFaceArtifact(Artifact):
 
         Where only root can ever have written it, it gets another name. Anybody else may have it open, so that is copied.
         """
-        try:
-            # A user can have anything there, and only what has the content is taken.
-            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return False
         temporary = self.blobs.temporary()
-        with os.fdopen(source, "rb") as handle:
-            found = os.fstat(handle.fileno())
-            if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+        with _opened(path, file) as handle:
+            if not handle:
                 return False
+            found = os.fstat(handle.fileno())
             only_roots = found.st_uid == os.geteuid() and not found.st_mode & 0o022
             try:
                 if only_roots and self._link(handle, path, temporary):
@@ -271,11 +303,13 @@ class HuggingFaceArtifact(Artifact):
             finally:
                 remove(temporary)
 
-    def _bring_small(self, file):
+    def _bring_small(self, file, pack):
         with writing(self.title, self.place.folder):
             if self._is_blob(file):
                 return
-            content = self.hub.patiently(lambda: self.hub.small(self.repo, self.commit, file), self.params["retry_s"])
+            content = pack.read(file)
+            if content is None:
+                content = self.hub.patiently(lambda: self.hub.small(self.repo, self.commit, file), self.params["retry_s"])
             temporary = self.blobs.temporary()
             try:
                 with open(temporary, "xb") as sink:
@@ -299,8 +333,8 @@ class HuggingFaceArtifact(Artifact):
             finally:
                 remove_tree(tree)
                 remove_tree(old)
-            # A consumer's own listing of the repository, without which it takes what is here for all there is.
-            remove(os.path.join(self.place.folder, "trees", f"{self.commit}.json"))
+            for path in self.place.misleading():
+                remove_tree(path)
             if self.ref:
                 self.place.set_ref(self.ref, self.commit, self.blobs)
             self.place.tidy(self.wanted)
@@ -338,7 +372,8 @@ class Place:
         self.home = os.path.join(self.root, self.group)
         self.cache = os.path.join(self.home, "hub")
         self.environment = f"{self.home}.env"
-        self.name = "--".join(["models", *key["repo"].split("/")])
+        self.repo = key["repo"]
+        self.name = "--".join(["models", *self.repo.split("/")])
         self.folder = os.path.join(self.cache, self.name)
         self.commit = key["revision"]
         self.snapshot = os.path.join(self.folder, "snapshots", self.commit)
@@ -354,13 +389,25 @@ class Place:
         """Paths in the snapshot of what is no directory."""
         return [os.path.relpath(os.path.join(parent, name), self.snapshot) for parent, name in _leaves(self.snapshot)]
 
+    def misleading(self):
+        """What consumers note of a commit, and believe more than what is here: all its files, and those that it has not."""
+        return [os.path.join(self.folder, "trees", f"{self.commit}.json"), os.path.join(self.folder, ".no_exist", self.commit)]
+
     def ref(self, name):
         """The commit that a branch is here; None without one."""
-        return read(os.path.join(self.folder, "refs", name))
+        return read(self.ref_path(name))
+
+    def ref_path(self, name):
+        return os.path.join(self.folder, "refs", name)
+
+    def refs(self):
+        """{branch: commit} of what is here."""
+        directory = os.path.join(self.folder, "refs")
+        return {name: self.ref(name) for name in listdir(directory) if os.path.isfile(os.path.join(directory, name))}
 
     def set_ref(self, name, commit, blobs):
         """At last, for from there a consumer finds the rest. Readers take a line end for a part of the commit."""
-        put(os.path.join(self.folder, "refs", name), commit, blobs)
+        put(self.ref_path(name), commit, blobs)
 
     def variables(self):
         """What a unit or a shell of the access group needs, as lines. No consumer writes here, nor asks the hub or its store beside it."""
@@ -392,20 +439,20 @@ class Place:
         if (
             not is_directory(found)
             or found.st_uid != os.geteuid()
-            or stat.S_IMODE(found.st_mode) != _HOME_MODE
+            or stat.S_IMODE(found.st_mode) != HOME_MODE
             or found.st_gid != self.gid()
         ):
             return False
-        return all(map(is_own_directory, self._directories()))
+        return all(map(is_own_directory, self.directories()))
 
-    def _directories(self):
+    def directories(self):
         return [self.cache, self.folder, *(os.path.join(self.folder, name) for name in ("blobs", "snapshots", "refs"))]
 
     def prepare(self, what):
         with _ALONE, writing(what, self.root):
             # Nobody enters until the group is right.
-            self._own(self.home, _HOME_MODE, self.gid())
-            for directory in self._directories():
+            self._own(self.home, HOME_MODE, self.gid())
+            for directory in self.directories():
                 self._own(directory, 0o755, os.getegid())
 
     @staticmethod
@@ -420,34 +467,35 @@ class Place:
         os.chown(directory, os.geteuid(), gid, follow_symlinks=False)
         os.chmod(directory, mode)
 
-    def remove_snapshot(self, blobs):
-        """Remove the commit, in one step, and what only that had; returns whether it was there."""
+    def remove_snapshot(self, blobs, wanted=()):
+        """Remove the commit, in one step, and what only that had; returns whether it was there. The rest is as for ``tidy``."""
         if not lstat(self.snapshot):
             return False
         temporary = blobs.temporary()
         os.rename(self.snapshot, temporary)
         remove_tree(temporary)
-        self.tidy()
+        self.tidy(wanted)
         return True
+
+    def linked(self):
+        """{path in a snapshot: path of its blob} of all links in the snapshots of the repository."""
+        paths = [os.path.join(*leaf) for leaf in _leaves(os.path.join(self.folder, "snapshots"))]
+        return {path: self.blob(os.path.basename(os.readlink(path))) for path in paths if os.path.islink(path)}
 
     def tidy(self, wanted=()):
         """Remove the blobs that no snapshot has, refs to commits that are not here, and the directory when there is nothing in it.
 
         The blobs that are ``wanted`` (names) stay, for a commit that did not come yet.
         """
-        snapshots, refs, blobs = (os.path.join(self.folder, name) for name in ("snapshots", "refs", "blobs"))
-        used = {
-            os.path.basename(os.readlink(os.path.join(parent, name)))
-            for parent, name in _leaves(snapshots)
-            if os.path.islink(os.path.join(parent, name))
-        }
+        snapshots, blobs = (os.path.join(self.folder, name) for name in ("snapshots", "blobs"))
+        used = {*self.linked().values(), *map(self.blob, wanted)}
         for name in listdir(blobs):
-            if name not in used and name not in wanted:
-                remove(os.path.join(blobs, name))
+            if self.blob(name) not in used:
+                remove_tree(self.blob(name))
         here = set(listdir(snapshots))
-        for name in listdir(refs):
-            if os.path.isfile(os.path.join(refs, name)) and self.ref(name) not in here:
-                remove(os.path.join(refs, name))
+        for name, commit in self.refs().items():
+            if commit not in here:
+                remove(self.ref_path(name))
         if not here and not wanted:
             remove_tree(self.folder)
 
@@ -479,6 +527,23 @@ def _leaves(top):
     for parent, directories, names in os.walk(top):
         yield from ((parent, name) for name in names)
         yield from ((parent, name) for name in directories if os.path.islink(os.path.join(parent, name)))
+
+
+@contextmanager
+def _opened(path, file):
+    """An open file of a cache if it may be ``file``, None otherwise. A user can have anything there."""
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield None
+        return
+    found = os.fstat(source)
+    if stat.S_ISREG(found.st_mode) and found.st_size == file.size:
+        with os.fdopen(source, "rb") as handle:
+            yield handle
+    else:
+        os.close(source)
+        yield None
 
 
 def _digest(handle, file):

@@ -33,6 +33,11 @@ def store_argument_spec():
     }
 
 
+def shown(path, store):
+    """A path as a diff has it: the name of what is in the model store, another one whole."""
+    return os.path.basename(path) if os.path.dirname(path) == store else path
+
+
 class ArtifactStore:
     """``params`` are the options of a module: those of store_argument_spec and ``retry_s``, how long it waits for another call."""
 

@@ -23,9 +23,12 @@ def sha256_of(path):
         return digest_of(handle)
 
 
-def digest_of(handle, size=None, sink=None):
-    """SHA-256 of what follows in an open file, of ``size`` bytes or all; it is written to the open file ``sink`` as well."""
-    digest = hashlib.sha256()
+def digest_of(handle, size=None, sink=None, digest=None):
+    """SHA-256 of what follows in an open file, of ``size`` bytes or all; it is written to the open file ``sink`` as well.
+
+    A ``digest`` of hashlib that has begun already takes the place of SHA-256.
+    """
+    digest = hashlib.sha256() if digest is None else digest
     while size is None or size:
         chunk = handle.read(_BLOCK if size is None else min(size, _BLOCK))
         if not chunk:

@@ -41,7 +41,17 @@ OPTIONS = {
     "token_endpoint": {"type": "list", "elements": "str", "default": [OFFICIAL], "no_log": False},
     "ca_path": {"type": "path"},
 }
+# The option ``huggingface`` of an entry in a list of models: which commit it is.
+COMMIT_OPTIONS = {
+    "repo": {"type": "str", "required": True},
+    "revision": {"type": "str", "required": True},
+    "include": {"type": "list", "elements": "str"},
+    "exclude": {"type": "list", "elements": "str"},
+    "group": {"type": "str", "default": GROUP},
+    "ref": {"type": "str", "default": "main"},
+}
 MAX_FILES = 100_000
+MAX_LARGE = 1 << 50
 # What is no large file at the hub has at most this.
 MAX_SMALL = 64 << 20
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -144,20 +154,20 @@ def lock_key(repo, commit):
 
 def parse_files(repo, found):
     """[HubFile] that a lock, or the hub, lists of a repository as {path: {size, sha256 or git_sha1}}, sorted. Raises ModelFleetError."""
-    if not isinstance(found, dict) or not 0 < len(found) <= MAX_FILES:
+    if not isinstance(found, dict) or not 0 < len(found) <= MAX_FILES or not all(isinstance(path, str) for path in found):
         raise ModelFleetError(f"The files of {repo} are not 1 to {MAX_FILES} by their paths. Run modelfleet.serving.pin.")
     files = []
     for path, entry in sorted(found.items()):
-        problem = path_problem(path) if isinstance(path, str) else "is no text"
+        problem = path_problem(path)
         if problem:
             raise ModelFleetError(
-                f"The path {str(path)[:300]!a} of a file of {repo} {problem}. Have its owner rename it; nothing of it is used."
+                f"The path {path[:300]!a} of a file of {repo} {problem}. Have its owner rename it; nothing of it is used."
             )
         if (
             not isinstance(entry, dict)
             or isinstance(entry.get("size"), bool)
             or not isinstance(entry.get("size"), int)
-            or entry["size"] < 0
+            or not 0 <= entry["size"] <= MAX_LARGE
         ):
             raise ModelFleetError(f"The file {path!r} of {repo} has no size. Run modelfleet.serving.pin.")
         sha256, git_sha1 = entry.get("sha256"), entry.get("git_sha1")
@@ -249,10 +259,14 @@ def _plain(endpoint):
 
 def git_sha1(content):
     """What git calls a file with this content (bytes)."""
-    digest = hashlib.sha1(usedforsecurity=False)
-    digest.update(b"blob %d\0" % len(content))
+    digest = begun_git_sha1(len(content))
     digest.update(content)
     return digest.hexdigest()
+
+
+def begun_git_sha1(size):
+    """The digest of hashlib that has what git puts before a file of so many bytes."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 # The hub
@@ -288,8 +302,12 @@ class Location(NamedTuple):
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args, **kwargs):
+    """Has a redirect come as the answer that it is, wherever it leads."""
+
+    def http_error_302(self, *args):
         return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 class Hub:
@@ -304,6 +322,9 @@ class Hub:
         self._trusted = set(map(_plain, options["token_endpoint"] or []))
         self._token = options.get("token")
         self._down = {}
+        # How often the endpoints were asked, by all threads.
+        self.requests = 0
+        self._counting = threading.Lock()
         context = ssl.create_default_context()
         if options.get("ca_path"):
             try:
@@ -318,6 +339,11 @@ class Hub:
     def judges(self):
         """The endpoints that say who may have what."""
         return [endpoint for endpoint in self.endpoints if endpoint in self._trusted] or self.endpoints
+
+    @property
+    def is_down(self):
+        """Whether no endpoint answered a moment ago."""
+        return all(self._down.get(endpoint, 0) > time.monotonic() for endpoint in self.endpoints)
 
     def fingerprint(self, salt):
         """What tells this host's token from another, and is none (str)."""
@@ -342,11 +368,13 @@ class Hub:
         for entry in self._pages(repo, f"/api/models/{repo}/tree/{commit}?recursive=true&expand=false"):
             if not isinstance(entry, dict) or entry.get("type") != "file":
                 continue
-            large = entry.get("lfs")
+            path, large = entry.get("path"), entry.get("lfs")
+            if not isinstance(path, str):
+                raise HubError(f"Failed to read the tree of {repo}: it has a file without a path. Check that the endpoint is a hub.")
             if isinstance(large, dict):
-                listed[entry.get("path")] = {"size": large.get("size", entry.get("size")), "sha256": large.get("oid")}
+                listed[path] = {"size": large.get("size", entry.get("size")), "sha256": large.get("oid")}
             else:
-                listed[entry.get("path")] = {"size": entry.get("size"), "git_sha1": entry.get("oid")}
+                listed[path] = {"size": entry.get("size"), "git_sha1": entry.get("oid")}
         return parse_files(repo, listed)
 
     def prove(self, repo, commit, file):
@@ -404,12 +432,12 @@ class Hub:
         size = answer.headers.get("X-Linked-Size") or ""
         other_commit = answer.headers.get("X-Repo-Commit") or commit
         digest = _SHA256 if file.sha256 else _COMMIT
-        differs = (digest.fullmatch(told) and told != file.name) or (size.isdecimal() and int(size) != file.size)
+        differs = (digest.fullmatch(told) and told != file.name) or (size.isdecimal() and size != str(file.size))
         if other_commit != commit or differs:
+            says = f"{_harmless(told) or 'nothing'} with {_harmless(size) or 'no'} bytes at {_harmless(other_commit)}"
             raise HubError(
-                f"The lock does not match the hub: of {file.path} in {repo} at {commit}, {_host(endpoint)} says {told or 'nothing'} with "
-                f"{size or 'no'} bytes at {other_commit}, and the lock {file.name} with {file.size}. Run modelfleet.serving.pin again, or "
-                "find out who changed one of them."
+                f"The lock does not match the hub: of {file.path} in {repo} at {commit}, {_host(endpoint)} says {says}, and the lock "
+                f"{file.name} with {file.size}. Run modelfleet.serving.pin again, or find out who changed one of them."
             )
 
     def _json(self, repo, path, what):
@@ -489,6 +517,9 @@ class Hub:
         raise HubError(f"Failed to ask {_host(endpoint)}: it leads from one address to the next without end. Check the endpoint.")
 
     def _request(self, method, endpoint, url, token, most, sink):
+        if _server(url) == _server(endpoint):
+            with self._counting:
+                self.requests += 1
         request = urllib.request.Request(url, method=method, headers={"User-Agent": "modelfleet", "Accept-Encoding": "identity"})
         if token:
             request.add_unredirected_header("Authorization", f"Bearer {token}")
@@ -618,12 +649,22 @@ def _host(url):
 
 
 def _target(answer):
-    return urljoin(answer.url, answer.headers.get("Location"))
+    return _joined(answer.url, answer.headers.get("Location"))
 
 
 def _next_page(answer):
     found = re.search(r'<([^<>]+)>\s*;\s*rel="?next"?', answer.headers.get("Link") or "")
-    return urljoin(answer.url, found[1]) if found else None
+    return _joined(answer.url, found[1]) if found else None
+
+
+def _joined(url, reference):
+    try:
+        target = urljoin(url, reference)
+        # What is no address has no server either.
+        _server(target)
+    except ValueError:
+        raise HubError(f"Failed to ask {_host(url)}: it leads to what is no address. Check that the endpoint is a hub.") from None
+    return target
 
 
 def _parsed(endpoint, repo, answer):
@@ -661,10 +702,8 @@ def _harmless(text):
 
 def _wait_s(headers):
     """For how many seconds the hub takes no more requests, None where it does not say."""
-    told = headers.get("Retry-After") or ""
-    if told.strip().isdecimal():
-        return int(told)
-    found = re.search(r"[;,]\s*t=([0-9]+)", headers.get("RateLimit") or "")
+    found = re.fullmatch(r"\s*([0-9]{1,6})\s*", headers.get("Retry-After") or "")
+    found = found or re.search(r"[;,]\s*t=([0-9]{1,6})(?![0-9])", headers.get("RateLimit") or "")
     return int(found[1]) if found else None
 
 
@@ -717,5 +756,6 @@ def _read_decisions(path):
     except (OSError, ValueError):
         return None
     good = isinstance(found, dict) and isinstance(found.get("salt"), str) and isinstance(found.get("until"), dict)
+    good = good and re.fullmatch(r"[0-9a-f]{32}", found["salt"])
     good = good and all(isinstance(until, int) for until in found["until"].values())
     return found if good else None

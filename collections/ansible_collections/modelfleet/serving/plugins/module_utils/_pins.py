@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._dragonfly_config import from_yaml, to_yaml
@@ -48,7 +49,8 @@ class Pins:
             return {}
         variables = from_yaml(text)
         pins = variables[self.variable] if isinstance(variables, dict) and self.is_own(variables) else None
-        if not isinstance(pins, dict) or not all(isinstance(pin, dict) and self.is_pin(pin) for pin in pins.values()):
+        good = isinstance(pins, dict) and all(isinstance(pin, dict) and self.is_pin(pin) for pin in pins.values())
+        if not good or not _is_utf8(pins):
             raise ModelFleetError(f"Refused to change {self.path}: this module did not write it. Move it away and run again.")
         return pins
 
@@ -74,3 +76,12 @@ class Pins:
         if self.module._diff:
             result["diff"] = diff
         return result
+
+
+def _is_utf8(value):
+    """Whether all texts in what was read can be written again so that Ansible reads them."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

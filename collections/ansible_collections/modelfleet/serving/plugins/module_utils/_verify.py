@@ -13,8 +13,10 @@ import json
 import os
 import stat
 import time
+from contextlib import contextmanager
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import digest_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import begun_git_sha1
 
 # What may be wrong with a file.
 CHANGED, MISSING, EXTRA, UNREADABLE, DISPUTED = STATES = ("changed", "missing", "extra", "unreadable", "disputed")
@@ -70,9 +72,13 @@ class Look:
     # What is read
 
     def check(self, part, name, path, *expected):
-        """Compare a file with the digests of which it must have one. Returns the digest that it has, "" where it has none."""
+        """Compare a file with the digests of which it must have one. Returns the digest that it has, "" where it has none.
+
+        Digests of 40 digits are what git calls a file.
+        """
+        kind = "git sha1" if len(expected[0]) == 40 else "sha256"
         try:
-            found = self.sha256(path)
+            found = self._digest(path, kind)
         except (FileNotFoundError, NotADirectoryError):
             self.add(part, name, MISSING, path)
             return ""
@@ -80,25 +86,38 @@ class Look:
             self.add(part, name, UNREADABLE, path, exc.strerror or str(exc))
             return ""
         if found not in expected:
-            self.add(part, name, CHANGED, path, f"it has the sha256 {found}, expected {' or '.join(expected)}")
+            self.add(part, name, CHANGED, path, f"it has the {kind} {found}, expected {' or '.join(expected)}")
         return found
 
     def sha256(self, path, follow=False):
         """The digest of a file, not of one that a link leads to unless ``follow``. Raises OSError."""
+        return self._digest(path, "sha256", follow)
+
+    def text(self, path, most):
+        """The first ``most`` bytes of a file as text. Raises OSError."""
+        with self._open(path) as handle:
+            return handle.read(most).decode(errors="replace")
+
+    @contextmanager
+    def _open(self, path, follow=False):
         # Who owns the directory may have put anything in its place.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
         with open(os.open(path, flags), "rb", buffering=0) as handle:
-            status = os.fstat(handle.fileno())
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "it is no plain file")
-            inode = (status.st_dev, status.st_ino)
+            yield handle
+
+    def _digest(self, path, kind, follow=False):
+        with self._open(path, follow) as handle:
+            status = os.fstat(handle.fileno())
+            inode = (status.st_dev, status.st_ino, kind)
             if inode not in self._digests:
                 try:
                     # What serves keeps the cache: from Linux 6.3 on these bytes go first.
                     os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_NOREUSE)
                 except OSError:
                     pass
-                self._digests[inode] = digest_of(handle, sink=self)
+                self._digests[inode] = digest_of(handle, sink=self, digest=begun_git_sha1(status.st_size) if kind == "git sha1" else None)
                 self.files += 1
         return self._digests[inode]
 

@@ -66,6 +66,8 @@ def _wanted(look, params):
             one = {"name": name, "version": version, "sha256": entry["sha256"], "file": entry["file"], "kind": entry["kind"]}
             known[name, version] = {**one, "served": part == "models"}
     for model in params["models"]:
+        if model["huggingface"]:
+            continue
         kind = "bundle" if model["bundle"] else "object"
         sha256 = model["sha256"].lower()
         before = known.get((model["name"], model["version"]))

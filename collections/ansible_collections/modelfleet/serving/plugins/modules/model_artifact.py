@@ -16,8 +16,10 @@ description:
   - Before anything of a repository is linked, this host proves its right to it with its own token, also when the bytes are here already.
     What the hub refuses is taken away from the access group. A repository that the hub does not know any more, and one whose hub does not
     answer, stays with a warning.
-  - The large files of a repository come through Dragonfly from where the hub says that they are, which takes no token. The small ones, and
-    what the hub itself gives only to who has the token, come from the hub directly. No token gets to dfdaemon.
+  - The large files of a repository come through Dragonfly from where the hub says that they are, which takes no token. What the hub itself
+    gives only to who has the token comes from the hub directly. No token gets to dfdaemon.
+  - The small files come with the connection of Ansible. The controller asks the hub once for all hosts of a run, with the token of a host
+    that proved its right (see O(huggingface_small)).
   - Whatever gets its final name is complete and verified, belongs to root and cannot be written by dfdaemon or a runtime. It is a hard link
     of dfdaemon's own file as long as dfdaemon keeps that, so that the bytes are on the disk once. Only small files, which a bundle has in
     packs, are written a second time.
@@ -179,6 +181,30 @@ options:
     type: list
     elements: path
     default: []
+  huggingface_small:
+    description:
+      - Who asks the hub for the small files that this host lacks. A hub limits the requests of who asks, and hosts times files are many.
+      - With V(controller), the controller gets each once in a run of Ansible, for all hosts that have the right to it, and sends them. It
+        asks the same O(huggingface.endpoint) through the proxies of its own environment. What it cannot get, and what is beyond 64 MiB for
+        one host, this host gets itself.
+      - With V(host), in check mode and in the background (C(async)), the controller asks for nothing.
+    type: str
+    choices: [controller, host]
+    default: controller
+  huggingface_small_ca_path:
+    description: File on the controller with CA certificates (PEM) that it trusts for hubs beside those of the system.
+    type: path
+  huggingface_small_return:
+    description:
+      - End with RV(huggingface_lacking), and nothing done, where this host lacks small files and has proved its right to them.
+      - It is for the action of this module, which has the module run again.
+    type: bool
+    default: false
+  huggingface_small_path:
+    description:
+      - File on this host with small files, from which are taken those that have what O(huggingface_pins) says.
+      - It is for the action of this module.
+    type: path
   progress_path:
     description: A file that is replaced every second while the module runs, with how far it is in JSON (see the examples).
     type: path
@@ -295,6 +321,32 @@ samples:
   sample:
     - {seconds: 1.0, origin: 0, remote_peer: 25165824, local_peer: 0}
     - {seconds: 4.2, origin: 0, remote_peer: 102760448, local_peer: 0}
+hub_requests:
+  description: How often this host asked the hub, every redirect at the hub counted.
+  returned: always
+  type: int
+  sample: 3
+hub_requests_controller:
+  description: How often the controller did for this host.
+  returned: with O(huggingface_small=controller), when it was run by a task
+  type: int
+  sample: 20
+huggingface_lacking:
+  description: Small files that this host lacks and has the right to.
+  returned: with O(huggingface_small_return), where there are any
+  type: list
+  elements: dict
+  contains:
+    repo:
+      description: The repository.
+      type: str
+    revision:
+      description: The commit.
+      type: str
+    git_sha1:
+      description: What git calls them.
+      type: list
+      elements: str
 began:
   description: When the module was started, in seconds since the epoch by the clock of the controller, which is one for all hosts.
   returned: when it was run by a task
@@ -315,12 +367,12 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact impor
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact, Place, keep_each_others
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, shown, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, read_traffic
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._fetcher import Fetcher
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import (
-    GROUP,
+    COMMIT_OPTIONS,
     OPTIONS,
     Decisions,
     Hub,
@@ -424,9 +476,10 @@ class ModelArtifacts:
         self.here = ArtifactStore(self.params, module.check_mode)
         self.blobs = self.here.blobs
         self.kinds = dict(KINDS)
-        if self.params["huggingface"]:
+        self.hub = Hub(self.params["huggingface"]) if self.params["huggingface"] else None
+        if self.hub:
             decisions = Decisions(self.params["huggingface_decisions"], self.params["huggingface_access_s"], module.check_mode)
-            self.kinds["huggingface"] = partial(HuggingFaceArtifact, hub=Hub(self.params["huggingface"]), decisions=decisions)
+            self.kinds["huggingface"] = partial(HuggingFaceArtifact, hub=self.hub, decisions=decisions)
         # {(name, version): result}
         self.results = {}
         self.bytes = {}
@@ -452,6 +505,10 @@ class ModelArtifacts:
         leaving = self._leaving({artifact.path for artifact in wanted})
         for entry in self.params["artifacts"]:
             self.results[entry["name"], entry["version"]] = outcome(entry)
+        if self.params["huggingface_small_return"] and not self.module.check_mode:
+            lacking = self._lacking_small(wanted)
+            if lacking:
+                return {**self._outcome(before, before), "huggingface_lacking": lacking}
         for entry, paths in leaving:
             self._remove(entry, paths)
         lacking, failed, withdrawn = [], {}, set()
@@ -477,6 +534,14 @@ class ModelArtifacts:
             raise ModelFleetError(" ".join(failed[artifact] for artifact in wanted if artifact in failed), **result)
         return result
 
+    @staticmethod
+    def _lacking_small(wanted):
+        """The small files of the repositories that the controller may get for this host."""
+        repositories = [artifact for artifact in wanted if isinstance(artifact, HuggingFaceArtifact)]
+        with ThreadPoolExecutor(min(len(repositories), MOST_AT_ONCE) or 1) as pool:
+            found = zip(repositories, pool.map(HuggingFaceArtifact.lacking_small, repositories))
+            return [{"repo": one.repo, "revision": one.commit, "git_sha1": names} for one, names in found if names]
+
     def _look(self, artifact):
         """Whether all of the artifact is on this host."""
         result = self._result(artifact)
@@ -497,6 +562,7 @@ class ModelArtifacts:
             "artifacts": results,
             "bytes": self.bytes,
             "samples": self.samples,
+            "hub_requests": self.hub.requests if self.hub else 0,
         }
         if self.module._diff:
             result["diff"] = {
@@ -704,11 +770,6 @@ def difference(before, after):
     return {key: after[key] - before[key] if after[key] >= before[key] else after[key] for key in after}
 
 
-def shown(path, store):
-    """A path as a diff has it: the name of what is in the model store, another one whole."""
-    return os.path.basename(path) if os.path.dirname(path) == store else path
-
-
 def outcome(entry):
     return {
         "name": entry["name"],
@@ -735,17 +796,7 @@ def main():
                     "version": {"type": "str", "required": True},
                     "object": {"type": "str"},
                     "bundle": {"type": "str"},
-                    "huggingface": {
-                        "type": "dict",
-                        "options": {
-                            "repo": {"type": "str", "required": True},
-                            "revision": {"type": "str", "required": True},
-                            "include": {"type": "list", "elements": "str"},
-                            "exclude": {"type": "list", "elements": "str"},
-                            "group": {"type": "str", "default": GROUP},
-                            "ref": {"type": "str", "default": "main"},
-                        },
-                    },
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
                     "sha256": {"type": "str"},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 },
@@ -765,6 +816,10 @@ def main():
             "huggingface_home": {"type": "path", "default": "/var/lib/modelfleet/huggingface"},
             "huggingface_decisions": {"type": "path", "default": "/var/lib/modelfleet/state/huggingface.json"},
             "huggingface_adopt": {"type": "list", "elements": "path", "default": []},
+            "huggingface_small": {"type": "str", "choices": ["controller", "host"], "default": "controller"},
+            "huggingface_small_ca_path": {"type": "path"},
+            "huggingface_small_return": {"type": "bool", "default": False},
+            "huggingface_small_path": {"type": "path"},
             "progress_path": {"type": "path"},
         },
         supports_check_mode=True,

@@ -17,6 +17,9 @@ description:
   - A process uses a version when it has a file of it open or mapped, or when its working directory, its command line, its environment or
     one of its mounts names it. A runtime other than TorchServe that reads a model and closes its files is not seen, so list or pin what
     such a one serves.
+  - The commits of a hub's repositories below O(huggingface_home) that no entry of O(models) has go too, unless a process uses them, with
+    the files that no other commit has, and with the repository when none is left. Neither O(keep) nor O(pinned) is for them. A process
+    names one by the commit, or, where a branch leads to it here, by the name of the repository.
   - Of the rest the newest O(keep) of each model stay, as long as O(limit) allows. The newest is what came last to this host.
   - Every file counts once, however many names it has. A file with a name elsewhere counts as not freed.
   - dfdaemon is told to forget what is removed, so it must run. Its other files are its own, for which C(gc.policy) has a budget.
@@ -46,6 +49,42 @@ options:
       sha256:
         description: The sha256 of the file, or of the manifest of the bundle. Without it, every content of the version stays.
         type: str
+      huggingface:
+        description: The commit that it is, for a model of a hub.
+        type: dict
+        suboptions:
+          repo:
+            description: The repository, V(organisation/name).
+            type: str
+            required: true
+          revision:
+            description: The commit, which is one of O(huggingface_pins).
+            type: str
+            required: true
+          include:
+            description: Patterns of the files that the host has.
+            type: list
+            elements: str
+          exclude:
+            description: Patterns of the files that it does not have.
+            type: list
+            elements: str
+          group:
+            description: The access group whose cache it is in.
+            type: str
+            default: modelfleet-hf
+          ref:
+            description: The branch by which consumers find it.
+            type: str
+            default: main
+  huggingface_pins:
+    description: The files of the commits in O(models), as for M(modelfleet.serving.model_artifact).
+    type: dict
+    default: {}
+  huggingface_home:
+    description: Directory with the caches of the access groups.
+    type: path
+    default: /var/lib/modelfleet/huggingface
   pinned:
     description: More versions that are never removed.
     type: list
@@ -97,7 +136,6 @@ options:
 seealso:
   - module: modelfleet.serving.model_artifact
   - module: modelfleet.serving.torchserve_model
-  - module: modelfleet.serving.torchserve_model
 """
 
 EXAMPLES = r"""
@@ -123,16 +161,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 versions:
-  description: Every version in the model store, by name and version.
+  description: Every version in the model store, and every commit in a cache, by name and version.
   returned: always
   type: list
   elements: dict
   contains:
     name:
-      description: Name of the model.
+      description: Name of the model. Of a commit the repository, after its access group and a colon where that is not V(modelfleet-hf).
       type: str
     version:
-      description: Version of the model.
+      description: Version of the model, or the first 12 digits of the commit.
       type: str
     path:
       description: Where it is, or was.
@@ -166,7 +204,7 @@ before:
   type: dict
   contains: &usage
     models:
-      description: Files that the model store has.
+      description: Files that the model store or a cache of a hub's models has.
       type: int
     blobs:
       description: Files of the blob store and the manifest store that no model has.
@@ -204,19 +242,31 @@ import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact import free_bytes, listdir, lstat, writing
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import digests_in, remove_tree
-from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, store_argument_spec
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import Place
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_store import ArtifactStore, shown, store_argument_spec
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfctl import Tasks
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, task_id, task_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._disk_usage import Inode, read_inodes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS, GROUP, files_of, source_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface_cache import commits, repositories
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, version_key
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts, unchanged
-from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._proc import holders
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of, human_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import KEY_FILE, MANAGEMENT_URL, TorchServe, read_models
 
-TOPS = {"models": "model_store", "blobs": "blob_store", "manifests": "manifest_store", "incoming": "incoming", "pieces": "piece_store"}
+TOPS = {
+    "models": "model_store",
+    "caches": "huggingface_home",
+    "blobs": "blob_store",
+    "manifests": "manifest_store",
+    "incoming": "incoming",
+    "pieces": "piece_store",
+}
+# Where a file is of a version.
+OF_VERSIONS = {"models", "caches"}
 USAGE = ("models", "blobs", "pieces", "unpacked", "shared")
 FILE = re.compile(r"(.+)-[0-9a-f]{12}(?:\.mar)?\Z")
 # The class that a process of TorchServe runs.
@@ -237,16 +287,22 @@ def check(params):
                     raise ModelFleetError(f"The {key} {entry[key]!r} in {option} {NAME_RULE}; correct it.")
             if entry.get("sha256") and not re.fullmatch(r"[0-9a-fA-F]{64}", entry["sha256"]):
                 raise ModelFleetError("The sha256 of {name} {version} in models is not 64 hexadecimal digits; correct it.".format(**entry))
+            problem = source_problem(entry["huggingface"], params["huggingface_pins"]) if entry.get("huggingface") else None
+            if problem:
+                raise ModelFleetError("Failed to use the huggingface of {name} {version} in models: {0}.".format(problem, **entry))
 
 
 class Version:
-    """What is in the model store under one name."""
+    """What is in the model store under one name, or a commit in a cache, which has its ``place``."""
 
-    def __init__(self, path, name, version):
+    def __init__(self, path, name, version, place=None):
         self.path = path
         self.file = os.path.basename(path)
         self.name = name
         self.version = version
+        self.place = place
+        # By which a process may name it.
+        self.words = [self.file]
         self.brought = os.lstat(path).st_mtime
         self.inodes = set()
         self.state = "removed"
@@ -256,10 +312,12 @@ class Version:
 class Plan:
     """What goes with the ``versions`` that are to be removed."""
 
-    def __init__(self, versions, freed, manifests, digests):
+    def __init__(self, versions, freed, names, manifests, digests):
         self.versions = versions
         # The keys of the inodes that the disk has again.
         self.freed = freed
+        # {path} of what goes in the model store and the caches.
+        self.names = names
         self.manifests = manifests
         # {sha256} of the blobs that stay though no model has them.
         self.digests = digests
@@ -276,6 +334,15 @@ class ModelPrune:
         self.tasks = Tasks(module)
         self.limit = bytes_of(self.params["limit"]) if self.params["limit"] is not None else None
         self.listed = {entry["sha256"].lower() for entry in self.params["models"] if entry["sha256"]}
+        self.commits = [entry["huggingface"] for entry in self.params["models"] if entry["huggingface"]]
+        # {sha256} of what the listed commits are made of, and {directory of a repository: names of the blobs}.
+        self.large, self.wanted = set(), {}
+        for source in self.commits:
+            files = files_of(source, self.params["huggingface_pins"])
+            self.large |= {file.sha256 for file in files if file.sha256}
+            self.wanted.setdefault(Place(self.params, source).folder, set()).update(file.name for file in files)
+        # What the caches have of commits, [Place].
+        self.repositories, self.places = [], []
         # Whether TorchServe answers.
         self.reachable = False
         # {name of a manifest: {sha256}}
@@ -302,7 +369,9 @@ class ModelPrune:
             return self._run()
 
     def _run(self):
-        before, names = self._inodes(), self.here.names()
+        self.repositories = list(repositories(self.params["huggingface_home"]))
+        self.places = [place for repository in self.repositories for place in commits(repository)]
+        before, names = self._inodes(), sorted([*self.here.names(), *(place.snapshot for place in self.places)])
         served = self._served()
         versions = self._versions(before, served)
         unpacked = read_inodes({"unpacked": self.params["unpack_dir"]})
@@ -313,7 +382,8 @@ class ModelPrune:
         old = {key for key, inode in unpacked.items() if any(path.startswith(f"{one}/") for one in stale for _top, path in inode.names)}
         pieces = [path for key in plan.freed for top, path in before[key].names if top == "pieces"]
         known = self.tasks.known() if pieces else set()
-        result = {"changed": bool(plan.versions or plan.freed or plan.manifests or stale), "versions": [], "free": 0, "freed": 0}
+        changed = bool(plan.versions or plan.freed or plan.names or plan.manifests or stale)
+        result = {"changed": changed, "versions": [], "free": 0, "freed": 0}
         result["before"] = self._totals(before, unpacked)
         if self.module.check_mode:
             after, left = self._without(before, plan), {key: unpacked[key] for key in unpacked.keys() - old}
@@ -339,14 +409,21 @@ class ModelPrune:
         return {
             "before_header": store,
             "after_header": store,
-            "before": "".join(f"{os.path.basename(path)}\n" for path in names),
-            "after": "".join(f"{os.path.basename(path)}\n" for path in names if path not in gone),
+            "before": "".join(f"{shown(path, store)}\n" for path in names),
+            "after": "".join(f"{shown(path, store)}\n" for path in names if path not in gone),
         }
 
     # What is
 
     def _inodes(self):
         found = read_inodes({top: self.params[option] for top, option in TOPS.items()})
+        by_path = {path: inode for inode in found.values() for top, path in inode.names if top == "caches"}
+        for repository in self.repositories:
+            for path, blob in repository.linked().items():
+                if blob in by_path:
+                    # A symbolic link in a snapshot is one more name.
+                    by_path[blob].names.append(("caches", path))
+                    by_path[blob].links += 1
         lock = ("blobs", os.path.join(self.params["blob_store"], ".lock"))
         return {key: inode for key, inode in found.items() if lock not in inode.names}
 
@@ -373,24 +450,41 @@ class ModelPrune:
             names = [name for name in known if match and match[1].startswith(f"{name}-")]
             name = max(names, key=len) if names else match and match[1].rpartition("-")[0]
             if name and lstat(path):
-                found[os.path.basename(path)] = Version(path, name, match[1][len(name) + 1 :])
+                found[path] = Version(path, name, match[1][len(name) + 1 :])
+        for place in self.places:
+            if lstat(place.snapshot):
+                found[place.snapshot] = self._commit(place)
         for key, inode in inodes.items():
-            for file in self._files_with(inode) & found.keys():
-                found[file].inodes.add(key)
-        return sorted(found.values(), key=lambda one: (one.name, version_key(one.version), one.file))
+            for path in self._paths_with(inode) & found.keys():
+                found[path].inodes.add(key)
+        return sorted(found.values(), key=lambda one: (one.name, version_key(one.version), one.path))
 
-    def _file_of(self, path):
-        """The name in the model store that a path below it begins with."""
-        return path[len(self.params["model_store"].rstrip("/")) + 1 :].split("/")[0]
+    @staticmethod
+    def _commit(place):
+        name = place.repo if place.group == GROUP else f"{place.group}:{place.repo}"
+        version = Version(place.snapshot, name, place.commit[:12], place)
+        # A word alone may be anything.
+        if "/" in place.repo and place.commit in place.refs().values():
+            version.words.append(place.repo)
+        return version
 
-    def _files_with(self, inode):
-        """The names in the model store that have the inode."""
-        return {self._file_of(path) for top, path in inode.names if top == "models"}
+    def _path_of(self, top, path):
+        """Where the version is of which a path is; "" for what is of none."""
+        if top == "models":
+            store = self.params["model_store"].rstrip("/")
+            return os.path.join(store, path[len(store) + 1 :].split("/")[0])
+        parts = path[len(self.params["huggingface_home"].rstrip("/")) + 1 :].split("/")
+        # GROUP/hub/models--…/snapshots/COMMIT/…
+        return os.path.join(self.params["huggingface_home"], *parts[:5]) if top == "caches" and parts[3:4] == ["snapshots"] else ""
+
+    def _paths_with(self, inode):
+        """Where the versions are that have the inode."""
+        return {self._path_of(top, path) for top, path in inode.names if top in OF_VERSIONS} - {""}
 
     def _used(self, inodes, versions):
         """What processes use; dfdaemon has its own files open whenever it likes."""
-        inside = {key for key, inode in inodes.items() if inode.tops & {"models", "blobs"}}
-        names = {version.file for version in versions} | {MODEL_SERVER, *listdir(self.params["unpack_dir"])}
+        inside = {key for key, inode in inodes.items() if inode.tops & {"blobs", *OF_VERSIONS}}
+        names = {word for version in versions for word in version.words} | {MODEL_SERVER, *listdir(self.params["unpack_dir"])}
         beside = [self.params["piece_store"], self.params["incoming"]]
         try:
             used, named = holders(inside, names, beside)
@@ -417,13 +511,18 @@ class ModelPrune:
 
     def _judge(self, versions, served, used, named):
         """Say of each version why it stays, as far as ``limit`` has no say in it."""
-        stays = {option: {path for entry in self.params[option] for path in self.here.paths(entry)} for option in ("models", "pinned")}
+        stays = {
+            option: {path for entry in self.params[option] if not entry.get("huggingface") for path in self.here.paths(entry)}
+            for option in ("models", "pinned")
+        }
+        stays["models"] |= {Place(self.params, source).snapshot for source in self.commits}
         for entry in self.params["pinned"]:
             if not self.here.paths(entry):
                 self.module.warn(f"The pinned version {entry['name']} {entry['version']} is not on this host.")
         previous = {}
         for version in sorted(versions, key=age, reverse=True):
-            version.by = named.get(version.file) or next((used[key] for key in sorted(version.inodes & used.keys())), "")
+            by_name = next((named[word] for word in version.words if word in named), "")
+            version.by = by_name or next((used[key] for key in sorted(version.inodes & used.keys())), "")
             if version.file in served[0]:
                 version.state = "served"
             elif version.by:
@@ -434,7 +533,7 @@ class ModelPrune:
                 version.state = "listed"
             elif version.path in stays["pinned"]:
                 version.state = "pinned"
-            elif len(previous.setdefault(version.name, [])) < self.params["keep"]:
+            elif not version.place and len(previous.setdefault(version.name, [])) < self.params["keep"]:
                 version.state = "previous"
                 previous[version.name].append(version)
             if version.state != "loaded":
@@ -454,19 +553,19 @@ class ModelPrune:
     def _plan(self, inodes, versions, used):
         """What goes with the versions whose state is "removed"."""
         removed = [version for version in versions if version.state == "removed"]
-        files = {version.file for version in removed}
-        manifests, digests = self.here.leftovers(self.listed, {version.path for version in removed})
+        names = self._names_that_go(inodes, removed)
+        manifests, digests = self.here.leftovers(self.listed, in_the_store(removed))
         store = self.params["manifest_store"]
         stay = {sha256 for name in listdir(store) if os.path.join(store, name) not in manifests for sha256 in self._digests_of(name)}
-        digests |= self.listed | {sha256 for one in self.listed for sha256 in self._digests_of(f"{one}.json")}
+        digests |= self.listed | self.large | {sha256 for one in self.listed for sha256 in self._digests_of(f"{one}.json")}
         digests |= {os.path.basename(path)[:64] for key in used for top, path in inodes[key].names if top == "blobs"}
         # Packs and manifests that dfdaemon brought have no name but its own any more.
         brought = {sha256 for path in manifests for sha256 in self._digests_of(os.path.basename(path))} - stay - digests
         tasks = {task_id(task_name(sha256, self.params["piece_length"])) for sha256 in brought}
 
         def goes(top, path):
-            if top == "models":
-                return self._file_of(path) in files
+            if top in OF_VERSIONS:
+                return path in names
             if top == "manifests":
                 return path in manifests
             if top == "blobs":
@@ -481,7 +580,26 @@ class ModelPrune:
             and all(goes(top, path) for top, path in inode.names)
             and (inode.tops != {"pieces"} or all(os.path.basename(path) in tasks for _top, path in inode.names))
         }
-        return Plan(removed, freed, manifests, digests)
+        return Plan(removed, freed, names, manifests, digests)
+
+    def _names_that_go(self, inodes, removed):
+        """{path} in the model store and in the caches of what goes with the versions ``removed``."""
+        leaving = {version.path for version in removed}
+        names = {path for inode in inodes.values() for top, path in inode.names if self._path_of(top, path) in leaving}
+        for repository in self.repositories:
+            names |= self._surplus_of(repository, inodes, leaving)
+        return names
+
+    def _surplus_of(self, repository, inodes, leaving):
+        """{path} of what a repository does not need any more when these commits have left, or of all and of itself."""
+        left = {place.commit for place in self.places if place.folder == repository.folder and place.snapshot not in leaving}
+        wanted = self.wanted.get(repository.folder, ())
+        if not left and not wanted:
+            below = f"{repository.folder}/"
+            return {repository.folder, *(path for inode in inodes.values() for _top, path in inode.names if path.startswith(below))}
+        stay = {blob for path, blob in repository.linked().items() if self._path_of("caches", path) not in leaving}
+        blobs = set(map(repository.blob, listdir(repository.blob("")))) - stay - set(map(repository.blob, wanted))
+        return blobs | {repository.ref_path(name) for name, commit in repository.refs().items() if commit not in left}
 
     def _digests_of(self, name):
         """{sha256} of a manifest, of the blobs that make up its bundle, and of its files."""
@@ -491,22 +609,21 @@ class ModelPrune:
 
     def _without(self, inodes, plan):
         """The inodes as they are after the plan."""
-        files, left = {version.file for version in plan.versions}, {}
+        left = {}
         for key, inode in inodes.items():
-            if key not in plan.freed:
-                names = [(top, path) for top, path in inode.names if path not in plan.manifests]
-                names = [(top, path) for top, path in names if top != "models" or self._file_of(path) not in files]
+            names = [(top, path) for top, path in inode.names if path not in plan.manifests and path not in plan.names]
+            if key not in plan.freed and names:
                 left[key] = Inode(inode.bytes, inode.links, names)
         return left
 
     def _usage(self, inodes):
-        return sum(inode.bytes for inode in inodes.values() if inode.tops & {"models", "blobs", "manifests"})
+        return sum(inode.bytes for inode in inodes.values() if inode.tops & {"blobs", "manifests", *OF_VERSIONS})
 
     def _totals(self, inodes, unpacked):
         totals = dict.fromkeys(USAGE, 0)
         for inode in inodes.values():
-            totals["models" if "models" in inode.tops else "blobs" if inode.tops & {"blobs", "manifests"} else "pieces"] += inode.bytes
-            if len(self._files_with(inode)) > 1:
+            totals["models" if inode.tops & OF_VERSIONS else "blobs" if inode.tops & {"blobs", "manifests"} else "pieces"] += inode.bytes
+            if len(self._paths_with(inode)) > 1:
                 totals["shared"] += inode.bytes
         totals["unpacked"] = sum(inode.bytes for inode in unpacked.values())
         return totals
@@ -519,7 +636,7 @@ class ModelPrune:
             "state": version.state,
             "by": version.by,
             "bytes": sum(inodes[key].bytes for key in version.inodes),
-            "own": sum(inodes[key].bytes for key in version.inodes if len(self._files_with(inodes[key])) == 1),
+            "own": sum(inodes[key].bytes for key in version.inodes if len(self._paths_with(inodes[key])) == 1),
         }
 
     def _check_limit(self, usage, result):
@@ -549,8 +666,18 @@ class ModelPrune:
             for path in plan.manifests:
                 remove_tree(path)
         for version in plan.versions:
-            self.here.remove(f"model {version.name} {version.version}", [version.path])
-        self.here.sweep(self.listed, plan.digests, {version.path for version in plan.versions})
+            what = f"model {version.name} {version.version}"
+            if version.place:
+                with writing(f"the removal of {what}", version.place.folder):
+                    version.place.remove_snapshot(self.here.blobs, self.wanted.get(version.place.folder, ()))
+            else:
+                self.here.remove(what, [version.path])
+        for repository in self.repositories:
+            # Also what an earlier call left that was interrupted.
+            if any(f"{path}/".startswith(f"{repository.folder}/") for path in plan.names) and lstat(repository.folder):
+                with writing(f"the removal of {repository.folder}", repository.folder):
+                    repository.tidy(self.wanted.get(repository.folder, ()))
+        self.here.sweep(self.listed, plan.digests, in_the_store(plan.versions))
         with writing("what TorchServe unpacked", self.params["unpack_dir"]):
             for path in stale:
                 remove_tree(path)
@@ -562,13 +689,18 @@ class ModelPrune:
             )
 
 
+def in_the_store(versions):
+    """{path} of those in the model store."""
+    return {version.path for version in versions if not version.place}
+
+
 def age(version):
     """Sorts versions by when they came to this host, and what came at once as people count versions."""
     return version.brought, version_key(version.version)
 
 
 def main():
-    module = CheckedModule(
+    module = DiscreetModule(
         argument_spec={
             "models": {
                 "type": "list",
@@ -578,8 +710,11 @@ def main():
                     "name": {"type": "str", "required": True},
                     "version": {"type": "str", "required": True},
                     "sha256": {"type": "str"},
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
                 },
             },
+            "huggingface_pins": {"type": "dict", "default": {}},
+            "huggingface_home": {"type": "path", "default": "/var/lib/modelfleet/huggingface"},
             "pinned": {
                 "type": "list",
                 "elements": "dict",

@@ -101,9 +101,44 @@ options:
         description: Key prefix of its bundle. Without it the model is one file.
         type: str
       sha256:
-        description: SHA-256 of the file, or of the bundle's manifest.
+        description: SHA-256 of the file, or of the bundle's manifest. Required without O(models[].huggingface).
         type: str
-        required: true
+      huggingface:
+        description: The commit that it is, for a model of a hub. Such a model must be there.
+        type: dict
+        suboptions:
+          repo:
+            description: The repository, V(organisation/name).
+            type: str
+            required: true
+          revision:
+            description: The commit, which is one of O(huggingface_pins).
+            type: str
+            required: true
+          include:
+            description: Patterns of the files that the host has.
+            type: list
+            elements: str
+          exclude:
+            description: Patterns of the files that it does not have.
+            type: list
+            elements: str
+          group:
+            description: The access group whose cache it is in.
+            type: str
+            default: modelfleet-hf
+          ref:
+            description: The branch by which consumers find it.
+            type: str
+            default: main
+  huggingface_pins:
+    description: The files of the commits in O(models), as for M(modelfleet.serving.model_artifact).
+    type: dict
+    default: {}
+  huggingface_home:
+    description: Directory with the caches of a hub's models, which are verified as well where there is a O(model_store).
+    type: path
+    default: /var/lib/modelfleet/huggingface
   model_store:
     description: Directory with the models. Empty for a host without any.
     type: path
@@ -236,7 +271,9 @@ import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _verify
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._verify_huggingface import verify_huggingface
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_models import verify_models, verify_unpacked
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_packages import verify_packages
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_python import verify_environments
@@ -245,7 +282,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._verify_release
 
 def tops(params):
     """Directories and files that are read, for how much there is to do."""
-    stores = [params[key] for key in ("model_store", "blob_store", "manifest_store", "unpack_dir")] if params["model_store"] else []
+    keys = ("model_store", "blob_store", "manifest_store", "huggingface_home", "unpack_dir") if params["model_store"] else ()
+    stores = [params[key] for key in keys]
     releases = [os.path.dirname(one["link"]) for one in params["releases"]]
     return [*releases, *params["environments"], *(one["path"] for one in params["files"]), *stores]
 
@@ -259,6 +297,7 @@ def verify(look, params, run_command):
         verify_file(look, one)
     if params["model_store"]:
         verify_models(look, params)
+        verify_huggingface(look, params)
         verify_unpacked(look, params["unpack_dir"], params["model_store"])
     verify_packages(look, params["packages"], params["package_programs"], run_command)
 
@@ -284,7 +323,7 @@ def run(module):
 
 
 def main():
-    module = CheckedModule(
+    module = DiscreetModule(
         argument_spec={
             "releases": {
                 "type": "list",
@@ -320,9 +359,13 @@ def main():
                     "name": {"type": "str", "required": True},
                     "version": {"type": "str", "required": True},
                     "bundle": {"type": "str"},
-                    "sha256": {"type": "str", "required": True},
+                    "sha256": {"type": "str"},
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
                 },
+                "required_one_of": [["sha256", "huggingface"]],
             },
+            "huggingface_pins": {"type": "dict", "default": {}},
+            "huggingface_home": {"type": "path", "default": "/var/lib/modelfleet/huggingface"},
             "model_store": {"type": "path", "default": ""},
             "manifest_store": {"type": "path", "default": "/var/lib/modelfleet/manifests"},
             "blob_store": {"type": "path", "default": "/var/lib/modelfleet/blobs"},

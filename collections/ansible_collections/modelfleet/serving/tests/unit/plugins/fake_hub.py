@@ -159,3 +159,13 @@ class FakeHub:
 
 def digest(content):
     return hashlib.sha256(content).hexdigest()
+
+
+def inventory(models):
+    """(models, pins) of models whose ``huggingface`` has the ``files`` that a lock has of them."""
+    entries, pins = [], {}
+    for one in models:
+        source = dict(one["huggingface"])
+        pins[f"{source['repo']}@{source['revision']}"] = {"files": source.pop("files")}
+        entries.append({**one, "huggingface": source})
+    return entries, pins

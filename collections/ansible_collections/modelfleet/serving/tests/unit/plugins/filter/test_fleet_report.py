@@ -53,6 +53,7 @@ def test_a_registration_everywhere():
     seeds = {"seed-1": {"before": {"origin": 10}, "after": {"origin": 10 + 64 * MIB}}}
     report = report_of(facts, seeds)
     assert (report["ok"], report["problems"], report["not_checked"]) == (True, [], [])
+    assert report["hub"] == {"hosts": 0, "controller": 0}
     assert list(report["hosts"]) == ["seed-1", "gpu-1", "gpu-2"]
     assert report["hosts"]["gpu-1"] == {
         "ok": True,

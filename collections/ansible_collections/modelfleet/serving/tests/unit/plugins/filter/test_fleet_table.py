@@ -37,7 +37,12 @@ def host(*rows, ok=True, answered=True, jobs=("gpu",), problems=(), bytes_=None)
 
 
 def report(problems=(), hosts=None, **origin):
-    return {"hosts": hosts or {}, "problems": problems, "origin": {"bytes": 0, "model_bytes": 0, "ratio": None, **origin}}
+    return {
+        "hosts": hosts or {},
+        "problems": problems,
+        "origin": {"bytes": 0, "model_bytes": 0, "ratio": None, **origin},
+        "hub": {"hosts": 0, "controller": 0},
+    }
 
 
 def test_table():
@@ -110,6 +115,15 @@ def test_what_was_brought():
         "",
         "Wrong:",
         "gpu-3: no room",
+    ]
+
+
+def test_how_often_a_hub_was_asked():
+    found = {**report(hosts={"gpu-1": host(brought("fetched", fetched=0))}), "hub": {"hosts": 3, "controller": 10}}
+    assert distribution_table(found)[3:6] == [
+        "",
+        "The hub was asked 13 times, 10 of them by the controller for all.",
+        "The last host had everything after 2.5 s.",
     ]
 
 

@@ -23,9 +23,11 @@ COMPONENTS = [
     {"kind": "python", "environment": "venv-1", "name": "Torch_Serve.x", "version": "0.12.0+cu124"},
     {"kind": "python", "environment": "venv-2", "name": "Torch_Serve.x", "version": "0.12.0+cu124"},
     {"kind": "model", "name": "tiny", "version": "1.0", "sha256": DIGEST, "packing": "object", "served": True, "size": 12},
+    {"kind": "model", "name": "bert", "version": "1", "sha256": "", "packing": "huggingface", "served": False, "size": 12,
+     "repo": "org/bert", "commit": "0f" * 20},
     {"kind": "package", "name": "openjdk-17-jre-headless", "version": "17.0.1+9-1~deb12u1", **DEBIAN},
     {"kind": "package", "name": "python3.11", "version": "1:3.11", **ROCKY},
-]
+]  # fmt: skip
 
 
 def components(bom):
@@ -83,6 +85,8 @@ def test_what_it_says():
     model = found["model:tiny@1.0"]
     assert model["type"] == "machine-learning-model" and model["hashes"][0]["content"] == DIGEST
     assert {"name": "modelfleet:served", "value": "true"} in model["properties"]
+    of_a_hub = found["model:bert@1"]
+    assert of_a_hub["purl"] == f"pkg:huggingface/org/bert@{'0f' * 20}" and "hashes" not in of_a_hub
     assert "version" not in found["file:dragonfly-endpoint.jar"]
 
 

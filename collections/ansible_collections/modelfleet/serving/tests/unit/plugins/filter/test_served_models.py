@@ -17,6 +17,7 @@ def served(version, default=True):
 
 
 OTHER = {"name": "other", "version": "1.0", "default": True}
+HUB = listed("1", huggingface={"repo": "org/llama"})
 GONE = {"name": "llama", "version": "0.9", "state": "absent"}
 
 
@@ -31,6 +32,8 @@ GONE = {"name": "llama", "version": "0.9", "state": "absent"}
         # The next version is listed already, and the one that serves still is.
         ([listed("3.0"), listed("3.1", default=True)], {"gpu-1": [served("3.0")]}, [listed("3.0")], ["llama 3.1"]),
         ([listed("3.0", default=False), listed("3.1")], {"gpu-1": [served("3.0")]}, [listed("3.0", default=True)], ["llama 3.1"]),
+        # What is of a hub is not served, whatever its name.
+        ([HUB, listed("3.0")], {"gpu-1": [served("3.0")]}, [HUB, listed("3.0")], []),
         # Both serve; which one answers is what the others say.
         (
             [listed("3.0", default=True), listed("3.1", default=False)],

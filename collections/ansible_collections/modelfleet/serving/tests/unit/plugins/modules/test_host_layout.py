@@ -188,6 +188,15 @@ def test_what_is_kept_keeps_its_owners(run, host, tmp_path, used):
     assert run(**kept)["left"] == [] and not host.top.exists(), "nothing is in it"
 
 
+def test_group_of_a_directory_in_one_that_is_kept_stays(run, host, used):
+    """Its number would open the directory to whoever gets it next."""
+    top, inner = (str(host.top / name) for name in ("pieces", "pieces/task"))
+    directories = [{"path": str(host.top), **ME}, {"path": top, **ME}, {"path": inner, "owner": ME["owner"], "group": "shared"}]
+    done = run(state="absent", directories=directories, keep=[top, inner])
+    assert done["left"] == [f"directory {top}", "group shared"]
+    assert (host.top / "pieces/task/1/piece").exists()
+
+
 def test_mounts_and_links_are_emptied_and_stay(run, host, tmp_path, used):
     disk, inner = tmp_path / "disk", host.top / "pieces/task/inner"
     for path in (disk, inner, host.top / "lost+found"):

@@ -105,7 +105,12 @@ def test_mirror_is_not_asked_where_the_hub_is(hub, pin):
         ({"repo": "org/none"}, {}, "it has no such repository"),
         ({"repo": "../bert"}, {}, "Failed to pin the repo '../bert'"),
         ({"include": ["*.gguf"]}, {}, "The include '*.gguf' matches no file of org/bert"),
-        ({}, {"../../etc/passwd": b"x"}, "has the component '.' or '..'"),
+        (
+            {},
+            {"../../etc/passwd": b"x"},
+            "The path '../../etc/passwd' of a file of org/bert has the component '.' or '..'. Have its owner rename it; nothing of it is "
+            "used.",
+        ),
         ({}, {"CONFIG.json": b"x"}, "differ only in case"),
     ],
 )
@@ -113,6 +118,15 @@ def test_mistakes_are_told(hub, pin, path, model, files, said):
     hub.commit("org/bert", {**FILES, **files})
     assert said in pin({"repo": "org/bert", **model})["msg"]
     assert not path.exists()
+
+
+def test_lock_that_is_damaged_stays(hub, pin, path):
+    hub.commit("org/bert", FILES)
+    pin()
+    damaged = path.read_bytes().replace(b"org/bert@", b"org/b\xffrt@")
+    path.write_bytes(damaged)
+    assert pin()["msg"] == f"Refused to change {path}: this module did not write it. Move it away and run again."
+    assert path.read_bytes() == damaged
 
 
 def test_what_others_wrote_stays(hub, pin, path):

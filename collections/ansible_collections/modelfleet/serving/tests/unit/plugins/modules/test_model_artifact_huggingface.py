@@ -11,10 +11,11 @@ import random
 import re
 import threading
 import time
+import zipfile
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact_huggingface, _fetcher, _huggingface
+from ansible_collections.modelfleet.serving.plugins.module_utils import _artifact_huggingface, _fetcher, _huggingface, _huggingface_pack
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, mode, sha256
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub, git_sha1
@@ -281,6 +282,8 @@ def test_files_of_a_user_are_copied_after_a_look(host, hub, apply, tmp_path):
     (blobs / git_sha1(FILES["config.json"])).write_bytes(FILES["config.json"])
     (blobs / git_sha1(FILES["README.md"])).write_bytes(b"A MODEL")
     (blobs / sha256(FILES["onnx/model.onnx"])).symlink_to(blobs / "elsewhere")
+    # A directory can be opened as well.
+    (blobs / git_sha1(FILES["onnx/empty.txt"])).mkdir()
     result = apply(bert(hub, commit), huggingface_adopt=[str(tmp_path / "cache")])
     assert result["artifacts"][0]["fetched"] == 5000
     assert contents(host, commit) == FILES
@@ -306,6 +309,47 @@ def test_cache_that_a_consumer_wrote_as_root_is_taken_over(host, hub, apply):
     assert len(os.listdir(blobs)) == len(FILES)
 
 
+def test_old_cache_of_a_consumer_that_was_root_is_put_right(host, hub, apply):
+    """With all that one leaves there, and a umask that keeps the others out."""
+    commit, old = hub.commit(REPO, FILES), "e" * 40
+    top = folder(host)
+    for path, content in {
+        f"blobs/{sha256(WEIGHTS)}": WEIGHTS,
+        f"blobs/{git_sha1(FILES['config.json'])}": FILES["config.json"],
+        f"blobs/{git_sha1(FILES['README.md'])}": b"A MODEL",
+        "refs/main": old.encode(),
+        f"trees/{commit}.json": b"[]",
+        f".no_exist/{commit}/model.safetensors": b"",
+        f"../.locks/{top.name}/{sha256(WEIGHTS)}.lock": b"",
+        f"snapshots/{commit}/own.txt": b"own",
+    }.items():
+        (top / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (top / path).write_bytes(content)
+        (top / path).chmod(0o600)
+    (top / "snapshots" / commit / "config.json").symlink_to(top / "blobs" / git_sha1(FILES["config.json"]))
+    (top / "snapshots" / commit / "gone.bin").symlink_to("../../blobs/gone")
+    assert apply(bert(hub, commit))["artifacts"][0]["fetched"] == 5000
+    assert contents(host, commit) == FILES
+    assert sorted(os.listdir(top / "snapshots" / commit)) == ["README.md", "config.json", "model.safetensors", "onnx"]
+    assert (top / "refs" / "main").read_text() == commit
+    assert {mode(path) for path in (top / "blobs").iterdir()} == {0o444}
+    assert {mode(top / name) for name in ("", "blobs", "snapshots", "refs", f"snapshots/{commit}")} == {0o755}
+    assert os.listdir(top / "trees") == os.listdir(top / ".no_exist") == []
+    assert not apply(bert(hub, commit))["changed"]
+
+
+def test_files_of_a_user_on_another_filesystem_are_copied(host, hub, apply, small_disk):
+    commit = hub.commit(REPO, FILES)
+    blobs = small_disk("size=4m") / "models--org--bert" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / sha256(WEIGHTS)).write_bytes(WEIGHTS)
+    (blobs / sha256(WEIGHTS)).chmod(0o644)
+    result = apply(bert(hub, commit), huggingface_adopt=[str(blobs.parents[1])])
+    assert result["artifacts"][0]["fetched"] == 5000
+    assert contents(host, commit) == FILES
+    assert (blobs / sha256(WEIGHTS)).stat().st_nlink == 1
+
+
 @needs_root
 def test_link_in_place_of_the_cache_leads_nowhere(host, hub, apply, tmp_path):
     commit = hub.commit(REPO, FILES)
@@ -320,7 +364,12 @@ def test_link_in_place_of_the_cache_leads_nowhere(host, hub, apply, tmp_path):
 def test_cache_on_another_filesystem(host, hub, apply, small_disk):
     commit = hub.commit(REPO, FILES)
     result = apply(bert(hub, commit), huggingface_home=str(small_disk("size=4m")))
-    assert "it is on another filesystem than" in result["msg"]
+    assert result["msg"].startswith(
+        f"Failed to use {host.home.parent / 'disk'} for the models of the hub: it is on another filesystem than "
+    )
+    assert result["msg"].endswith(", and no file has names on two. Have both on one, under one mount.")
+    assert result["artifacts"][0]["action"] == "failed"
+    assert hub.asked == []
 
 
 # Who may have it
@@ -474,11 +523,26 @@ def test_mirror_that_gives_something_else_is_found_out(host, hub, mirror, apply)
     assert contents(host, commit) == FILES
 
 
+def test_repository_that_does_not_exist(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    entry = bert(hub, commit)
+    del hub.repositories[REPO]
+    where = f"Failed to get the file model.safetensors at {commit} of {REPO} from {hub.url.partition('//')[2]}: "
+    for token, who, status in (None, "who has no token", 401), ("alice", "the account of this host's token", 404):
+        assert apply(entry, token=token)["msg"] == (
+            f"{where}it has no such repository, or none that {who} may see ({status}). Correct the repo, or set the token of an account "
+            "that may (token in modelfleet_huggingface)."
+        )
+    assert not folder(host).exists()
+
+
 def test_lock_that_does_not_match(host, hub, apply):
     commit = hub.commit(REPO, FILES)
     entry = bert(hub, commit)
     entry["huggingface"]["files"]["model.safetensors"]["sha256"] = "a" * 64
-    assert "The lock does not match the hub: of model.safetensors" in apply(entry)["msg"]
+    said = apply(entry)["msg"]
+    assert f"The lock does not match the hub: of model.safetensors in {REPO} at {commit}, " in said
+    assert f" says {sha256(WEIGHTS)} with 100000 bytes at {commit}, and the lock {'a' * 64} with 100000. Run modelfleet.serving.pin" in said
     entry = bert(hub, commit)
     entry["huggingface"]["files"]["config.json"]["git_sha1"] = "b" * 40
     assert "Failed to verify config.json" in apply(entry)["msg"]
@@ -500,11 +564,18 @@ def test_hub_that_gives_large_files_itself_is_asked_directly(host, hub, apply):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"revision": "main"}, "the revision 'main' of org/bert is no commit of 40 hexadecimal digits"),
+        (
+            {"revision": "main"},
+            "the revision 'main' of org/bert is no commit of 40 hexadecimal digits, so that it may be another model tomorrow; run "
+            "modelfleet.serving.pin, which prints the commit.",
+        ),
         ({"repo": "../../etc"}, "the repo '../../etc' is none"),
-        ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert"),
+        ({"include": ["*.gguf"]}, "the include '*.gguf' matches no file of org/bert. Correct it, or leave it out."),
         ({"exclude": ["*"]}, "the include and exclude leave no file of org/bert"),
-        ({"files": {"../../x": {"size": 1, "git_sha1": "a" * 40}}}, "has the component '.' or '..'"),
+        (
+            {"files": {"../../x": {"size": 1, "git_sha1": "a" * 40}}},
+            "the path '../../x' of a file of org/bert has the component '.' or '..'. Have its owner rename it; nothing of it is used.",
+        ),
         ({"files": {}}, "the lock has no files of org/bert"),
         ({"group": "no-such-group"}, "this host has no such group"),
         ({"group": "../x"}, "can be none of this system"),
@@ -521,3 +592,142 @@ def test_one_place_is_for_one(hub, apply):
     old, new = hub.commit(REPO, FILES), hub.commit(REPO, {"config.json": b"{}"})
     assert "have one ref of org/bert" in apply(bert(hub, old), bert(hub, new, "2"))["msg"]
     assert "have one commit of org/bert" in apply(bert(hub, old), bert(hub, old, "2"))["msg"]
+
+
+# Small files that somebody else may bring
+
+
+def lacking(commit, *contents):
+    return [{"repo": REPO, "revision": commit, "git_sha1": sorted(map(git_sha1, contents))}]
+
+
+def pack(path, **contents):
+    files = {}
+    for name, content in contents.items():
+        (path.parent / name).write_bytes(content)
+        files[git_sha1(content)] = str(path.parent / name)
+    _huggingface_pack.write_pack(str(path), files)
+    return str(path)
+
+
+def gets(hub):
+    return [path for method, path, _token in hub.asked if method == "GET" and "/resolve/" in path]
+
+
+def test_says_what_small_files_it_lacks_and_does_nothing(host, hub, apply):
+    commit = hub.commit(REPO, FILES)
+    gate(hub, "alice")
+    result = apply(bert(hub, commit), token="alice", huggingface_small_return=True, diff=True)
+    assert result["huggingface_lacking"] == lacking(commit, FILES["config.json"], FILES["README.md"])
+    assert (result["changed"], result["artifacts"][0]["action"], result["hub_requests"]) == (False, "unchanged", 1)
+    assert result["diff"]["before"] == result["diff"]["after"]
+    assert [method for method, _path, _token in hub.asked] == ["HEAD"]
+    assert host.calls == os.listdir(host.home) == [] and os.listdir(host.blobs) == [".lock"]
+
+
+def test_takes_small_files_that_were_brought(host, hub, apply, tmp_path):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit), huggingface_small_return=True)
+    hub.asked.clear()
+    small = pack(tmp_path / "pack", config=FILES["config.json"], readme=FILES["README.md"])
+    result = apply(bert(hub, commit), huggingface_small_path=small)
+    assert result["changed"] and contents(host, commit) == FILES
+    # Where the large ones are. The right to it was proved a moment ago.
+    assert [method for method, _path, _token in hub.asked] == ["HEAD"] * 2
+    assert result["hub_requests"] == 2
+    again = apply(bert(hub, commit), huggingface_small_return=True)
+    assert not again["changed"] and "huggingface_lacking" not in again and again["hub_requests"] == 0
+
+
+def test_lacks_only_what_lies_nowhere(host, hub, apply, tmp_path):
+    apply(bert(hub, hub.commit(REPO, FILES)))
+    new = hub.commit(REPO, {**FILES, "config.json": b"other", "vocab.txt": b"words"})
+    blobs = tmp_path / "cache" / "models--org--bert" / "blobs"
+    (blobs / git_sha1(b"other")).mkdir(parents=True)
+    (blobs / git_sha1(b"words")).write_bytes(b"words")
+    options = {"huggingface_small_return": True, "huggingface_adopt": [str(tmp_path / "cache")]}
+    assert apply(bert(hub, new), **options)["huggingface_lacking"] == lacking(new, b"other")
+    assert apply(bert(hub, new), huggingface_adopt=options["huggingface_adopt"])["changed"]
+
+
+def test_says_nothing_of_what_it_has_no_right_to(host, hub, apply, tmp_path):
+    commit, other = hub.commit(REPO, FILES), hub.commit("org/copy", FILES)
+    gate(hub, "alice")
+    result = apply(bert(hub, commit), token="bob", huggingface_small_return=True)
+    assert "has not been granted access" in result["msg"] and "huggingface_lacking" not in result
+    assert len(hub.asked) == 1
+    # One that it has the right to comes all the same.
+    copy = {**bert(hub, other, repo="org/copy"), "name": "copy"}
+    result = apply(bert(hub, commit), copy, token="bob", huggingface_small_return=True)
+    assert [one["repo"] for one in result["huggingface_lacking"]] == ["org/copy"]
+    small = pack(tmp_path / "pack", config=FILES["config.json"], readme=FILES["README.md"])
+    result = apply(bert(hub, commit), copy, token="bob", huggingface_small_path=small)
+    assert "has not been granted access" in result["msg"]
+    assert contents(host, other, "org/copy") == FILES and not folder(host).exists()
+    assert gets(hub) == []
+
+
+def test_without_the_hub_nobody_proves_anything(hub, apply):
+    commit = hub.commit(REPO, FILES)
+    hub.fault = (503, {})
+    result = apply(bert(hub, commit), huggingface_small_return=True)
+    assert "it answered 503" in result["msg"] and "huggingface_lacking" not in result
+
+
+def test_right_that_must_be_proved_is_proved_before_anything_is_brought(host, hub, apply, tmp_path):
+    commit = hub.commit(REPO, {"config.json": b"{}"})
+    options = {"token": "alice", "huggingface_access_s": 0}
+    assert apply(bert(hub, commit), huggingface_small_return=True, **options)["huggingface_lacking"]
+    gate(hub)
+    result = apply(bert(hub, commit), huggingface_small_path=pack(tmp_path / "pack", config=b"{}"), **options)
+    assert "has not been granted access" in result["msg"]
+    assert not folder(host).exists()
+
+
+def test_check_mode_predicts_what_is_brought_too(hub, apply):
+    commit = hub.commit(REPO, FILES)
+    predicted = apply(bert(hub, commit), check=True, huggingface_small_return=True)
+    assert predicted["changed"] and "huggingface_lacking" not in predicted
+
+
+def damage(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"!" * (len(content) // 2))
+
+
+def another(path):
+    names = [git_sha1(FILES["config.json"]), "../../../../escaped", "/escaped"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x" * len(FILES["config.json"]))
+
+
+def compressed(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(git_sha1(FILES["config.json"]), FILES["config.json"])
+
+
+def lies(path):
+    """The directory in the zip says other sizes than there are."""
+    content = path.read_bytes()
+    begin = content.index(b"PK\x01\x02")
+    path.write_bytes(content[: begin + 20] + b"\xff" * 8 + content[begin + 28 :])
+
+
+def encrypted(path):
+    content = path.read_bytes()
+    begin = content.index(b"PK\x01\x02")
+    path.write_bytes(content[: begin + 8] + b"\x01" + content[begin + 9 :])
+
+
+@pytest.mark.parametrize("do", [damage, another, compressed, lies, encrypted, os.unlink, lambda path: path.write_bytes(b"")])
+def test_pack_is_believed_nothing(host, hub, apply, tmp_path, do):
+    commit = hub.commit(REPO, FILES)
+    path = tmp_path / "pack"
+    pack(path, config=FILES["config.json"])
+    do(path)
+    before = {name for name in os.listdir(tmp_path) if name != "pack"}
+    assert apply(bert(hub, commit), huggingface_small_path=str(path))["changed"]
+    assert contents(host, commit) == FILES
+    assert len(gets(hub)) == 2
+    assert {name for name in os.listdir(tmp_path) if name != "pack"} == before and not os.path.exists("/escaped")
