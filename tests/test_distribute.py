@@ -13,6 +13,7 @@ import sys
 
 import pytest
 import yaml
+from fleet import only_in_all
 from test_repository import COLLECTION, documentation, load
 
 MIB = 1024 * 1024
@@ -177,6 +178,7 @@ def test_distribute_brings_everything_that_is_to_be_present_and_asks_for_nothing
     assert report.read_text() == "of what is served"
 
 
+@only_in_all
 def test_says_beforehand_how_long_it_should_take(fleet):
     links = {"modelfleet_origin_mbits": 40, "modelfleet_host_mbits": 100}
     done, _calls = fleet("distribute", [OBJECT, BUNDLE, OLD], {}, **links)
@@ -218,6 +220,7 @@ def test_distribute_with_a_tag_brings_what_it_reports(fleet):
     assert [len(asked(calls, "model_artifact", host)) for host in ("gpu-1", "gpu-2")] == [1, 1]
 
 
+@only_in_all
 def test_fewer_forks_than_hosts_are_told(fleet):
     told = "Ansible works on 1 of these 2 hosts at a time"
     for options, count in (["--forks", "1"], 1), ([], 0):
@@ -313,6 +316,7 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
     ]
 
 
+@only_in_all
 def test_where_the_plugin_downloads_nothing_objects_come_as_bundles_do(fleet):
     done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(), "--tags", "models", modelfleet_plugin_downloads=False)
     assert done.returncode == 0, done.stdout

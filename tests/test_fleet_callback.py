@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fleet import only_in_all
 from test_repository import COLLECTION, REPOSITORY
 from test_rollout import HOSTS, SLOW, Fleet
 
@@ -36,6 +37,7 @@ def stays(output):
     return [re.sub(r"[\d:]+$", "-", re.sub(r"^ +[\d:]+ ", "", line)) for line in output.splitlines()]
 
 
+@only_in_all
 def test_a_rollout_without_a_terminal(fleet):
     done, _calls = fleet.play("rollout", answers={"gpu-3": SLOW}, modelfleet_rollout_gates=["answers", "traffic"])
     lines = stays(done.stdout)

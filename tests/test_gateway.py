@@ -28,6 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fleet import only_in_all
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COLLECTION = REPOSITORY / "collections/ansible_collections/modelfleet/serving"
@@ -600,6 +601,7 @@ def test_only_tls_and_not_an_old_one(gateway):
         assert ("BEGIN CERTIFICATE" in done.stdout) == (version in ("tls1_2", "tls1_3")), (version, done.stdout[-500:])
 
 
+@only_in_all
 def test_a_model_without_workers_is_not_asked(gateway):
     started = time.monotonic()
     status, answer, headers = gateway.ask("/predictions/idle")

@@ -646,6 +646,7 @@ def test_what_was_published_is_shown_when_another_failed(fleet, origin):
     assert origin.holds("s3/demo.mar") and origin.holds("s3/more.txt") and origin.holds("s3/taken.txt") == OTHER
 
 
+@only_in_all
 def test_bundles_from_all_that_can_be_one(fleet, origin, tmp_path):
     """What an archive is built from, an archive, and a directory; the same files once."""
     archive = {"directory": "model", "model_name": "demo", "version": "1.10", "handler": "handler.py"}

@@ -326,6 +326,7 @@ def test_each_gate_keeps_a_version_from_answering(fleet):
     assert "gpu-1: Stop at the gate: answers: demo: $.y is 3, expected 2, allowed: the known answer." in ending(done)
 
 
+@only_in_all
 def test_a_gpu_that_slows_down_by_itself_is_too_warm(fleet):
     """At 70 °C an H100 said that 9 °C are left."""
     answers = {"gpu-1": gpu(500, 1000, 79, 0), "gpu-2": gpu(500, 1000, 70, 9)}
@@ -378,6 +379,7 @@ def test_the_old_list_takes_away_what_an_interrupted_run_left(fleet):
     assert fleet.read("answers")["gpu-1"] == "1.0" and fleet.read("staged")["gpu-1"] == ""
 
 
+@only_in_all
 def test_what_was_finished_goes_back_where_another_of_its_batch_could_not_be(fleet):
     wrong = {"gpu-2": {"finished": {"failed": True, "msg": "Failed to finish."}}}
     done, calls = fleet.play("rollout", hosts=FEW, wrong=wrong, modelfleet_rollout_batches=["2"])
@@ -386,6 +388,7 @@ def test_what_was_finished_goes_back_where_another_of_its_batch_could_not_be(fle
     assert steps(calls, "gpu-1") == [*WENT, "undone", "rolled_back"]
 
 
+@only_in_all
 def test_a_host_that_is_lost_on_the_way(fleet):
     gone = {"unreachable": True, "msg": "Task failed: no route"}
     wrong = {"gpu-1": {"switched": gone, "undone": gone}}
