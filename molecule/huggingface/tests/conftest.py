@@ -37,6 +37,11 @@ SMALL = {
     "model.safetensors.index.json": '{"metadata": {}, "weight_map": {}}\n',
 }
 PROXY = f"http://{SCENARIO.settings['lab_network_prefix']}.10:3128"
+# By which the origin knows who asks; the proxy of the controller is the origin itself.
+ADDRESSES = {name: f"{SCENARIO.settings['lab_network_prefix']}.2{name[-1]}" for name in GPU_HOSTS}
+CONTROLLER = "127.0.0.1"
+# How often the hub is asked for the small files of a model: once for each content, and each leads to another address there.
+SMALL_REQUESTS = 2 * len(set(SMALL.values()))
 
 
 def weights(seed, size_mib):
