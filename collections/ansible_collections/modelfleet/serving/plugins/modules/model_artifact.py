@@ -530,6 +530,8 @@ class ModelArtifacts:
         digests = set().union(*(artifact.digests() for artifact in wanted))
         self.swept = self.here.sweep({artifact.sha256 for artifact in wanted}, digests, gone) or bool(withdrawn)
         result = self._outcome(before, after)
+        for warning in self.hub.warnings if self.hub else ():
+            self.module.warn(warning)
         if failed:
             raise ModelFleetError(" ".join(failed[artifact] for artifact in wanted if artifact in failed), **result)
         return result
