@@ -354,7 +354,7 @@ class Hub:
     @property
     def is_down(self):
         """Whether no endpoint answered a moment ago."""
-        return all(map(self._is_down, self.endpoints))
+        return all(map(self._why_down, self.endpoints))
 
     @property
     def warnings(self):
@@ -366,14 +366,16 @@ class Hub:
                 for endpoint, (count, problem) in self._passed_over.items()
             ]
 
-    def _is_down(self, endpoint):
-        return endpoint in self._down and self._down[endpoint][0] > time.monotonic()
+    def _why_down(self, endpoint):
+        """Why an endpoint is passed over at present (str); None if it is not."""
+        until, _times, why = self._down.get(endpoint, (0, 0, None))
+        return why if until > time.monotonic() else None
 
     def set_aside(self, endpoint, why):
         """Pass it over for a while. Those who asked it at the same time do so once together."""
         with self._counting:
-            if not self._is_down(endpoint):
-                times = self._down[endpoint][1] if endpoint in self._down else 0
+            if not self._why_down(endpoint):
+                times = self._down.get(endpoint, (0, 0, None))[1]
                 self._down[endpoint] = time.monotonic() + min(_DOWN_S * 2**times, _LONGEST_DOWN_S), times + 1, why
 
     def fingerprint(self, salt):
@@ -502,10 +504,11 @@ class Hub:
     def _first(self, endpoints, ask, decisive=False):
         """What the first endpoint answers that can; where it is ``decisive``, one that refuses is not passed over."""
         problem, failed = None, {}
-        for endpoint in sorted(endpoints, key=self._is_down):
+        for endpoint in sorted(endpoints, key=lambda one: bool(self._why_down(one))):
             try:
-                if self._is_down(endpoint):
-                    raise problem or _unreachable(endpoint, f"{self._down[endpoint][2]}, a moment ago")
+                why = self._why_down(endpoint)
+                if why:
+                    raise problem or _unreachable(endpoint, f"{why}, a moment ago")
                 found = ask(endpoint)
             except HubError as exc:
                 if decisive and exc.refused:
@@ -520,7 +523,7 @@ class Hub:
                     if not exc.refused:
                         self.note_passed_over(other, str(exc))
                 return found
-        problem.down = endpoints if all(map(self._is_down, endpoints)) else ()
+        problem.down = endpoints if all(map(self._why_down, endpoints)) else ()
         raise problem
 
     def note_passed_over(self, endpoint, problem):
