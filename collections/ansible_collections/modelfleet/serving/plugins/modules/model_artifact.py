@@ -136,7 +136,9 @@ options:
     type: dict
     suboptions:
       endpoint:
-        description: Addresses of hubs or mirrors, the first that has a file gives it. One that does not answer is passed over.
+        description:
+          - Addresses of hubs or mirrors, the first that has a file gives it.
+          - One that does not answer, lacks a file or gives another one is passed over, with a warning.
         type: list
         elements: str
         default: [https://huggingface.co]
