@@ -331,6 +331,8 @@ class Hub:
         self._token = options.get("token")
         # {endpoint: (until when it is passed over, how often in a row it did not answer, why)}
         self._down = {}
+        # Since when nobody answered at all.
+        self._away_since = None
         # {endpoint: [how often another had to give what it did not, what it said first]}
         self._passed_over = {}
         # How often the endpoints were asked, by all threads.
@@ -523,7 +525,9 @@ class Hub:
                     if not exc.refused:
                         self.note_passed_over(other, str(exc))
                 return found
-        problem.down = endpoints if all(map(self._why_down, endpoints)) else ()
+        if all(map(self._why_down, endpoints)):
+            problem.down = endpoints
+            self._away_since = self._away_since or time.monotonic()
         raise problem
 
     def note_passed_over(self, endpoint, problem):
@@ -532,14 +536,18 @@ class Hub:
             self._passed_over.setdefault(endpoint, [0, problem])[0] += 1
 
     def patiently(self, ask, retry_s):
-        """Ask again while the failure may pass, as long as the hub says or ever longer, in all ``retry_s`` seconds."""
+        """Ask again while the failure may pass, as long as the hub says or ever longer, in all ``retry_s`` seconds.
+
+        Where nobody answers, that is the time for all who ask together.
+        """
         began, ceiling = time.monotonic(), _FIRST_PAUSE_S
         while True:
             try:
                 return ask()
             except HubError as exc:
                 pause = random.uniform(ceiling / 2, ceiling) if exc.wait_s is None else exc.wait_s + random.uniform(0, ceiling)
-                if not exc.passing or time.monotonic() + pause - began > retry_s:
+                since = min(began, self._away_since or began) if exc.down else began
+                if not exc.passing or time.monotonic() + pause - since > retry_s:
                     raise
                 ceiling = min(2 * ceiling, _LONGEST_PAUSE_S)
                 time.sleep(pause)
@@ -556,12 +564,12 @@ class Hub:
         for _hop in range(_MOST_HOPS + 1):
             own = _server(url) == _server(endpoint)
             answer = self._request(method, endpoint, url, self._token_for(endpoint) if own else None, most, sink)
-            if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
-                return answer
-            target = _target(answer)
-            if urlsplit(target).scheme not in ("http", "https"):
+            target = _target(answer) if answer.status in _REDIRECTS and answer.headers.get("Location") else None
+            if target and urlsplit(target).scheme not in ("http", "https"):
                 raise HubError(f"Failed to ask {_host(endpoint)}: it leads to what is no http. Check that the endpoint is a hub.")
-            if not elsewhere and _server(target) != _server(endpoint):
+            if not target or (not elsewhere and _server(target) != _server(endpoint)):
+                self._down.pop(endpoint, None)
+                self._away_since = None
                 return answer
             url = target
         raise HubError(f"Failed to ask {_host(endpoint)}: it leads from one address to the next without end. Check the endpoint.")
@@ -577,13 +585,10 @@ class Hub:
         try:
             try:
                 with self._opener.open(request, timeout=_TIMEOUT_S) as reply:
-                    answer = Answer(url, reply.status, reply.headers, _read(reply, most, sink))
+                    return Answer(url, reply.status, reply.headers, _read(reply, most, sink))
             except urllib.error.HTTPError as exc:
                 with exc:
-                    answer = Answer(url, exc.code, exc.headers, b"")
-            if own:
-                self._down.pop(endpoint, None)
-            return answer
+                    return Answer(url, exc.code, exc.headers, b"")
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as exc:
             reason = getattr(exc, "reason", exc)
             hangs = isinstance(reason, socket.timeout)

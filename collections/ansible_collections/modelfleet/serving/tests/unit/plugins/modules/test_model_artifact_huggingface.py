@@ -662,6 +662,33 @@ def test_mirror_that_hangs_is_waited_for_ever_more_seldom(hub, mirror, monkeypat
     assert [asker.locate(REPO, commit, file).endpoint for _model in range(2)] == [mirror.url] * 2
 
 
+def test_hub_that_is_away_is_waited_for_once_by_all(hub, monkeypatch):
+    commit = hub.commit(REPO, FILES)
+    asker = _huggingface.Hub({"endpoint": [hub.url], "token_endpoint": []})
+    file = _huggingface.HubFile("config.json", len(FILES["config.json"]), git_sha1=git_sha1(FILES["config.json"]))
+    clock, waits = [1000.0], []
+    monkeypatch.setattr(_huggingface.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(_huggingface.time, "sleep", lambda seconds: waits.append(seconds) or clock.append(clock.pop() + seconds))
+
+    def ask():
+        return asker.patiently(lambda: asker.small(REPO, commit, file), 60)
+
+    hub.breaks_off = ("resolve-cache",)
+    for _model in range(50):
+        with pytest.raises(_huggingface.HubError, match="it broke off after 11 of 22 bytes"):
+            ask()
+    assert len(waits) > 3 and sum(waits) <= 60 and len(hub.asked) == 2 * (len(waits) + 1)
+    # It is back, and goes again.
+    hub.breaks_off = ()
+    clock[0] += 60
+    assert ask() == FILES["config.json"]
+    hub.breaks_off = ("resolve-cache",)
+    before = len(waits)
+    with pytest.raises(_huggingface.HubError, match="it broke off"):
+        ask()
+    assert len(waits) > before + 3
+
+
 def test_mirror_that_hangs_is_not_waited_for_while_the_hub_takes_no_more(hub, mirror, monkeypatch):
     monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
     commit = hub.commit(REPO, FILES)
