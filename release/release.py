@@ -66,21 +66,14 @@ def build_twice(dest, javac, jdk):
             finally:
                 os.umask(before)
             digests.append(archive.sha256_of(built))
-            say(f"built {digests[-1]}  {built}")
+            say(f"built in {built.parent}, umask {mask:03o}: {digests[-1]}")
         if digests[0] != digests[1]:
             raise Stop("Two builds of the same sources are not the same. Compare them, for example with diffoscope.")
     return Path(dest) / built.name
 
 
-def release(dest, javac, jdk, key, rehearsal, cache):
-    fingerprint = "" if rehearsal else sign.fingerprint_of(key)
-    reasons = [] if rehearsal else list(unreleasable(REPOSITORY / COLLECTION))
-    if reasons:
-        raise Stop("\n".join(["This is not what can be released.", *reasons]))
-    dest.mkdir(parents=True, exist_ok=True)
-    if old := sorted(path.name for path in dest.iterdir()):
-        raise Stop(f"{dest} is not empty: it has {', '.join(old[:3])}. Remove it, or give another place in DEST.")
-    built = build_twice(dest, javac, jdk)
+def judge_all(built, rehearsal, cache):
+    """Stop at the first thing that makes an archive unfit."""
     say("galaxy-importer says:")
     print(judge.judge(built, judge.importer(cache)).strip(), flush=True)
     cores = judge.cores()
@@ -92,11 +85,27 @@ def release(dest, javac, jdk, key, rehearsal, cache):
         plays, plugins = judge.install(built, programs)
         said = run(programs / "ansible", "--version").splitlines()[0]
         say(f"installed on {said}, Python {version}: {plays} plays are well-formed, {plugins} plugins and roles are documented")
-    bill = built.with_name(f"{built.name.removesuffix('.tar.gz')}.cdx.json")
-    bill.write_text(json.dumps(bill_of(built), indent=2) + "\n", encoding="utf-8")
-    for path in sign.sign(built, [bill], fingerprint):
-        say(f"{archive.sha256_of(path)}  {path}")
-    say(f"signed by {fingerprint}" if fingerprint else "this was a rehearsal: nothing is signed")
+
+
+def release(dest, javac, jdk, key, rehearsal, cache):
+    """All of it or nothing lies in dest afterwards."""
+    fingerprint = "" if rehearsal else sign.fingerprint_of(key)
+    if reasons := [] if rehearsal else list(unreleasable(REPOSITORY / COLLECTION)):
+        raise Stop("\n".join(["This is not what can be released.", *reasons]))
+    if old := sorted(path.name for path in dest.glob("*")):
+        raise Stop(f"{dest} is not empty: it has {', '.join(old[:3])}. Remove it, or give another place in DEST.")
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{dest.name}-", dir=dest.parent) as folder:
+        made = Path(folder) / "made"
+        made.mkdir()
+        built = build_twice(made, javac, jdk)
+        judge_all(built, rehearsal, cache)
+        bill = built.with_name(f"{built.name.removesuffix('.tar.gz')}.cdx.json")
+        bill.write_text(json.dumps(bill_of(built), indent=2) + "\n", encoding="utf-8")
+        for path in sign.sign(built, [bill], fingerprint):
+            say(f"{archive.sha256_of(path)}  {path.name}")
+        made.rename(dest)
+    say(f"in {dest}, signed by {fingerprint}" if fingerprint else f"in {dest}: a rehearsal, so nothing is signed")
 
 
 def main():

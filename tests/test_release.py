@@ -138,23 +138,27 @@ def test_what_differs_between_builds_is_not_in_the_archive(plain, tmp_path):
             assert hashlib.sha256(normal[entry["name"]][2]).hexdigest() == entry["chksum_sha256"], entry["name"]
 
 
-def test_builds_that_differ_are_no_release(monkeypatch, tmp_path):
-    """By the place, or by the umask, of which the second build has others."""
+def umask():
+    before = os.umask(0o022)
+    os.umask(before)
+    return before
 
+
+@pytest.mark.parametrize("differs", ["by nothing", "by the place", "by the umask"])
+def test_builds_that_differ_are_no_release(monkeypatch, tmp_path, differs):
     def build(dest, _javac, _jdk):
-        (Path(dest) / NAME).parent.mkdir(exist_ok=True)
-        (Path(dest) / NAME).write_text(said(dest))
+        content = {"by nothing": "", "by the place": str(dest), "by the umask": oct(umask())}[differs]
+        (Path(dest) / NAME).write_text(content)
         return Path(dest) / NAME
 
     monkeypatch.setattr(archive, "build", build)
-    said = lambda _dest: "the same"  # noqa: E731
-    assert release.build_twice(tmp_path, "javac", None) == tmp_path / NAME
-    before = os.umask(0o022)
-    os.umask(before)
-    for said in (str, lambda _dest: oct(os.umask(os.umask(0)))):  # noqa: B007
+    before = umask()
+    if differs == "by nothing":
+        assert release.build_twice(tmp_path, "javac", None) == tmp_path / NAME
+    else:
         with pytest.raises(Stop, match="not the same"):
             release.build_twice(tmp_path, "javac", None)
-    assert os.umask(before) == before
+    assert umask() == before
 
 
 def test_the_bill_says_what_is_in_the_archive_and_what_it_brings(plain):
@@ -370,6 +374,61 @@ def test_a_warning_of_galaxys_importer_is_a_failure(tmp_path, said, fit):
     else:
         with pytest.raises(Stop, match="not content"):
             judge.judge(tmp_path / NAME, tmp_path)
+
+
+@pytest.fixture
+def parts(monkeypatch, plain, tmp_path):
+    """A release whose dear parts are done; the sources are fit, and so is the archive."""
+    monkeypatch.setattr(archive, "build", lambda place, _javac, _jdk: Path(shutil.copy(plain, Path(place) / NAME)))
+    monkeypatch.setattr(release, "unreleasable", lambda _collection: [])
+    monkeypatch.setattr(judge, "importer", lambda _cache: None)
+    monkeypatch.setattr(judge, "judge", lambda _archive, _programs: judge.COMPLETED)
+    (tmp_path / "ansible").write_text("#!/bin/sh\necho 'ansible [core 2.19.0]'\n")
+    (tmp_path / "ansible").chmod(0o755)
+    monkeypatch.setattr(judge, "cores", lambda: [("3.11", tmp_path), ("3.13", tmp_path)])
+    monkeypatch.setattr(judge, "install", lambda _archive, _programs: (1, 2))
+    return monkeypatch
+
+
+def make(dest, *options, what="release"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["release", what, "--dest", str(dest), *options])
+        return release.main()
+
+
+def test_a_release_is_the_archive_and_what_vouches_for_it(parts, keys, tmp_path, capsys):
+    assert make(tmp_path / "dist", "--key", keys["Releaser"][0]) == 0
+    made = {path.name for path in (tmp_path / "dist").iterdir()}
+    stem = NAME.removesuffix(".tar.gz")
+    assert made == {NAME, f"{stem}.cdx.json", f"{stem}-MANIFEST.json.asc", "SHA256SUMS", "SHA256SUMS.asc"}
+    assert keys["Releaser"][0] in capsys.readouterr().out
+    # Nothing is put beside another release.
+    assert make(tmp_path / "dist", "--key", keys["Releaser"][0]) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_rehearsal_needs_no_key_and_no_commit(parts, tmp_path):
+    parts.setattr(release, "unreleasable", lambda _collection: ["It is not committed."])
+    parts.setattr(judge, "cores", lambda: [("3.11", tmp_path)])
+    assert make(tmp_path / "dist", what="rehearse") == 0
+    assert {path.name for path in (tmp_path / "dist").iterdir()} == {NAME, f"{NAME.removesuffix('.tar.gz')}.cdx.json", "SHA256SUMS"}
+
+
+@pytest.mark.parametrize("case", ["no key", "not committed", "a warning", "one core", "does not install"])
+def test_nothing_is_left_of_what_is_no_release(parts, keys, tmp_path, capsys, case):
+    def stop(*_arguments):
+        raise Stop("It is not as it should be.")
+
+    if case == "not committed":
+        parts.setattr(release, "unreleasable", lambda _collection: ["It is not as it should be."])
+    elif case == "one core":
+        parts.setattr(judge, "cores", lambda: [("3.11", tmp_path)])
+    elif case in ("a warning", "does not install"):
+        parts.setattr(judge, "judge" if case == "a warning" else "install", stop)
+    assert make(tmp_path / "dist", *([] if case == "no key" else ["--key", keys["Releaser"][0]])) == 1
+    expected = {"no key": "GPG_KEY", "one core": "Python 3.11 and 3.13, and here is 3.11"}.get(case, "It is not as it should be.")
+    assert expected in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if "dist" in path.name] == []
 
 
 @only_in_all
