@@ -30,19 +30,18 @@ class Stop(Exception):
     """An error that the user can act on."""
 
 
-def run(*command, place=None, **environment):
+def run(*command, place=None, warnings=True, **environment):
     """Run a program, beside this Python's own first; its output as text. Nothing of a user's configuration of Ansible counts."""
+    errors = subprocess.STDOUT if warnings else subprocess.PIPE
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
     env = {**kept, "PATH": path, "ANSIBLE_CONFIG": str(CONFIG), "ANSIBLE_NOCOLOR": "1", **environment}
     try:
-        done = subprocess.run(
-            [*map(str, command)], cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        done = subprocess.run([*map(str, command)], cwd=place, env=env, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
     except OSError as exc:
         raise Stop(f"Cannot run {command[0]}: {exc}. Install it, or name another one.") from exc
     if done.returncode != 0:
-        raise Stop(f"{' '.join(map(str, command[:4]))} ended with status {done.returncode}:\n{done.stdout.strip()}")
+        raise Stop(f"{' '.join(map(str, command[:4]))} ended with status {done.returncode}:\n{done.stdout}{done.stderr or ''}".strip())
     return done.stdout
 
 
