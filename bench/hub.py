@@ -180,6 +180,8 @@ class Fleet:
         own = {
             name: {
                 **machine.options(),
+                # Where nobody answers: it cannot be asked while it is written.
+                "dfdaemon_metrics_url": "http://127.0.0.1:9/metrics",
                 "huggingface_home": str(machine.path / "huggingface"),
                 "huggingface_decisions": str(machine.path / "decisions.json"),
             }
