@@ -565,8 +565,6 @@ class Hub:
             own = _server(url) == _server(endpoint)
             answer = self._request(method, endpoint, url, self._token_for(endpoint) if own else None, most, sink)
             target = _target(answer) if answer.status in _REDIRECTS and answer.headers.get("Location") else None
-            if target and urlsplit(target).scheme not in ("http", "https"):
-                raise HubError(f"Failed to ask {_host(endpoint)}: it leads to what is no http. Check that the endpoint is a hub.")
             if not target or (not elsewhere and _server(target) != _server(endpoint)):
                 self._down.pop(endpoint, None)
                 self._away_since = None
@@ -743,6 +741,8 @@ def _joined(url, reference):
         _server(target)
     except ValueError:
         raise HubError(f"Failed to ask {_host(url)}: it leads to what is no address. Check that the endpoint is a hub.") from None
+    if urlsplit(target).scheme not in ("http", "https"):
+        raise HubError(f"Failed to ask {_host(url)}: it leads to what is no http. Check that the endpoint is a hub.")
     return target
 
 
