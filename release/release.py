@@ -45,7 +45,7 @@ def unreleasable(collection):
     if version not in (load(collection / "changelogs/changelog.yaml")["releases"] or {}):
         yield f"The changelog has no version {version}: run make changelog, and commit what it writes."
     if fragments := sorted(path.name for path in (collection / "changelogs/fragments").glob("[!.]*")):
-        yield f"No version has the changes in {', '.join(fragments)}: raise the version in galaxy.yml, run make changelog, and commit."
+        yield f"No version has the changes in {', '.join(fragments)}: make changelog moves them into the version of galaxy.yml."
     changed = run("git", "status", "--porcelain", place=collection).splitlines()
     if changed:
         yield f"The checkout is not its commit: {len(changed)} files differ, the first is {changed[0].split()[-1]}."

@@ -1,4 +1,4 @@
-"""A program that uses models of the hub as they lie on a host: transformers, as another user, with the hub out of reach."""
+"""A program that uses models of the hub as they lie on a host: transformers, as another user, which asks the hub for nothing."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "modelfleet.serving")
 
 
 def bill(root, components):
-    """What the root, a component itself, consists of or brings. It has no time in it; the same components have the same serial number."""
+    """What the root, a component itself, consists of or brings. No time is in it, and the same components have the same serial number."""
     listed = sorted(components, key=lambda one: one["bom-ref"])
     body = {
         "metadata": {"tools": {"components": [{"type": "application", "name": "modelfleet.serving"}]}, "component": root},

@@ -45,9 +45,10 @@ class FakeHub:
         # Where at the CDN large files are, and whether it says of them only that.
         self.shelf = "cdn"
         self.mute = False
-        # Parts of paths: what hangs before it answers, what hangs in the middle, and what is broken off there.
+        # Parts of paths: what hangs before it answers, what hangs in the middle, and what is broken off there. With ``goes_on`` set, what
+        # would hang is broken off at once.
         self.hangs = self.stops = self.breaks_off = ()
-        self._goes_on = threading.Event()
+        self.goes_on = threading.Event()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -64,7 +65,7 @@ class FakeHub:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self):
-        self._goes_on.set()
+        self.goes_on.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -91,7 +92,7 @@ class FakeHub:
         path = unquote(urlsplit(handler.path).path)
         self.asked.append((handler.command, path, token))
         if any(part in path for part in self.hangs):
-            self._goes_on.wait(60)
+            self.goes_on.wait(60)
             return
         status, headers, content = self._answer(path, token)
         if "resolve" not in path and isinstance(content, list):
@@ -108,7 +109,7 @@ class FakeHub:
             stops, breaks_off = (any(part in path for part in parts) for parts in (self.stops, self.breaks_off))
             handler.wfile.write(body[: len(body) // 2] if stops or breaks_off else body)
             if stops:
-                self._goes_on.wait(60)
+                self.goes_on.wait(60)
 
     def _answer(self, path, token):
         if self.fault:

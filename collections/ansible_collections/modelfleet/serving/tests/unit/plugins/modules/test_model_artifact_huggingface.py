@@ -612,39 +612,41 @@ def test_mirror_that_streams_something_else_is_passed_over(host, hub, mirror, ap
     ],
 )
 def test_hub_that_hangs_is_given_up(host, hub, mirror, apply, monkeypatch, how, said):
-    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
     commit = hub.commit(REPO, FILES)
     mirror.commit(REPO, FILES)
     setattr(mirror, how, ("resolve-cache",))
-    result = apply(bert(hub, commit), endpoint=[mirror.url])
+    with monkeypatch.context() as patched:
+        if how != "breaks_off":
+            patched.setattr(_huggingface, "_TIMEOUT_S", 1)
+        result = apply(bert(hub, commit), endpoint=[mirror.url])
     assert f"Failed to reach {address(mirror)}: {said}. Check network" in result["msg"]
 
     # It does not count as another content, of which nobody would ask again.
     def sleep(seconds):
         setattr(mirror, how, ())
 
+    mirror.goes_on.set()
     _huggingface.time.sleep = sleep
     assert apply(bert(hub, commit), endpoint=[mirror.url], retry_s=60)["changed"]
     assert contents(host, commit) == FILES
 
 
 def test_hub_that_hangs_with_who_has_the_right(host, hub, apply, monkeypatch):
-    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
     commit = hub.commit(REPO, FILES)
-    hub.hangs = (REPO,)
-    assert "nothing came from it for 1 s, a moment ago. Check network" in apply(bert(hub, commit))["msg"]
-    hub.hangs = ()
     apply(bert(hub, commit))
     hub.hangs = (REPO,)
+    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
     result = apply(bert(hub, commit), huggingface_access_s=0)
     assert not result["changed"] and "could not prove its right to it. Failed to reach" in str(result["warnings"])
+    commit = hub.commit(REPO, {**FILES, "config.json": b"{}"})
+    assert "nothing came from it for 1 s, a moment ago. Check network" in apply(bert(hub, commit))["msg"]
 
 
-def test_mirror_that_hangs_is_waited_for_ever_more_seldom(hub, mirror, monkeypatch):
+def test_mirror_that_hangs_is_waited_for_ever_more_seldom(hub, mirror):
     """And not once for each of the models."""
-    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
     commit = hub.commit(REPO, FILES)
     mirror.hangs = (REPO,)
+    mirror.goes_on.set()
     asker = _huggingface.Hub({"endpoint": [mirror.url, hub.url], "token_endpoint": []})
     file = _huggingface.HubFile("model.safetensors", len(WEIGHTS), sha256(WEIGHTS))
     asked = []
@@ -690,9 +692,9 @@ def test_hub_that_is_away_is_waited_for_once_by_all(hub, monkeypatch):
 
 
 def test_mirror_that_hangs_is_not_waited_for_while_the_hub_takes_no_more(hub, mirror, monkeypatch):
-    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
     commit = hub.commit(REPO, FILES)
     mirror.hangs = (REPO,)
+    mirror.goes_on.set()
     hub.fault = (429, {"Retry-After": "7"})
     asker = _huggingface.Hub({"endpoint": [mirror.url, hub.url], "token_endpoint": []})
     file = _huggingface.HubFile("model.safetensors", len(WEIGHTS), sha256(WEIGHTS))
