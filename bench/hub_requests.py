@@ -6,7 +6,7 @@
 
 The hub is the lab's, a process of its own; what it counted is compared with what the module says. Ansible runs the module on hosts that are
 directories here. No fleet is needed: what counts is who asks for what, and dfdaemon is a stand-in that never asks the hub. Writes
-bench/results/hub.md.
+bench/results/hub_requests.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import NamedTuple
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "bench/results/hub.md"
+RESULTS = REPOSITORY / "bench/results/hub_requests.md"
 CLIENTS = ("0.36", "2.4")
 SMALL = 5
 LARGE = "model.safetensors"

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import hub
+import hub_requests
 
 
 def test_requests_are_counted_by_the_limit_that_they_count_for():
@@ -16,10 +16,13 @@ def test_requests_are_counted_by_the_limit_that_they_count_for():
         "localhost/abc": {"requests": 16},
         "models/object": {"requests": 32},
     }
-    assert hub.counted(objects) == hub.Counted(api=3, resolvers=12)
+    assert hub_requests.counted(objects) == hub_requests.Counted(api=3, resolvers=12)
 
 
 def test_table_has_a_share_of_the_limit():
-    rows = [hub.Row("somebody", "cold", 800, 500, hub.Counted(100, 1200)), hub.Row("somebody", "again", 0, 0, hub.Counted(0, 0))]
-    lines = hub.table(rows, hosts=8, models=50).splitlines()
+    rows = [
+        hub_requests.Row("somebody", "cold", 800, 500, hub_requests.Counted(100, 1200)),
+        hub_requests.Row("somebody", "again", 0, 0, hub_requests.Counted(0, 0)),
+    ]
+    lines = hub_requests.table(rows, hosts=8, models=50).splitlines()
     assert lines[-2:] == ["| somebody | cold | 100 | 500 | 1300 | 100 | 40 % |", "| somebody | again | 0 | 0 | 0 | 0 | 0 % |"]
