@@ -45,6 +45,9 @@ STUBBED = (
     "torchserve_info",
     "inference_check",
     "rollout_lock",
+    "openai_model",
+    "openai_info",
+    "daemon",
 )
 READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
 NOT_READY = {**READY, "findings": [{"severity": "error", "message": "It has no room."}]}
@@ -314,6 +317,53 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
         ["tiny", "1.0", "1.00s", "0B", "64.0MiB", "0B"],
         ["llama", "3.1", "3.50s", "0B", "100.0MiB", "0B"],
     ]
+
+
+LETTERS = {"name": "letters", "version": "1.0", "bundle": "bundles/letters", "sha256": "ef" * 32, "runtime": "openai", "port": 8101}
+SERVER = {
+    "name": "letters",
+    "version": "1.0",
+    "default": True,
+    "file": f"letters-1.0-{'ef' * 6}",
+    "workers": 1,
+    "workers_ready": 1,
+    "gpu": 0,
+}
+COMMAND = ["/opt/vllm/bin/vllm", "serve", "{directory}", "--port", "{port}"]
+
+
+def test_site_gives_each_model_to_what_serves_it(fleet):
+    unit, old = (f"openai-server-letters-{version}-{'ef' * 6}.service" for version in ("1.0", "0.9"))
+    started = {"name": "letters", "version": "1.0", "action": "started", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}
+    answers = site_answers(
+        openai_model={"changed": True, "models": [started]},
+        openai_info={"models": [{**SERVER, "unit": unit, "port": 8101, "detail": ""}], "recorded": [], "units": [unit]},
+        daemon={"action": "none", "restart_owed": False},
+    )
+    gone = {**LETTERS, "version": "0.9", "state": "absent"}
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD, LETTERS, gone], answers, "--tags", "models", openai_server_command=COMMAND)
+    assert done.returncode == 0, done.stdout
+    assert [[one["name"] for one in args["models"]] for args in asked(calls, "torchserve_model")] == [["tiny", "llama", "llama"]]
+    look, served = asked(calls, "openai_model")
+    assert look == served and [(one["version"], one.get("state"), one["port"]) for one in served["models"]] == [
+        ("1.0", None, 8101),
+        ("0.9", "absent", 8101),
+    ]
+    assert set(served) <= set(documentation(COLLECTION / "plugins/modules/openai_model.py")["options"])
+    # Its unit before it is started, and away when it is stopped.
+    order = [
+        (call["module"], call["args"].get("name", "")) for call in calls if call["host"] == "gpu-1" and call["module"] != "model_artifact"
+    ]
+    assert [one for one in order if one[0] in ("openai_model", "daemon")] == [
+        ("openai_model", ""),
+        ("daemon", unit),
+        ("openai_model", ""),
+        ("daemon", old),
+    ]
+    written, removed = asked(calls, "daemon")
+    assert (written["start"], removed["state"]) == (False, "absent")
+    assert "Environment=HOME=/var/lib/openai-server/letters-1.0-" in written["files"][0]["content"]
+    assert ["letters", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
 
 
 @only_in_all

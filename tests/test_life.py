@@ -21,7 +21,16 @@ MODEL = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256"
 NEXT = {**MODEL, "version": "2.0", "object": "models/tiny-2.mar", "sha256": "2f" * 32}
 GROUPS = {"dragonfly_schedulers": ["one", "two"], "dragonfly_seed_peers": ["two", "seed"], "gpu_hosts": ["gpu-1", "gpu-2", "gpu-3"]}
 EVERYBODY = ("one", "two", "seed", "gpu-1", "gpu-2", "gpu-3")
-LIFE = (*STUBBED, "daemon", "dragonfly_config", "dragonfly_release", "endpoint_config", "python_environment", "haproxy_server")
+LIFE = (
+    *STUBBED,
+    "daemon",
+    "dragonfly_config",
+    "dragonfly_release",
+    "endpoint_config",
+    "python_environment",
+    "haproxy_server",
+    "openai_info",
+)
 # As the others, and a delegated task is one of the host that it is delegated to.
 DELEGATED = STUB.replace('task_vars["inventory_hostname"]', 'self._task.delegate_to or task_vars["inventory_hostname"]').replace(
     'task_vars["answers"]', 'task_vars["hostvars"][said["host"]]["answers"]'
@@ -59,6 +68,7 @@ GOOD = {
     "endpoint_config": {"jar_differs": False},
     "torchserve_model": {"models": []},
     "torchserve_info": serves(MODEL),
+    "openai_info": {"models": [], "units": [], "recorded": []},
     "inference_check": {"checks": []},
 }
 
@@ -215,7 +225,7 @@ class TestUninstall:
         left = {host: {"rollout_lock": lock} for host, lock in zip(GROUPS["gpu_hosts"], NOT_HELD)}
         left["gpu-2"]["host_layout"] = {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}
         done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
-        *of_gateway, args = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
+        *of_others, args = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
         of_models = ("pieces", "models", "blobs", "manifests", "state", "huggingface", "huggingface/modelfleet-hf")
         models = [f"/var/lib/modelfleet/{name}" for name in of_models]
         assert args["state"] == "absent" and args["keep"] == ([] if purge else models)
@@ -224,11 +234,15 @@ class TestUninstall:
         assert [user["name"] for user in args["users"]] == ["dragonfly-scheduler", "dfdaemon", "torchserve"]
         # There are no models of a hub any more, and there may have been.
         assert args["groups"] == ["dragonfly", "modelfleet-hf"]
-        for taken in of_gateway:
+        theirs = {
+            ("modelfleet-gateway", "modelfleet-gateway-watch"): {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway"},
+            ("openai-server",): {"/var/lib/openai-server"},
+        }
+        for taken in of_others:
             assert taken["state"] == "absent" and "keep" not in taken
-            assert [user["name"] for user in taken["users"]] == ["modelfleet-gateway", "modelfleet-gateway-watch"]
             described = {entry["path"] for entry in taken["directories"]}
-            assert {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway", "/var/lib/modelfleet-gateway-watch"} < described
+            assert theirs[tuple(user["name"] for user in taken["users"])] <= described
+        assert {tuple(user["name"] for user in taken["users"]) for taken in of_others} == set(theirs)
         assert "Left on this host: directory /var/lib/modelfleet/pieces, user dfdaemon." in done.stdout
         assert done.stdout.count("Nothing of it is left.") == 5
 

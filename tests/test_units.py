@@ -16,8 +16,24 @@ ROLES = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles"
 UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
 LIMIT = 2.0
 
+# One version of a model has a unit of its own.
+SERVER = {
+    "__openai_server_model": {
+        "name": "llama",
+        "version": "3.1",
+        "sha256": "9f" * 32,
+        "port": 8101,
+        "options": ["--alias={name}", "50% of $HOME", '{"a": 1}'],
+        "environment": {"ODD": '50% of "it"'},
+    },
+    "openai_server_command": ["/opt/vllm/bin/vllm", "serve", "{directory}", "--host", "{host}", "--port", "{port}"],
+}
 # A unit and the variables that give it another sandbox.
-VARIANTS = {path.name: (path, {}) for path in UNITS}
+VARIANTS = {path.name: (path, SERVER if path.name.startswith("openai-server") else {}) for path in UNITS}
+VARIANTS["openai-server.service.j2 on GPUs"] = (
+    ROLES / "openai_server/templates/openai-server.service.j2",
+    {**SERVER, "torchserve_device": "gpu"},
+)
 VARIANTS.update({f"{path.name} on GPUs": (path, {"torchserve_device": "gpu"}) for path in UNITS if "torchserve" in path.name})
 # Values that systemd would expand, split, or leave out with the whole line.
 ODD = {
@@ -135,12 +151,28 @@ def test_a_worker_that_the_kernel_kills_takes_no_other_with_it(rendered):
 
 def test_nvidia_devices_of_every_driver(rendered):
     """The class of the devices has two names, and those of a module that is not loaded yet are not allowed to the unit at all."""
-    gpu, cpu = (rendered[name].read_text() for name in ("torchserve.service.j2 on GPUs", "torchserve.service.j2"))
-    for kind in ("nvidia", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"):
-        assert f"\nDeviceAllow=char-{kind} rw" in gpu
-    assert "\nWants=modprobe@nvidia_uvm.service\nAfter=modprobe@nvidia_uvm.service " in gpu
-    assert "\nExecStartPre=-+nvidia-modprobe -u -c=0\n" in gpu
-    assert "nvidia" not in cpu
+    for unit in ("torchserve.service.j2", "openai-server.service.j2"):
+        gpu, cpu = (rendered[name].read_text() for name in (f"{unit} on GPUs", unit))
+        for kind in ("nvidia", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"):
+            assert f"\nDeviceAllow=char-{kind} rw" in gpu
+        assert "\nWants=modprobe@nvidia_uvm.service\nAfter=modprobe@nvidia_uvm.service " in gpu
+        assert "\nExecStartPre=-+nvidia-modprobe -u -c=0\n" in gpu
+        assert "nvidia" not in cpu
+
+
+def test_a_server_sees_its_own_model_and_is_told_what_the_inventory_says(rendered):
+    text = rendered["openai-server.service.j2"].read_text()
+    directory = f"/var/lib/modelfleet/models/llama-3.1-{'9f' * 6}"
+    assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={directory}\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text
+    command = text.partition("\nExecStart=")[2].partition("\nKillMode=")[0].replace(" \\\n    ", " ")
+    assert command == (
+        f'"/opt/vllm/bin/vllm" "serve" "{directory}" "--host" "127.0.0.1" "--port" "8101" "--alias=llama" "50%% of $$HOME" '
+        r'"{\"a\": 1}"'
+    )
+    assert r'Environment="ODD=50%% of \"it\""' in text
+    said = dict(line.split("=") for line in text.partition("[X-ModelFleet]\n")[2].splitlines())
+    assert said == {"Name": "llama", "Version": "3.1", "Sha256": "9f" * 32, "Port": "8101", "Device": "cpu"}
 
 
 def test_odd_values_are_quoted(rendered):

@@ -6,9 +6,18 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _dfdaemon, _doctor_daemon, _runtime_torchserve
+from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _dfdaemon,
+    _doctor_daemon,
+    _openai_server,
+    _runtime_openai,
+    _runtime_torchserve,
+)
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._http import Answer
 from ansible_collections.modelfleet.serving.plugins.modules import haproxy_server
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -183,7 +192,41 @@ def test_a_unit_is_as_systemd_says_or_not_known(text, line):
 @given(junk | st.fixed_dictionaries({"message": texts | junk}))
 @example({"message": "a\n b"})
 def test_a_message_of_torchserve_is_one_line(value):
-    from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import Answer
-
     said = Answer(500, json.dumps(value).encode()).message
     assert said and "\n" not in said
+
+
+LISTED = {"object": "list", "data": [{"id": "letters", "object": "model"}]}
+SAID = {
+    "messages": {"choices": [{"index": 0, "message": {"role": "assistant", "content": "def"}}]},
+    "prompt": {"choices": [{"index": 0, "text": "def"}]},
+    "input": {"data": [{"index": 0, "embedding": [0.5, 0.25]}]},
+}
+SERVER = _openai_server.Server("openai-server-letters-1-a.service", "letters-1-a", "letters", "1", "a", 8101, "cpu", {
+    "enabled": "enabled", "active": "active", "sub": "running", "result": "success", "pid": 0, "restarts": 0,
+})  # fmt: skip
+
+
+@given(changed(LISTED) | junk)
+@example({"data": [{"id": "a\n b"}] * 1000})
+def test_what_a_server_says_of_its_models_is_a_sentence(value):
+    runtime = _runtime_openai.OpenAIRuntime(SimpleNamespace(params={}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_runtime_openai, "send", lambda _method, url, **_options: Answer(200, json.dumps(value).encode()))
+        said = runtime.why_not_ready(SERVER, "cpu")
+    assert "\n" not in said and len(said) < 10_000
+
+
+@given(st.sampled_from(sorted(SAID)).flatmap(lambda known: st.tuples(st.just(known), changed(SAID[known]) | junk)))
+@example(("prompt", {"choices": [{"text": None}]}))
+def test_an_answer_of_openais_protocol_is_a_text_or_an_error(asked):
+    known, value = asked
+    runtime = _runtime_openai.OpenAIRuntime(SimpleNamespace(params={}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_runtime_openai, "send", lambda *_arguments: Answer(200, json.dumps(value).encode()))
+        patch.setattr(runtime, "servers", lambda: {SERVER.unit: SERVER})
+        try:
+            answer = runtime.predict("letters", "1", json.dumps({known: "abc"}).encode(), "application/json", 1)
+        except ModelFleetError:
+            return
+    assert isinstance(answer.text, str)

@@ -63,7 +63,7 @@ def version_key(version):
 
 
 def is_served(model):
-    """Whether TorchServe serves an entry of the list. What is of a hub is for consumers of its cache."""
+    """Whether a runtime serves an entry of the list. What is of a hub is for consumers of its cache."""
     return not model.get("huggingface")
 
 

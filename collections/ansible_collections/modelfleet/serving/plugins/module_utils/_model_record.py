@@ -15,11 +15,13 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._files import p
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
+# The runtime of an entry that names none: hosts keep the files that they have.
+TORCHSERVE = "torchserve"
 # What the record says, by its key in the file.
 _PARTS = ("models", "previous", "staged")
 # What an entry must have, and what stands for the rest where it has not: what is written otherwise is not what was meant.
 _ENTRY = {"name": str, "version": str, "file": str}
-_REST = {"kind": "object", "sha256": "", "workers": 1, "default": False, "device": "cpu", "params": {}}
+_REST = {"kind": "object", "sha256": "", "workers": 1, "default": False, "device": "cpu", "params": {}, "runtime": TORCHSERVE}
 _MORE = {"previous": {"retired": 0, "run": "", "rolled_back": False}, "staged": {"since": 0, "run": ""}}
 
 
@@ -27,7 +29,7 @@ def read_record(path):
     """Return {(name, version): entry} of what the record ``path`` says is served, empty without one.
 
     Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the
-    model store), sha256, workers, default, device ("cpu" or "gpu", where its workers must be) and params.
+    model store), sha256, workers, default, device ("cpu" or "gpu", where its workers must be), params and runtime.
     """
     return read_parts(path)["models"]
 
@@ -59,6 +61,11 @@ def _checked(entry, part):
         if not isinstance(entry[key], (int, float) if key in ("retired", "since") else kind):
             raise TypeError(key)
     return entry
+
+
+def of_runtime(entries, runtime):
+    """The part of {(name, version): entry} that one runtime serves."""
+    return {key: entry for key, entry in entries.items() if entry["runtime"] == runtime}
 
 
 @contextmanager
@@ -164,7 +171,9 @@ class Record:
     def write(self):
         parts = {part: getattr(self, part) for part in _PARTS}
         # A host without a rollout keeps the file that it has.
-        lists = {part: [entries[key] for key in sorted(entries)] for part, entries in parts.items() if entries or part == "models"}
+        lists = {
+            part: [_written(entries[key]) for key in sorted(entries)] for part, entries in parts.items() if entries or part == "models"
+        }
         content = json.dumps({"format": 1, **lists}, indent=2, sort_keys=True) + "\n"
         if not any(parts.values()) and read_text(self.path) is None:
             return
@@ -172,6 +181,10 @@ class Record:
             self.module, self.path, content, params={"owner": "root", "group": self.module.params["record_group"], "mode": "0640"}
         )
         self.changed = self.changed or changed
+
+
+def _written(entry):
+    return {key: value for key, value in entry.items() if (key, value) != ("runtime", TORCHSERVE)}
 
 
 def record_entry(model, file, device, params):
@@ -185,11 +198,12 @@ def record_entry(model, file, device, params):
         "default": False,
         "device": device,
         "params": params,
+        "runtime": model.get("runtime") or TORCHSERVE,
     }
 
 
 def from_record(entry):
     """An entry of the record as one of a list of models, as far as a registration from local disk needs it."""
     model = {"object": None, "bundle": None, **dict.fromkeys(DESCRIBED), **entry.get("params", {})}
-    model.update({key: entry[key] for key in ("name", "version", "sha256", "workers", "device")})
+    model.update({key: entry[key] for key in ("name", "version", "sha256", "workers", "device", "runtime")})
     return {**model, "bundle": entry["file"] if entry["kind"] == "bundle" else None}

@@ -22,12 +22,16 @@ BACK_S = 120
 
 
 class Rollout:
-    """Each step is idempotent, keeps the record, and predicts in check mode."""
+    """Each step of ``models``, which the one ``runtime`` serves, is idempotent, keeps the record, and predicts in check mode."""
 
-    def __init__(self, module, runtime):
+    def __init__(self, module, runtime, name, models):
         self.module = module
         self.params = module.params
         self.runtime = runtime
+        self.runtime_name = name
+        self.models = models
+        # Where there is no room for two, or no way to have two, a version takes the place of the other.
+        self.replaces = self.params["replace"] or not runtime.SIDE_BY_SIDE
         self.record = Record(module)
         self.check = module.check_mode
         self.wanted = []
@@ -46,7 +50,8 @@ class Rollout:
             "undone": self.undo,
             "rolled_back": self.roll_back,
         }
-        self.wanted = wanted = [{**model, "state": "present", "default": True} for model in self.params["models"]]
+        given = {"state": "present", "default": True, "runtime": self.runtime_name}
+        self.wanted = wanted = [{**model, **given} for model in self.models]
         state = self.params["state"]
         self.check_list(wanted, state)
         results = []
@@ -83,6 +88,11 @@ class Rollout:
             for model in wanted:
                 if not model["object"] and not model["bundle"]:
                     raise ModelFleetError(f"The {title(model)} in the list of models has no object and no bundle. Give the one that it is.")
+                if ("bundle" if model["bundle"] else "object") not in self.runtime.KINDS:
+                    raise ModelFleetError(
+                        f"The {title(model)} in the list of models is an object, and the runtime {self.runtime_name} loads bundles only. "
+                        "Publish it as one."
+                    )
 
     def changed(self, results):
         return self.record.changed or any(result["action"] != "unchanged" for result in results)
@@ -132,6 +142,7 @@ class Rollout:
         return {
             "name": name,
             "version": model["version"],
+            "runtime": self.runtime_name,
             "file": file,
             "from": current["version"] if current else "",
             "previous": previous["version"] if previous else "",
@@ -163,7 +174,7 @@ class Rollout:
                 f"Refused {title(model)}: {self.runtime.place} serves {name} {live[0]}, which is not in the record {self.record.path}, so "
                 "that nothing could bring it back. Nothing was changed: run the playbook site with that version in modelfleet_models first."
             )
-        if self.params["replace"] and current and current["version"] != version and not self.is_default(model):
+        if self.replaces and current and current["version"] != version and not self.is_default(model):
             self.verify(current)
 
     def is_staged(self, model):
@@ -205,7 +216,7 @@ class Rollout:
         if here:
             # It came back with its runtime, or lost workers.
             self.unload(name, version)
-        if self.params["replace"] and current and current["version"] in self.served[name]:
+        if self.replaces and current and current["version"] in self.served[name]:
             self.unload(name, current["version"])
         self.runtime.load({**model, "file": entry["file"]})
         self.look(name)
@@ -334,7 +345,7 @@ class Rollout:
     def load_in_place(self, model):
         """Beside what is there, or without ``replace``'s room for both, after it."""
         name = model["name"]
-        if self.params["replace"]:
+        if self.replaces:
             for version in list(self.served[name]):
                 if (name, version) not in self.record.models:
                     self.unload(name, version)
@@ -376,7 +387,7 @@ class Rollout:
             return
         here = self.served[name]
         try:
-            if self.params["replace"] and current and current["version"] in here and previous["version"] not in here:
+            if self.replaces and current and current["version"] in here and previous["version"] not in here:
                 self.unload(name, current["version"])
             self.serve(previous)
         except ModelFleetError:

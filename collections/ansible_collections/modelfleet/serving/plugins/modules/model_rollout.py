@@ -47,6 +47,10 @@ options:
       sha256:
         description: The sha256 of the file, or of the bundle's manifest, 64 hexadecimal digits. Required unless O(state=rolled_back).
         type: str
+      runtime:
+        description: What serves it. Without it what O(record) says of the version, or O(runtime).
+        type: str
+        choices: [torchserve, openai]
       workers:
         description: Number of READY workers.
         type: int
@@ -106,9 +110,12 @@ options:
     type: str
     default: ""
   runtime:
-    description: What serves.
+    description:
+      - What serves a model without O(models[].runtime) that O(record) does not know.
+      - V(openai) serves one version at a time, so that the new one takes the place of the other as with O(replace=true). Its unit must be
+        on the host, see M(modelfleet.serving.openai_model).
     type: str
-    choices: [torchserve]
+    choices: [torchserve, openai]
     default: torchserve
   device:
     description: Where the workers of a model without O(models[].device) must be. With V(gpu), one that fell back to the CPU is not ready.
@@ -192,6 +199,9 @@ models:
     version:
       description: Version of the model, as in O(models).
       type: str
+    runtime:
+      description: What serves it.
+      type: str
     file:
       description: Name of its file or directory in the model store; empty with O(state=rolled_back).
       type: str
@@ -242,17 +252,68 @@ seconds:
   sample: 2.5
 """
 
+import time
+
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._rollout import Rollout
-from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import RUNTIMES, runtime_of, runtime_options
+
+
+def recorded_runtime(module, model):
+    """What serves a version by the record; a damaged one says nothing, and is written anew."""
+    try:
+        record = read_parts(module.params["record"])
+    except ModelFleetError:
+        record = {}
+    key = model["name"], model["version"]
+    return next((part[key]["runtime"] for part in record.values() if key in part), module.params["runtime"])
+
+
+def step(module):
+    """The step of all models, those of each runtime together."""
+    parts = {}
+    for model in module.params["models"]:
+        parts.setdefault(model.pop("runtime", None) or recorded_runtime(module, model), []).append(model)
+    done = []
+    for name, models in parts.items():
+        try:
+            done.append(Rollout(module, runtime_of(module, name), name, models).run())
+        except ModelFleetError as exc:
+            before = [one for result in done for one in result["models"]]
+            exc.result["models"] = before + exc.result.get("models", [])
+            exc.result["changed"] = exc.result.get("changed", False) or any(result["changed"] for result in done)
+            raise
+    return merged(done, module.params["models"])
+
+
+def merged(done, models):
+    """What the steps of several runtimes did, as that of one."""
+    if len(done) == 1:
+        return done[0]
+    order = [(model["name"], model["version"]) for model in models]
+    result = {
+        "changed": any(one["changed"] for one in done),
+        "models": sorted((one for part in done for one in part["models"]), key=lambda one: order.index((one["name"], one["version"]))),
+        "time": max((one["time"] for one in done), default=time.time()),
+        "seconds": round(sum(one["seconds"] for one in done), 3),
+    }
+    if any("diff" in one for one in done):
+        result["diff"] = [one["diff"] for one in done]
+    return result
 
 
 def main():
     module = CheckedModule(
         argument_spec={
-            "models": {"type": "list", "elements": "dict", "required": True, "options": MODEL_OPTIONS},
+            "models": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {**MODEL_OPTIONS, "runtime": {"type": "str", "choices": list(RUNTIMES)}},
+            },
             "state": {"type": "str", "required": True, "choices": ["prepared", "switched", "finished", "undone", "rolled_back"]},
             "replace": {"type": "bool", "default": False},
             "keep": {
@@ -270,7 +331,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = Rollout(module, runtime_of(module)).run()
+        result = step(module)
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(**result)

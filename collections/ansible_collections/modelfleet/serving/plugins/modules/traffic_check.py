@@ -93,10 +93,15 @@ options:
         description: Largest allowed absolute difference of a number.
         type: float
         default: 0.0001
+      runtime:
+        description: What serves the model. O(runtime) says who is asked.
+        type: str
+        choices: [torchserve, openai]
+        default: torchserve
   runtime:
-    description: What serves.
+    description: What serves. V(openai) keeps no account of its requests, so that it is asked with known inputs.
     type: str
-    choices: [torchserve]
+    choices: [torchserve, openai]
     default: torchserve
   device:
     description: Where the workers must be.
