@@ -300,6 +300,18 @@ class TestAdd:
         assert words in " ".join(done.stdout.split())
         assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info"}
 
+    def test_models_with_servers_of_their_own_are_asked_for_as_well(self, fleet):
+        letters = {**NEXT, "name": "letters", "runtime": "openai", "port": 8101, "bundle": "models/letters"}
+        del letters["object"], letters["default"]
+        there = {"openai_info": {**GOOD["openai_info"], "models": [{"name": "letters", "version": "1.0", "default": True}]}}
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, letters], code=2, answers={"gpu-1": there, "gpu-2": there})
+        assert "gpu-1 serves letters 1.0, which modelfleet_models does not list" in " ".join(done.stdout.split())
+        # One of which that is not known says nothing.
+        silent = {host: {"openai_info": {"msg": "no such file"}} for host in GROUPS["gpu_hosts"]}
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, letters], code=2, answers=silent)
+        assert "None of gpu-1, gpu-2 says" in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", "openai_info"}
+
     def test_all_hosts_at_once_are_refused(self, fleet):
         done, calls = fleet("add", code=2)
         assert calls == [] and "Refused to add every host of the inventory: name the new ones, as in --limit" in done.stdout

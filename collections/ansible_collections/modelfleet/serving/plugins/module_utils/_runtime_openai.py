@@ -130,7 +130,7 @@ class OpenAIRuntime:
         self.verify(model)
         try:
             self._systemctl("enable", "--now", unit)
-            self.wait_ready(model)
+            self._wait(model, 0)
         except ModelFleetError:
             self._withdraw(unit)
             raise
@@ -144,6 +144,11 @@ class OpenAIRuntime:
             raise ModelFleetError(f"Failed to start the server of {title(model)}: {path} on this host {problem}.")
 
     def wait_ready(self, model):
+        server = self.servers().get(unit_of(file_of(model)))
+        self._wait(model, server.state["restarts"] if server else 0)
+
+    def _wait(self, model, restarts):
+        """``restarts``: how often systemd had started it again before."""
         unit = unit_of(file_of(model))
         started = time.monotonic()
         while True:
@@ -152,7 +157,7 @@ class OpenAIRuntime:
             if not why:
                 return
             waited = time.monotonic() - started
-            died = server is not None and server.state["restarts"] >= MOST_STARTS and server.state["active"] != "active"
+            died = server is not None and server.state["restarts"] >= restarts + MOST_STARTS and server.state["active"] != "active"
             if waited >= self.params["timeout"] or died:
                 why = why.rstrip(".")
                 raise ModelFleetError(
