@@ -8,7 +8,7 @@ It says the alphabet from the letter after the last one of the prompt on, with a
 embeddings are pseudo-random signs, all layers but the last give nothing, and the last has for every letter the embedding of the one before,
 so that the most probable letter is far ahead of the others whatever a processor rounds.
 
-Run: make_gguf.py PATH [--step STEP]
+Run: make_gguf.py PATH [--step STEP] [--padding-mib MIB]
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def metadata():
     yield "tokenizer.ggml.eos_token_id", UINT32, 2
 
 
-def make(path, step=1):
-    """Write the model to ``path``; the same step gives the same bytes."""
+def make(path, step=1, padding_mib=0):
+    """Write the model to ``path``; the same arguments give the same bytes. ``padding_mib`` is how much stands behind all that is read."""
     known, parts = list(metadata()), tensors(step)
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(parts), len(known))
     head += b"".join(text(key) + struct.pack("<I", kind) + value(kind, one) for key, kind, one in known)
@@ -99,15 +99,19 @@ def make(path, step=1):
         head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(data))
         data += struct.pack(f"<{len(numbers)}f", *numbers)
         data += b"\0" * (-len(data) % ALIGNED)
-    Path(path).write_bytes(head + b"\0" * (-len(head) % ALIGNED) + data)
+    padding = random.Random(step).randbytes(padding_mib << 20)
+    Path(path).write_bytes(head + b"\0" * (-len(head) % ALIGNED) + data + padding)
 
 
 def main():
     parser = argparse.ArgumentParser(description="Make a tiny language model that says the alphabet.")
     parser.add_argument("path", type=Path)
     parser.add_argument("--step", type=int, default=1, help="how many letters further the next one is (1)")
+    parser.add_argument(
+        "--padding-mib", type=int, default=0, help="how many MiB stand behind all that is read (0)"
+    )
     arguments = parser.parse_args()
-    make(arguments.path, arguments.step)
+    make(arguments.path, arguments.step, arguments.padding_mib)
 
 
 if __name__ == "__main__":
