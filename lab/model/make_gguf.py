@@ -107,9 +107,7 @@ def main():
     parser = argparse.ArgumentParser(description="Make a tiny language model that says the alphabet.")
     parser.add_argument("path", type=Path)
     parser.add_argument("--step", type=int, default=1, help="how many letters further the next one is (1)")
-    parser.add_argument(
-        "--padding-mib", type=int, default=0, help="how many MiB stand behind all that is read (0)"
-    )
+    parser.add_argument("--padding-mib", type=int, default=0, help="how many MiB stand behind all that is read (0)")
     arguments = parser.parse_args()
     make(arguments.path, arguments.step, arguments.padding_mib)
 

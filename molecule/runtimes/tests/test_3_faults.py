@@ -37,9 +37,8 @@ def test_a_server_that_somebody_stopped_is_named_and_started_again(fleet, play, 
     host.check_output("systemctl stop %s", unit)
     path = tmp_path / "doctor.json"
     play("doctor", first, code=2, doctor_report_path=str(path))
-    found = [
-        one for one in json.loads(path.read_text(encoding="utf-8"))["findings"] if one["subject"] == "models" and one["severity"] != "ok"
-    ]
+    findings = json.loads(path.read_text(encoding="utf-8"))["findings"]
+    found = [one for one in findings if one["subject"] == "models" and one["severity"] != "ok"]
     assert [(one["host"], one["what"]) for one in found] == [("gpu-3", "letters 1.0 is not ready")]
     assert "systemd says inactive" in found[0]["cause"] and unit.removesuffix(".service") in found[0]["remedy"]
     assert "letters 1.0 is not ready" in said(play("smoke", first, code=2))
@@ -108,9 +107,7 @@ def test_a_model_that_is_absent_leaves_nothing(fleet, play, first):
         host = fleet[name]
         assert letters_say(host) == "" and host.gives(first[0])
         assert host.check_output("ss -Hltn sport = :%s", str(PORT)) == ""
-        assert (
-            host.run("ls -d /etc/systemd/system/%s /etc/systemd/system/multi-user.target.wants/%s", *[unit_of(first[1])] * 2).stdout == ""
-        )
+        assert host.run("find /etc/systemd/system -name %s", f"{unit_of(first[1])}*").stdout == ""
         assert [file for file in host.stored() if file.startswith("letters-1.0-")] == []
         assert host.run("find /var/lib/openai-server -mindepth 1 -name 'letters-1.0-*'").stdout == ""
         assert [key for key in record(host)["models"] if key[0] == "letters"] == []
