@@ -246,7 +246,7 @@ VARIABLES = {
             ],
         ),
         [
-            "The model resnet50 1.0 is an object, and the runtime openai loads a bundle only; publish it as that and give its key.",
+            "The model resnet50 1.0 is an object, and the runtime openai loads a bundle or huggingface only; publish it as that",
             "The model llama 3.1 has --api-key in its command or options, which is a secret by its name",
             "The port 8102 of the model mistral 3.1 is that of the model llama; give each its own.",
             "The model qwen 3.1 has port, which the runtime torchserve does not know; leave it out.",

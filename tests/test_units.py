@@ -47,6 +47,10 @@ VARIANTS["torchserve.service.j2 without downloads"] = (
 )
 HUB = {"name": "bert", "version": "1", "huggingface": {"repo": "org/bert", "revision": "0f" * 20}}
 OTHER_GROUP = {**HUB, "huggingface": {**HUB["huggingface"], "group": "tenant"}}
+VARIANTS["openai-server.service.j2 with a hub"] = (
+    ROLES / "openai_server/templates/openai-server.service.j2",
+    {**SERVER, "__openai_server_model": {**OTHER_GROUP, "port": 8102}},
+)
 FOR_HANDLERS = {
     " with a hub": {"modelfleet_models": [HUB]},
     " with a hub and words of its own": {"modelfleet_models": [HUB], "torchserve_environment": {"HF_HUB_OFFLINE": "0"}},
@@ -172,7 +176,12 @@ def test_a_server_sees_its_own_model_and_is_told_what_the_inventory_says(rendere
     )
     assert r'Environment="ODD=50%% of \"it\""' in text
     said = dict(line.split("=") for line in text.partition("[X-ModelFleet]\n")[2].splitlines())
-    assert said == {"Name": "llama", "Version": "3.1", "Sha256": "9f" * 32, "Port": "8101", "Device": "cpu"}
+    assert said == {"Name": "llama", "Version": "3.1", "File": f"llama-3.1-{'9f' * 6}", "Port": "8101", "Device": "cpu"}
+    hub = rendered["openai-server.service.j2 with a hub"].read_text()
+    repository = "/var/lib/modelfleet/huggingface/tenant/hub/models--org--bert"
+    assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={repository}\n" in hub
+    assert f'"serve" \\\n    "{repository}/snapshots/{"0f" * 20}" \\\n' in hub and f"\nFile={'0f' * 20}\n" in hub
+    assert f"\nStateDirectory=openai-server/bert-1-{'0f' * 6}\n" in hub
 
 
 def test_odd_values_are_quoted(rendered):

@@ -101,9 +101,9 @@ def unit_of(entry):
     return f"openai-server-letters-{entry['version']}-{entry['sha256'][:12]}.service"
 
 
-def letters_say(host, port=PORT):
+def letters_say(host, port=PORT, name="letters"):
     """What the language model says after abc; nothing where nobody listens."""
-    asked = {"model": "letters", "prompt": "abc", "max_tokens": 6, "temperature": 0, "seed": 0}
+    asked = {"model": name, "prompt": "abc", "max_tokens": 6, "temperature": 0, "seed": 0}
     command = "curl --silent --fail --max-time 60 --header 'Content-Type: application/json' --data %s %s"
     done = host.run(command, json.dumps(asked), f"http://127.0.0.1:{port}/v1/completions")
     return json.loads(done.stdout)["choices"][0]["text"] if done.rc == 0 else ""

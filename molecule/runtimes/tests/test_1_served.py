@@ -85,6 +85,47 @@ def test_another_option_restarts_the_one_server_and_nothing_else(fleet, play, fi
     assert {name: serves(fleet[name]) for name in GPU_HOSTS} == dict.fromkeys(GPU_HOSTS, FIRST)
 
 
+# Runs on the host: a repository in the cache of a hub as distribute leaves one there, with the model that it serves already.
+COMMIT = "0f" * 20
+CACHE = "/var/lib/modelfleet/huggingface/modelfleet-hf/hub/models--org--letters"
+MAKE = f"""
+set -eu
+install -d {CACHE}/blobs {CACHE}/snapshots/{COMMIT}
+blob=$(sha256sum {MODELS}/letters-1.0-*/model.gguf | cut -d ' ' -f 1)
+ln {MODELS}/letters-1.0-*/model.gguf {CACHE}/blobs/$blob
+ln -s ../../blobs/$blob {CACHE}/snapshots/{COMMIT}/model.gguf
+"""
+
+
+def test_a_commit_of_a_hub_is_served_from_its_cache(fleet):
+    host = fleet["gpu-1"]
+    entry = {
+        "name": "numbers",
+        "version": "1",
+        "huggingface": {"repo": "org/letters", "revision": COMMIT},
+        "runtime": "openai",
+        "port": 8102,
+    }
+
+    def serve(**more):
+        models = ["-e", json.dumps({"modelfleet_models": [{**entry, **more}]})]
+        done = SCENARIO.play(str(SCENARIO.directory / "files/serve.yml"), *models)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return recap(done)["gpu-1"]["changed"]
+
+    host.check_output("sh -c %s", MAKE)
+    try:
+        assert serve() > 0 and serve() == 0
+        assert letters_say(host, 8102, "numbers") == FIRST[1]
+        root = f"/proc/{host.main_pid(f'openai-server-numbers-1-{COMMIT[:12]}')}/root"
+        assert host.check_output("ls %s", f"{root}/var/lib/modelfleet") == "huggingface"
+        assert host.check_output("ls %s", f"{root}{CACHE}").split() == ["blobs", "snapshots"]
+        assert serve(state="absent") > 0 and serve(state="absent") == 0
+        assert letters_say(host, 8102, "numbers") == "" and letters_say(host) == FIRST[1]
+    finally:
+        host.check_output("rm -rf /var/lib/modelfleet/huggingface/modelfleet-hf")
+
+
 WRONG = {
     "two models on one port": (
         lambda demo, letters: [demo, letters, {**letters, "name": "numbers"}],
@@ -92,7 +133,7 @@ WRONG = {
     ),
     "an archive for a server": (
         lambda demo, letters: [{**demo, "name": "letters", "runtime": "openai", "port": 8102}],
-        "The model letters 1.0 is an object, and the runtime openai loads a bundle only",
+        "The model letters 1.0 is an object, and the runtime openai loads a bundle or huggingface only",
     ),
     "two versions of one name": (
         lambda demo, letters: [demo, letters, {**letters, "version": "2.0", "port": 8102}],

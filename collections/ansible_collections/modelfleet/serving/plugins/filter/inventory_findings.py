@@ -90,7 +90,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # What a model is made of; an entry has exactly one.
 KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact, HuggingFaceArtifact)}
 # What only a runtime would read of an entry.
-SERVED_ONLY = ("check", "default", "runtime", *sorted({key for runtime in RUNTIMES.values() for key in runtime.KEYS}))
+SERVED_ONLY = ("check", "default", *sorted({key for runtime in RUNTIMES.values() for key in runtime.KEYS}))
 RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
 COMPONENTS = {
     "dragonfly_scheduler_config": "scheduler",
@@ -172,9 +172,9 @@ def _huggingface_findings(label, model, pins):
     problem = problem or source_problem(source, pins if model.get("state", "present") == "present" else None)
     if problem:
         yield f"The huggingface of the {label} cannot be used; {problem}."
-    for key in SERVED_ONLY:
+    for key in SERVED_ONLY if not is_served(model) else ():
         if model.get(key) and model[key] != _PLAIN.get(key):
-            yield f"The {label} has huggingface and {key}, but no runtime serves it; leave {key} out."
+            yield f"The {label} has huggingface and {key}, but no runtime that serves it; name one, or leave {key} out."
 
 
 def huggingface_findings(models, options):

@@ -28,8 +28,9 @@ _MORE = {"previous": {"retired": 0, "run": "", "rolled_back": False}, "staged": 
 def read_record(path):
     """Return {(name, version): entry} of what the record ``path`` says is served, empty without one.
 
-    Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the
-    model store), sha256, workers, default, device ("cpu" or "gpu", where its workers must be), params and runtime.
+    Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object", "bundle" or "huggingface"), file (its file or
+    directory in the model store, or the commit), sha256, workers, default, device ("cpu" or "gpu", where its workers must be), params (of
+    the registration, or where the commit lies) and runtime.
     """
     return read_parts(path)["models"]
 
@@ -136,6 +137,9 @@ class Record:
         finally:
             os.close(handle)
 
+    def parts(self):
+        return self.models, self.previous, self.staged
+
     def get(self, model):
         return self.models.get((model["name"], model["version"]))
 
@@ -188,22 +192,25 @@ def _written(entry):
 
 
 def record_entry(model, file, device, params):
+    source = model.get("huggingface")
     return {
         "name": model["name"],
         "version": model["version"],
         "file": file,
-        "kind": "bundle" if model["bundle"] else "object",
-        "sha256": model["sha256"],
+        "kind": "huggingface" if source else "bundle" if model["bundle"] else "object",
+        "sha256": model["sha256"] or "",
         "workers": model["workers"],
         "default": False,
         "device": device,
-        "params": params,
+        "params": {key: source[key] for key in ("repo", "revision", "group")} if source else params,
         "runtime": model.get("runtime") or TORCHSERVE,
     }
 
 
 def from_record(entry):
     """An entry of the record as one of a list of models, as far as a registration from local disk needs it."""
-    model = {"object": None, "bundle": None, **dict.fromkeys(DESCRIBED), **entry.get("params", {})}
+    model = {"object": None, "bundle": None, "huggingface": None, **dict.fromkeys(DESCRIBED)}
     model.update({key: entry[key] for key in ("name", "version", "sha256", "workers", "device", "runtime")})
-    return {**model, "bundle": entry["file"] if entry["kind"] == "bundle" else None}
+    if entry["kind"] == "huggingface":
+        return {**model, "huggingface": entry["params"]}
+    return {**model, **entry.get("params", {}), "bundle": entry["file"] if entry["kind"] == "bundle" else None}

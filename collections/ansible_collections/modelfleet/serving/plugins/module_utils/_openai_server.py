@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Servers of OpenAI's protocol, each with one version of a model. PRIVATE to the collection: it can have breaking changes at any time.
 
-Each is a unit of its own, whose name is that of the version's directory in the model store. What it serves stands in the unit, in a section
+Each is a unit of its own, which has name, version and content of what it serves in its name. What that is stands in the unit, in a section
 that systemd leaves alone, so that whoever looks at a host needs no more than its units.
 """
 
@@ -17,14 +17,14 @@ from typing import NamedTuple
 from ansible_collections.modelfleet.serving.plugins.module_utils import _systemd
 from ansible_collections.modelfleet.serving.plugins.module_utils._doctor_daemon import unit_state
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import read_text
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, is_name
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import content_of, file_of, is_name, model_directory
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import SECRET_NAME
 
 UNITS = "/etc/systemd/system"
 HOST = "127.0.0.1"
 PREFIX = "openai-server-"
 _SECTION = re.compile(r"^\[X-ModelFleet\]\n((?:[A-Za-z0-9]+=.*(?:\n|\Z))*)", re.MULTILINE)
-_KEYS = {"Name": "name", "Version": "version", "Sha256": "sha256", "Port": "port", "Device": "device"}
+_KEYS = {"Name": "name", "Version": "version", "File": "file", "Port": "port", "Device": "device"}
 # What a word of a command may have in it, with the reason why it must be there where it must.
 PLACEHOLDERS = {
     "directory": "so that the server would not know what to serve",
@@ -42,13 +42,12 @@ OWNED_ENVIRONMENT = {
 
 
 class Server(NamedTuple):
-    """A unit as it is on this host: ``file`` is the directory in the model store, ``state`` what systemd says (unit_state)."""
+    """A unit as it is on this host: ``file`` is the directory in the model store or a commit, ``state`` what systemd says (unit_state)."""
 
     unit: str
-    file: str
     name: str
     version: str
-    sha256: str
+    file: str
     port: int
     device: str
     state: dict
@@ -63,9 +62,9 @@ class Server(NamedTuple):
         return f"http://{HOST}:{self.port}"
 
 
-def unit_of(file):
-    """The unit of a version, by its name in the model store."""
-    return f"{PREFIX}{file}.service"
+def unit_of(model):
+    """The unit of a version, an entry of a list of models."""
+    return f"{PREFIX}{model_directory(model['name'], model['version'], content_of(model))}.service"
 
 
 def read_servers(run_command):
@@ -75,15 +74,14 @@ def read_servers(run_command):
         unit = os.path.basename(path)
         said = _described(read_text(path) or "")
         if said:
-            found[unit] = Server(unit, unit[len(PREFIX) : -len(".service")], **said, state=unit_state(run_command, unit))
+            found[unit] = Server(unit, **said, state=unit_state(run_command, unit))
     return found
 
 
 def predicted(model, device):
     """The Server that there will be of an entry of the list."""
     state = {"enabled": "enabled", "active": "active", "sub": "running", "result": "success", "pid": 0, "restarts": 0}
-    file = file_of(model)
-    return Server(unit_of(file), file, model["name"], model["version"], model["sha256"], model["port"], device, state)
+    return Server(unit_of(model), model["name"], model["version"], file_of(model), model["port"], device, state)
 
 
 def _described(text):

@@ -11,7 +11,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchserve import TorchServeRuntime
 
 # A runtime is a class with these:
-#   KINDS            of what it loads: "object", one file, and "bundle", a directory
+#   KINDS            of what it loads: "object", one file, "bundle", a directory, and "huggingface", a commit of a hub's repository
 #   KEYS             of an entry in modelfleet_models that other runtimes do not have
 #   SIDE_BY_SIDE     whether two versions of a model can be loaded at once; otherwise one takes the place of the other
 #   OPTIONS          {option: specification}, what a module needs to be told to reach it; an option of two runtimes is the same in both
@@ -20,7 +20,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchs
 #   wait_up(seconds) until it answers at all; says nothing when it does not
 #   describe(name, devices=())   {version: {"file", "workers", "ready", "default"}} of what is registered; ready are the workers that are
 #                    so where {version: device} says that they must be
-#   load(model)      register what lies on this host's disk, verified, and wait until it is ready; it is not the default then if
+#   path(model)      where on this host's disk lies what it loads; ``file`` of the model is what the record calls it
+#   load(model)      register what lies there, verified, and wait until it is ready; it is not the default then if
 #                    another version is; gone again after an error
 #   wait_ready(model)                      device(model)   "cpu" or "gpu", where its workers must be
 #   set_default(name, version)

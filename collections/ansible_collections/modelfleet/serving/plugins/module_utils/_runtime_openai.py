@@ -15,6 +15,7 @@ import os
 import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _openai_server
+from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import Place, snapshot_problem
 from ansible_collections.modelfleet.serving.plugins.module_utils._bundle_tree import read_manifest, tree_problem
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._http import Answer, Unreachable, send
@@ -38,13 +39,14 @@ DETERMINISTIC = {"temperature": 0, "seed": 0}
 
 
 class OpenAIRuntime:
-    KINDS = ("bundle",)
+    KINDS = ("bundle", "huggingface")
     KEYS = ("command", "environment", "options", "port")
     SIDE_BY_SIDE = False
     OPTIONS = {
         "device": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
         "model_store": {"type": "path", "default": "/var/lib/modelfleet/models"},
         "manifest_store": {"type": "path", "default": "/var/lib/modelfleet/manifests"},
+        "huggingface_home": {"type": "path", "default": "/var/lib/modelfleet/huggingface"},
         "timeout": {"type": "int", "default": 1800},
     }
     entry_problems = staticmethod(_openai_server.entry_problems)
@@ -56,7 +58,7 @@ class OpenAIRuntime:
 
     def journal(self, name, version):
         served = self._served(name, version)
-        return f"journalctl -u {served.unit if served else unit_of(name + '-*')}"
+        return f"journalctl -u {served.unit if served else _openai_server.PREFIX + name + '-*'}"
 
     # What is
 
@@ -113,8 +115,13 @@ class OpenAIRuntime:
 
     # What changes
 
+    def path(self, model):
+        if model.get("huggingface"):
+            return Place(self.params, model["huggingface"]).snapshot
+        return os.path.join(self.params["model_store"], file_of(model))
+
     def load(self, model):
-        unit = unit_of(file_of(model))
+        unit = unit_of(model)
         servers = self.servers()
         if unit not in servers:
             raise ModelFleetError(
@@ -136,20 +143,25 @@ class OpenAIRuntime:
             raise
 
     def verify(self, model):
-        """The directory is the bundle of the entry. Raises ModelFleetError."""
-        path = os.path.join(self.params["model_store"], file_of(model))
-        manifest = read_manifest(os.path.join(self.params["manifest_store"], f"{model['sha256']}.json"), model["sha256"])
-        problem = tree_problem(manifest.files, path) if os.path.isdir(path) else "is not there; run the playbook distribute"
+        """The directory is the bundle or the commit of the entry. Raises ModelFleetError."""
+        path = self.path(model)
+        if not os.path.isdir(path):
+            problem = "is not there; run the playbook distribute"
+        elif model.get("huggingface"):
+            problem = snapshot_problem(Place(self.params, model["huggingface"]))
+        else:
+            manifest = read_manifest(os.path.join(self.params["manifest_store"], f"{model['sha256']}.json"), model["sha256"])
+            problem = tree_problem(manifest.files, path)
         if problem:
             raise ModelFleetError(f"Failed to start the server of {title(model)}: {path} on this host {problem}.")
 
     def wait_ready(self, model):
-        server = self.servers().get(unit_of(file_of(model)))
+        server = self.servers().get(unit_of(model))
         self._wait(model, server.state["restarts"] if server else 0)
 
     def _wait(self, model, restarts):
         """``restarts``: how often systemd had started it again before."""
-        unit = unit_of(file_of(model))
+        unit = unit_of(model)
         started = time.monotonic()
         while True:
             server = self.servers().get(unit)

@@ -10,7 +10,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED, file_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import Registrar, has_workers
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     INFERENCE_URL,
@@ -75,10 +75,12 @@ class TorchServeRuntime:
     def device(self, model):
         return self.registrar.device(model)
 
+    def path(self, model):
+        return os.path.join(self.params["model_store"], model.get("file") or file_of(model))
+
     def load(self, model):
-        path = os.path.join(self.params["model_store"], model["file"])
         try:
-            self.registrar.register(model, path, None)
+            self.registrar.register(model, self.path(model), None)
             self.wait_ready(model)
         except ModelFleetError:
             self.registrar.withdraw(model, None)

@@ -39,14 +39,46 @@ options:
         type: str
         required: true
       object:
-        description: Key of the file in the object store. This or O(models[].bundle) is required, unless O(state=rolled_back).
+        description:
+          - Key of the file in the object store.
+          - This, O(models[].bundle) or O(models[].huggingface) is required, unless O(state=rolled_back).
         type: str
       bundle:
         description: Key prefix of the bundle in the object store.
         type: str
       sha256:
-        description: The sha256 of the file, or of the bundle's manifest, 64 hexadecimal digits. Required unless O(state=rolled_back).
+        description:
+          - The sha256 of the file, or of the bundle's manifest, 64 hexadecimal digits.
+          - Required with O(models[].object) and O(models[].bundle).
         type: str
+      huggingface:
+        description: The commit of a repository of a Hugging Face hub, for a O(models[].runtime) that serves one.
+        type: dict
+        suboptions:
+          repo:
+            description: Name of the repository, as in V(org/bert).
+            type: str
+            required: true
+          revision:
+            description: The commit, 40 hexadecimal digits.
+            type: str
+            required: true
+          include:
+            description: Which of its files were brought. Not looked at here.
+            type: list
+            elements: str
+          exclude:
+            description: Which of its files were not brought. Not looked at here.
+            type: list
+            elements: str
+          group:
+            description: The group in whose cache it lies.
+            type: str
+            default: modelfleet-hf
+          ref:
+            description: The branch that leads to the commit there. Not looked at here.
+            type: str
+            default: main
       runtime:
         description: What serves it. Without it what O(record) says of the version, or O(runtime).
         type: str
@@ -142,6 +174,10 @@ options:
     description: Directory with the manifests of the bundles on this host.
     type: path
     default: /var/lib/modelfleet/manifests
+  huggingface_home:
+    description: The directory with the caches of a hub's models.
+    type: path
+    default: /var/lib/modelfleet/huggingface
   record:
     description: The file that records what this host serves.
     type: path
@@ -255,6 +291,7 @@ seconds:
 import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
@@ -312,7 +349,11 @@ def main():
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {**MODEL_OPTIONS, "runtime": {"type": "str", "choices": list(RUNTIMES)}},
+                "options": {
+                    **MODEL_OPTIONS,
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
+                    "runtime": {"type": "str", "choices": list(RUNTIMES)},
+                },
             },
             "state": {"type": "str", "required": True, "choices": ["prepared", "switched", "finished", "undone", "rolled_back"]},
             "replace": {"type": "bool", "default": False},

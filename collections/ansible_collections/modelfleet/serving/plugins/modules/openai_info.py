@@ -57,7 +57,7 @@ models:
       description: Whether this version answers at the port of the model, which is always so.
       type: bool
     file:
-      description: Name of its directory in the model store.
+      description: Name of its directory in the model store, or the commit.
       type: str
     unit:
       description: Name of the unit of its server.

@@ -14,7 +14,7 @@ description:
     stops it.
   - A server is ready when systemd says that it runs, C(/health) answers 200 and C(/v1/models) has the name of the model. For V(gpu) a
     process of it must use one.
-  - Before a server is started, its bundle is verified against its manifest.
+  - Before a server is started, its bundle is verified against its manifest, and of a commit each file against its name in the cache.
   - A version never takes the place of another one here. That fails before anything is changed, unless the list makes the other one absent.
   - What this host serves is recorded in O(record) as well, which other modules read. systemd needs it not.
 version_added: 0.1.0
@@ -37,11 +37,41 @@ options:
         type: str
         required: true
       bundle:
-        description: Key prefix of the bundle in the object store. Required with O(models[].state=present).
+        description:
+          - Key prefix of the bundle in the object store.
+          - With O(models[].state=present) either this or O(models[].huggingface) is required.
         type: str
       sha256:
-        description: The sha256 of the bundle's manifest, 64 hexadecimal digits. Required with O(models[].state=present).
+        description: The sha256 of the bundle's manifest, 64 hexadecimal digits. Required with O(models[].bundle).
         type: str
+      huggingface:
+        description: The commit of a repository of a Hugging Face hub, in the place of a bundle.
+        type: dict
+        suboptions:
+          repo:
+            description: Name of the repository, as in V(org/bert).
+            type: str
+            required: true
+          revision:
+            description: The commit, 40 hexadecimal digits.
+            type: str
+            required: true
+          include:
+            description: Which of its files were brought. Not looked at here.
+            type: list
+            elements: str
+          exclude:
+            description: Which of its files were not brought. Not looked at here.
+            type: list
+            elements: str
+          group:
+            description: The group in whose cache it lies.
+            type: str
+            default: modelfleet-hf
+          ref:
+            description: The branch that leads to the commit there. Not looked at here.
+            type: str
+            default: main
       port:
         description: The port of its server. Required with O(models[].state=present).
         type: int
@@ -67,6 +97,10 @@ options:
     description: The directory with the manifests of bundles.
     type: path
     default: /var/lib/modelfleet/manifests
+  huggingface_home:
+    description: The directory with the caches of a hub's models.
+    type: path
+    default: /var/lib/modelfleet/huggingface
   record:
     description: The record of what this host serves.
     type: path
@@ -119,7 +153,7 @@ models:
       description: Version of the model.
       type: str
     file:
-      description: Name of its directory in the model store; empty for an absent one that had none.
+      description: Name of its directory in the model store, or the commit; empty for an absent one that had none.
       type: str
     action:
       description: What was done, V(started), V(removed) or V(unchanged).
@@ -146,7 +180,8 @@ models:
 import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import check_list, file_of, title
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS, source_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import check_list, content_title, file_of, title
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of, predicted, unit_of
@@ -163,7 +198,7 @@ class OpenAIModels:
         self.record = Record(module)
         self.wanted = [
             # As other runtimes have it, for what all of them share.
-            {**model, "object": None, "workers": 1, "default": True, "runtime": RUNTIME}
+            {**model, "sha256": (model["sha256"] or "").lower(), "object": None, "workers": 1, "default": True, "runtime": RUNTIME}
             for model in self.params["models"]
         ]
 
@@ -206,8 +241,12 @@ class OpenAIModels:
         check_list([{**model, "default": False} for model in self.wanted], "api")
         ports, names = {}, set()
         for model in self._present():
-            if not model["bundle"]:
-                raise ModelFleetError(f"The {title(model)} in the list of models has no bundle. Give the one that it is.")
+            problem = source_problem(model["huggingface"]) if model["huggingface"] else None
+            if problem:
+                raise ModelFleetError(f"The huggingface of {title(model)} in the list of models cannot be used: {problem}.")
+            if bool(model["bundle"]) == bool(model["huggingface"]):
+                has = "a bundle and huggingface" if model["bundle"] else "no bundle and no huggingface"
+                raise ModelFleetError(f"The {title(model)} in the list of models has {has}. Give the one that it is.")
             if port_of(model["port"]) is None:
                 raise ModelFleetError(f"The {title(model)} in the list of models has no port from 1024 to 65535. Give it one.")
             if model["name"] in names:
@@ -230,19 +269,19 @@ class OpenAIModels:
 
     def _refuse(self, model):
         """Fail on what would take the place of something that serves, before anything is changed."""
-        unit = unit_of(file_of(model))
+        unit = unit_of(model)
         retired = self.record.previous.get((model["name"], model["version"]))
         if retired and retired["file"] != file_of(model):
             raise ModelFleetError(
-                f"Refused {title(model)}: this host keeps {retired['file']} of that version for the way back from a rollout, and sha256 "
-                f"{model['sha256']} would be {file_of(model)}. Nothing was changed: publish the new content under a new version."
+                f"Refused {title(model)}: this host keeps {retired['file']} of that version for the way back from a rollout, and "
+                f"{content_title(model)} would be {file_of(model)}. Nothing was changed: publish the new content under a new version."
             )
         for other in self.served.values():
             if other.unit == unit or self._leaves(other):
                 continue
             if (other.name, other.version) == (model["name"], model["version"]):
                 raise ModelFleetError(
-                    f"Refused {title(model)}: this host serves {other.file} under that version, and sha256 {model['sha256']} would be "
+                    f"Refused {title(model)}: this host serves {other.file} under that version, and {content_title(model)} would be "
                     f"{file_of(model)}. Nothing was changed: publish the new content under a new version."
                 )
             if other.name == model["name"]:
@@ -257,7 +296,7 @@ class OpenAIModels:
                 )
 
     def _ensure(self, model):
-        unit, file = unit_of(file_of(model)), file_of(model)
+        unit, file = unit_of(model), file_of(model)
         result = _outcome(model, file, "unchanged" if unit in self.served else "started")
         if self.module.check_mode:
             self.served.setdefault(unit, predicted(model, self.runtime.device(model)))
@@ -312,6 +351,7 @@ def main():
                     "version": {"type": "str", "required": True},
                     "bundle": {"type": "str"},
                     "sha256": {"type": "str"},
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
                     "port": {"type": "int"},
                     "device": {"type": "str", "choices": ["cpu", "gpu"]},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -128,6 +128,10 @@ options:
     description: Directory with the manifests of the bundles on this host.
     type: path
     default: /var/lib/modelfleet/manifests
+  huggingface_home:
+    description: The directory with the caches of a hub's models.
+    type: path
+    default: /var/lib/modelfleet/huggingface
   timeout:
     description: Longest time for one answer, in seconds.
     type: int

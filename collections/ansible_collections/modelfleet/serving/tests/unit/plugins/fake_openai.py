@@ -71,6 +71,7 @@ class FakeOpenAI:
         self.units, self.store, self.manifests, self.state = (directory / name for name in ("units", "models", "manifests", "state"))
         for path in (self.units, self.store, self.manifests, self.state):
             path.mkdir()
+        self.hub = directory / "huggingface"
         self.record = self.state / "models.json"
         self.states = {}
         self.served = {}
@@ -99,15 +100,33 @@ class FakeOpenAI:
             self.unit(entry, directory.name)
         return entry
 
+    def commit(self, version, name="letters", port=None, content=None):
+        """As ``model``, with a commit of a hub in the cache of an access group; the same ``content`` is the same commit."""
+        large, small = (content or f"{name} {version}").encode(), b"{}"
+        names = {"model.gguf": hashlib.sha256(large).hexdigest(), "config.json": hashlib.sha1(b"blob 2\0" + small).hexdigest()}
+        source = {"repo": f"org/{name}", "revision": hashlib.sha1(large).hexdigest(), "group": "modelfleet-hf"}
+        folder = self.hub / "modelfleet-hf/hub" / f"models--org--{name}"
+        snapshot = folder / "snapshots" / source["revision"]
+        snapshot.mkdir(parents=True, exist_ok=True)
+        (folder / "blobs").mkdir(exist_ok=True)
+        for path, data in (("model.gguf", large), ("config.json", small)):
+            (folder / "blobs" / names[path]).write_bytes(data)
+            if not (snapshot / path).is_symlink():
+                (snapshot / path).symlink_to(f"../../blobs/{names[path]}")
+        entry = {"name": name, "version": version, "huggingface": source, "port": port or free_port()}
+        self.unit(entry, source["revision"])
+        return entry
+
     def unit(self, entry, file):
-        said = {"Name": entry["name"], "Version": entry["version"], "Sha256": entry["sha256"], "Port": entry["port"]}
+        said = {"Name": entry["name"], "Version": entry["version"], "File": file, "Port": entry["port"]}
         lines = "".join(f"{key}={value}\n" for key, value in {**said, "Device": entry.get("device", "cpu")}.items())
-        unit = self.units / f"openai-server-{file}.service"
+        unit = self.units / self.unit_of(entry)
         unit.write_text(f"[Service]\nExecStart=/bin/server\n\n[X-ModelFleet]\n{lines}")
         self.states[unit.name] = dict(STOPPED)
 
     def unit_of(self, entry):
-        return f"openai-server-{entry['name']}-{entry['version']}-{entry['sha256'][:12]}.service"
+        content = entry["huggingface"]["revision"] if "huggingface" in entry else entry["sha256"]
+        return f"openai-server-{entry['name']}-{entry['version']}-{content[:12]}.service"
 
     def systemctl(self, command):
         unit = command[-1]
@@ -134,5 +153,5 @@ class FakeOpenAI:
         return {(one["name"], one["version"]): one for one in json.loads(self.record.read_text())["models"]}
 
     def arguments(self, *models, **options):
-        paths = {"model_store": self.store, "manifest_store": self.manifests, "record": self.record}
+        paths = {"model_store": self.store, "manifest_store": self.manifests, "huggingface_home": self.hub, "record": self.record}
         return {"models": list(models), **{key: str(path) for key, path in paths.items()}, "record_group": "root", "timeout": 5, **options}

@@ -130,7 +130,7 @@ def test_models_of_a_hub_among_others():
     (both,) = inventory_findings([{**HUB, "object": "x.mar"}], settings=settings)
     assert "has an object and huggingface; keep the one that it is" in both
     (checked,) = inventory_findings([{**HUB, "default": True}], settings=settings)
-    assert "has huggingface and default, but no runtime serves it; leave default out" in checked
+    assert "has huggingface and default, but no runtime that serves it; name one, or leave default out" in checked
     again = {**HUB, "version": "2"}
     commit, ref = inventory_findings([HUB, again], settings=settings)
     assert "have one commit of org/bert for the group modelfleet-hf; keep one entry" in commit
@@ -163,7 +163,7 @@ SERVERS = {"openai_server_command": COMMAND, "torchserve_config": {}}
         ({"runtime": "tritno"}, "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai."),
         (
             {"bundle": None, "object": "l.mar"},
-            "is an object, and the runtime openai loads a bundle only; publish it as that and give its key.",
+            "is an object, and the runtime openai loads a bundle or huggingface only; publish it as that and give its key.",
         ),
         ({"workers": 2}, "The model letters 3.1 has workers, which the runtime openai does not know; leave it out."),
         ({"batch_size": 4}, "has batch_size, which the runtime openai does not know"),
@@ -193,6 +193,15 @@ def test_what_is_for_a_runtime(changed, words):
     assert "PLANTED" not in str(findings)
     # What is to go is not looked at.
     assert inventory_findings([{**LETTERS, **changed, "state": "absent"}], settings=SERVERS) == [] or changed.get("bundle", 1) is None
+
+
+def test_a_commit_of_a_hub_with_a_server():
+    served = {key: value for key, value in LETTERS.items() if key not in ("bundle", "sha256")}
+    served["huggingface"] = {"repo": "org/bert", "revision": COMMIT, "include": ["*.json"]}
+    settings = {**SERVERS, "modelfleet_huggingface_pins": PINS}
+    assert inventory_findings([{**served, "default": True}], settings=settings) == []
+    (wrong,) = inventory_findings([{**served, "runtime": "torchserve", "port": None}], settings=settings)
+    assert "is huggingface, and the runtime torchserve loads an object or a bundle only" in wrong
 
 
 def test_no_command_at_all():

@@ -31,7 +31,7 @@ def test_every_runtime_has_it(runtime):
         found = inspect.signature(getattr(runtime, name)).parameters.values()
         asked = str(inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in found if one.name != "self"]))
         assert asked == parameters, name
-    assert set(runtime.KINDS) <= {"object", "bundle"} and isinstance(runtime.SIDE_BY_SIDE, bool)
+    assert set(runtime.KINDS) <= {"object", "bundle", "huggingface"} and isinstance(runtime.SIDE_BY_SIDE, bool)
 
 
 def test_an_option_of_two_runtimes_is_the_same_in_both():

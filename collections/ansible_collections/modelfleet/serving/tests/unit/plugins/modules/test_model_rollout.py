@@ -441,7 +441,26 @@ class TestOpenAI:
 
     def test_a_file_is_refused_before_anything_changes(self, host, step, versions):
         refused = step("prepared", {**versions[1], "bundle": None, "object": "l.mar"})
-        assert refused["failed"] and "is an object, and the runtime openai loads bundles only" in refused["msg"] and not host.told()
+        assert "has the kind object, and the runtime openai loads bundle or huggingface only" in refused["msg"] and not host.told()
+
+    def test_commits_of_a_hub_there_and_back_and_what_nothing_goes_back_to(self, host, step, run_module):
+        old, new = host.commit("1.0"), host.commit("2.0")
+        run_module(openai_model.main, host.arguments(old))
+        for state in ("prepared", "switched", "finished"):
+            assert not step(state, new).get("failed")
+        assert step("rolled_back", {"name": "letters", "version": "2.0"})["models"][0]["action"] == "rolled_back"
+        assert host.told()[-2:] == [f"disable --now {host.unit_of(new)}", f"enable --now {host.unit_of(old)}"]
+        # The same commit under another number: what lies there is needed.
+        again = host.commit("3.0", content="letters 2.0")
+        for state in ("prepared", "switched"):
+            assert not step(state, again).get("failed")
+        assert step("finished", again)["models"][0]["removable"] == []
+        assert self.parts(host) == {"models": ["3.0"], "previous": ["1.0"]}
+        last = host.commit("4.0")
+        for state in ("prepared", "switched"):
+            assert not step(state, last).get("failed")
+        (gone,) = step("finished", last)["models"][0]["removable"]
+        assert gone == {"name": "letters", "version": "1.0", "huggingface": old["huggingface"]}
 
     def test_models_of_both_runtimes_in_one_step(self, fake, host, run_module, versions):
         _old, new = versions

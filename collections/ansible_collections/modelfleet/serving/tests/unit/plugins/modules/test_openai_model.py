@@ -142,6 +142,33 @@ def test_a_bundle_that_is_not_its_manifest_is_not_served(host, apply):
     assert not host.told()
 
 
+def test_a_commit_of_a_hub(host, apply):
+    model = host.commit("1.0")
+    commit = model["huggingface"]["revision"]
+    result = apply(model)
+    assert (result["models"][0]["action"], result["models"][0]["file"]) == ("started", commit)
+    assert host.told() == [f"enable --now {host.unit_of(model)}"]
+    recorded = host.recorded()["letters", "1.0"]
+    assert (recorded["kind"], recorded["file"], recorded["sha256"]) == ("huggingface", commit, "")
+    assert recorded["params"] == {"repo": "org/letters", "revision": commit, "group": "modelfleet-hf"}
+    assert not apply(model)["changed"]
+    refused = apply({**model, "huggingface": {**model["huggingface"], "revision": "0f" * 20}})
+    assert refused["failed"] and f"and commit {'0f' * 20} would be {'0f' * 20}. Nothing was changed" in refused["msg"]
+
+
+def test_a_commit_with_another_content_is_not_served(host, apply):
+    model = host.commit("1.0")
+    blobs = host.hub / "modelfleet-hf/hub/models--org--letters/blobs"
+    (config,) = (path for path in blobs.iterdir() if len(path.name) == 40)
+    config.write_bytes(b"[]")
+    result = apply(model)
+    assert result["failed"] and f"has config.json with the content {'0637a088a01e8ddab3bf3fa98dbe804cbde1a0dc'}, expected" in result["msg"]
+    config.unlink()
+    result = apply(model)
+    assert result["failed"] and "has config.json, which cannot be read (No such file or directory)" in result["msg"]
+    assert not host.told()
+
+
 def test_a_unit_that_is_not_there(host, apply):
     result = apply(host.model("1.0", unit=False))
     assert result["failed"] and "this host has no openai-server-letters-1.0-" in result["msg"] and "Run the playbook site" in result["msg"]
@@ -150,7 +177,12 @@ def test_a_unit_that_is_not_there(host, apply):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"bundle": None}, "The model letters 1.0 in the list of models has no bundle."),
+        ({"bundle": None}, "The model letters 1.0 in the list of models has no bundle and no huggingface."),
+        ({"huggingface": {"repo": "org/x", "revision": "0f" * 20}}, "letters 1.0 in the list of models has a bundle and"),
+        (
+            {"huggingface": {"repo": "../x", "revision": "0f" * 20}},
+            "huggingface of model letters 1.0 in the list of models cannot be used: the repo",
+        ),
         ({"port": None}, "The model letters 1.0 in the list of models has no port from 1024 to 65535."),
         ({"port": 80}, "has no port from 1024 to 65535. Give it one."),
         ({"sha256": "9f"}, "The sha256 of model letters 1.0 is not 64 hexadecimal digits."),
