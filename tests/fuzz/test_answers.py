@@ -202,7 +202,7 @@ SAID = {
     "prompt": {"choices": [{"index": 0, "text": "def"}]},
     "input": {"data": [{"index": 0, "embedding": [0.5, 0.25]}]},
 }
-SERVER = _openai_server.Server("openai-server-letters-1-a.service", "letters-1-a", "letters", "1", "a", 8101, "cpu", {
+SERVER = _openai_server.Server("openai-server-letters-1-a.service", "letters", "1", "letters-1-a", 8101, "cpu", {
     "enabled": "enabled", "active": "active", "sub": "running", "result": "success", "pid": 0, "restarts": 0,
 })  # fmt: skip
 

@@ -22,6 +22,8 @@ _PARTS = ("models", "previous", "staged")
 # What an entry must have, and what stands for the rest where it has not: what is written otherwise is not what was meant.
 _ENTRY = {"name": str, "version": str, "file": str}
 _REST = {"kind": "object", "sha256": "", "workers": 1, "default": False, "device": "cpu", "params": {}, "runtime": TORCHSERVE}
+# Where a commit of a hub lies on this host.
+_COMMIT = ("repo", "revision", "group")
 _MORE = {"previous": {"retired": 0, "run": "", "rolled_back": False}, "staged": {"since": 0, "run": ""}}
 
 
@@ -61,6 +63,8 @@ def _checked(entry, part):
         # A time may have a fraction.
         if not isinstance(entry[key], (int, float) if key in ("retired", "since") else kind):
             raise TypeError(key)
+    if entry["kind"] == "huggingface" and not all(isinstance(entry["params"].get(key), str) for key in _COMMIT):
+        raise TypeError("params")
     return entry
 
 
@@ -202,7 +206,7 @@ def record_entry(model, file, device, params):
         "workers": model["workers"],
         "default": False,
         "device": device,
-        "params": {key: source[key] for key in ("repo", "revision", "group")} if source else params,
+        "params": {key: source[key] for key in _COMMIT} if source else params,
         "runtime": model.get("runtime") or TORCHSERVE,
     }
 

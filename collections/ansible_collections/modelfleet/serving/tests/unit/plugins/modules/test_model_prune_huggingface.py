@@ -122,7 +122,8 @@ def test_commit_that_a_server_serves_or_goes_back_to_stays(host, hub, bring, pru
     one, two, three = (model(hub, version, ref="") for version in ("1", "2", "3"))
     bring(one, two, three)
     entry = {"name": "bert", "kind": "huggingface", "runtime": "openai"}
-    recorded = [{**entry, "version": known["version"], "file": known["huggingface"]["revision"]} for known in (one, two)]
+    sources = [{key: known["huggingface"][key] for key in ("repo", "revision", "group")} for known in (one, two)]
+    recorded = [{**entry, "version": str(number), "file": source["revision"], "params": source} for number, source in enumerate(sources, 1)]
     (host.state / "models.json").write_text(json.dumps({"format": 1, "models": recorded[:1], "previous": recorded[1:]}))
     result = prune()
     assert states(result, *(snapshot(host, version) for version in (one, two, three))) == ["served", "recorded", "removed"]
