@@ -563,6 +563,28 @@ def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):
     assert [one["name"] for one in asked(calls, "torchserve_model")[0]["models"]] == ["tiny", "llama"]
 
 
+@only_in_all
+def test_a_repository_of_a_hub_is_served_where_it_names_a_server(fleet):
+    unit = f"openai-server-bert-1-{COMMIT[:12]}.service"
+    row = {**SERVER, "name": "bert", "version": "1", "file": COMMIT, "unit": unit, "port": 8102, "detail": ""}
+    answers = site_answers(
+        model_artifact={"changed": True, "artifacts": [artifact(BUNDLE), artifact(HUB, size=2)], "bytes": {}},
+        openai_model={"changed": True, "models": []},
+        openai_info={"models": [row], "recorded": [], "units": [unit]},
+        daemon={"action": "none", "restart_owed": False},
+    )
+    listed = [OBJECT, BUNDLE, OLD, {**HUB, "runtime": "openai", "port": 8102}]
+    options = {"openai_server_command": COMMAND, "modelfleet_huggingface_pins": PINS}
+    done, calls = fleet("site", listed, answers, "--tags", "models", **options)
+    assert done.returncode == 0, done.stdout
+    assert [one["name"] for one in asked(calls, "torchserve_model")[0]["models"]] == ["tiny", "llama", "llama"]
+    assert asked(calls, "openai_model")[-1]["models"] == [{"name": "bert", "version": "1", "huggingface": HUB["huggingface"], "port": 8102}]
+    (written,) = asked(calls, "daemon")
+    assert written["name"] == unit
+    repository = "/var/lib/modelfleet/huggingface/modelfleet-hf/hub/models--org--bert"
+    assert f"\nBindReadOnlyPaths={repository}\n" in written["files"][0]["content"]
+
+
 def test_a_branch_of_a_hub_stops_before_any_host_is_reached(fleet):
     branch = {**HUB, "huggingface": {"repo": "org/bert", "revision": "main"}}
     done, calls = fleet("distribute", [branch], {})
