@@ -7,8 +7,8 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo collection test test-all bench bench-quick bench-setup lint collection-tests repository-tests life-tests lab-tests \
-	fuzz-tests programs-before clean purge
+.PHONY: help setup demo collection changelog release release-rehearsal test test-all bench bench-quick bench-setup lint collection-tests \
+	repository-tests life-tests lab-tests fuzz-tests programs-before clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -34,21 +34,19 @@ demo: setup ## Boot the lab fleet, publish a model, serve it on every GPU host, 
 # The tracked files and the plugin's jar. The classes of JDK 17 and 25 differ, so one JDK makes the jar of every release.
 JDK ?= 17
 JAVAC ?= javac
-DEST ?= .
-STAGE := .cache/collection
 COLLECTION := collections/ansible_collections/modelfleet/serving
 
-collection: $(VENV)/complete ## Build the collection's archive with the plugin's jar in it
+collection: $(VENV)/complete ## Build the collection's archive with the plugin's jar in it, into DEST (.)
 	lab/wheels
-	@case "$$($(JAVAC) -version 2>&1)" in "javac $(JDK)."*) ;; *) \
-		echo "The plugin's jar is built with JDK $(JDK), and $(JAVAC) is $$($(JAVAC) -version 2>&1 | head -n 1). Give one in JAVAC=/path/to/bin/javac."; \
-		exit 1;; esac
-	rm -rf $(STAGE) && mkdir -p $(STAGE)
-	git ls-files -z $(COLLECTION) | tar --create --null --files-from - | tar --extract --directory $(STAGE)
-	@cd $(STAGE)/$(COLLECTION)/roles/endpoint_plugin/files && ANSIBLE_COLLECTIONS_PATH=$(abspath $(STAGE))/collections ansible localhost \
-		-i localhost, -c local -e 'ansible_python_interpreter={{ ansible_playbook_python }}' -m modelfleet.serving.endpoint_plugin \
-		-a "src=$$PWD/src dest=$$PWD/dragonfly-endpoint.jar javac=$(JAVAC) mode=0644 torchserve_wheel=$(CURDIR)/.cache/wheels/torchserve-0.12.0-py3-none-any.whl"
-	ansible-galaxy collection build --force --output-path $(DEST) $(STAGE)/$(COLLECTION)
+	release/release.py build --jdk $(JDK) --javac $(JAVAC) --dest $(or $(DEST),.)
+
+changelog: $(VENV)/complete ## Move the fragments into the changelog, as the version in galaxy.yml
+	cd $(COLLECTION) && antsibull-changelog release
+
+# How a release is made: docs/developing.md of the collection.
+release: $(VENV)/complete ## Build the archive twice, judge it, install it, and sign it: GPG_KEY=, into DEST (dist)
+	lab/wheels
+	release/release.py release --jdk $(JDK) --javac $(JAVAC) --key "$(GPG_KEY)" --dest $(or $(DEST),dist)
 
 test: $(VENV)/complete ## Run the checks that fit into 55 minutes, and show how long each stage took
 	lab/setup
@@ -79,7 +77,8 @@ lint:
 	ruff format --check .
 	yamllint --strict .
 	ansible-lint --offline
-	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/azurite/install lab/huggingface/install tests/collection .ci/run
+	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/azurite/install lab/huggingface/install tests/collection tests/core .ci/run
+	cd $(COLLECTION) && antsibull-changelog lint && antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 
 collection-tests:
 	tests/collection
@@ -99,6 +98,11 @@ lab-tests:
 # FUZZ_INPUTS: how many for each property (10000). What nests too deep meets the garbage collector there, of which pytest would complain.
 fuzz-tests:
 	FUZZ=long pytest --numprocesses 2 -p no:unraisableexception tests/fuzz tests/plugin/test_fuzz.py
+
+# A release of what is in the checkout, committed or not, by the JDK that is here, and unsigned.
+release-rehearsal:
+	rm -rf .cache/release
+	release/release.py rehearse --dest .cache/release
 
 # What "make setup" leaves out, because only these need it.
 scenario-rollout: image-rollout

@@ -125,6 +125,6 @@ def test_every_scenario_and_every_check_is_a_stage(stages):
     commands = " ".join(stage.command for stage in stages.STAGES)
     scenarios = {path.parent.name for path in (REPOSITORY / "molecule").glob("*/molecule.yml")}
     assert scenarios == set(re.findall(r"make scenario-([\w-]+)", commands))
-    targets = ("lint", "repository-tests", "life-tests", "lab-tests", "fuzz-tests")
+    targets = ("lint", "repository-tests", "life-tests", "lab-tests", "fuzz-tests", "release-rehearsal")
     for needed in (*(f"make {target}" for target in targets), "tests/collection 3.11", "tests/collection 3.13"):
         assert needed in commands

@@ -177,6 +177,8 @@ def trees(draw):
 )
 @example(answer(200, {}, as_file({"sha": COMMIT})), answer(200, {}, as_file([{"type": "file", "path": ["a"], "size": 1}])), False)
 @example(answer(200, {}, as_file({"sha": COMMIT})), answer(200, {"Link": '<http://[>; rel="next"'}, as_file(TREE)), False)
+@example(answer(200, {}, as_file({"sha": COMMIT})), answer(200, {"Link": '<file:///etc/passwd>; rel="next"'}, as_file(TREE)), False)
+@example(answer(200, {}, as_file({"sha": COMMIT})), answer(200, {"Link": '<https://127.0.0.1:1/x>; rel="next"'}, as_file(TREE)), False)
 @example(answer(302, {"Location": "//["}, b""), b"", False)
 @example(answer(429, {"RateLimit": f"x;t={'9' * 5000}"}, b""), b"", False)
 def test_a_hub_that_lists_anything_is_understood_or_refused(sandbox, revision, tree, check):

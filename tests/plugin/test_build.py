@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 
 import pytest
 import yaml
+from archive import build as build_archive
 from conftest import SOURCES, VERSIONS
 
 JAR = "roles/endpoint_plugin/files/dragonfly-endpoint.jar"
@@ -70,12 +73,25 @@ def released(run, tmp_path_factory):
     version = subprocess.run(["javac", "-version"], capture_output=True, text=True, check=True).stdout.split()[1]
     # The environment that this test runs in is there.
     make = ["make", "--assume-old=.venv/complete", "collection"]
-    built = run(*make, f"STAGE={place}/stage", f"DEST={place}", f"JDK={version.partition('.')[0]}")
+    built = run(*make, f"DEST={place}", f"JDK={version.partition('.')[0]}")
     assert built.returncode == 0, built.stdout
     (archive,) = place.glob("*.tar.gz")
     installed = run("ansible-galaxy", "collection", "install", "--offline", "--force", "-p", place, archive)
     assert installed.returncode == 0, installed.stdout
     return archive, place
+
+
+def test_a_build_elsewhere_and_later_has_the_same_bytes(released, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    before = os.umask(0o077)
+    try:
+        again = build_archive(tmp_path / "again")
+    finally:
+        os.umask(before)
+    assert hashlib.sha256(again.read_bytes()).hexdigest() == hashlib.sha256(released[0].read_bytes()).hexdigest()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_another_compiler_makes_other_classes_and_is_refused(run):

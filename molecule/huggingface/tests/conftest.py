@@ -37,13 +37,27 @@ SMALL = {
     "model.safetensors.index.json": '{"metadata": {}, "weight_map": {}}\n',
 }
 PROXY = f"http://{SCENARIO.settings['lab_network_prefix']}.10:3128"
+# By which the origin knows who asks; the proxy of the controller is the origin itself.
+ADDRESSES = {name: f"{SCENARIO.settings['lab_network_prefix']}.2{name[-1]}" for name in GPU_HOSTS}
+CONTROLLER = "127.0.0.1"
+# How often the hub is asked for the small files of a model: once for each content, and each leads to another address there.
+SMALL_REQUESTS = 2 * len(set(SMALL.values()))
 
 
 def weights(seed, size_mib):
-    """A safetensors file of one tensor: eight bytes of length, a header in JSON, the numbers."""
+    """A safetensors file of one tensor."""
     data = random.Random(seed).randbytes(size_mib << 20)
-    header = json.dumps({"weight": {"dtype": "F32", "shape": [len(data) // 4], "data_offsets": [0, len(data)]}}).encode()
-    return struct.pack("<Q", len(header)) + header + data
+    return safetensors({"weight": ([len(data) // 4], data)})
+
+
+def safetensors(tensors):
+    """A file of {name: (shape, its numbers, four bytes each)}: eight bytes of length, a header in JSON, the numbers."""
+    header, begin = {"__metadata__": {"format": "pt"}}, 0
+    for name, (shape, data) in tensors.items():
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, begin + len(data)]}
+        begin += len(data)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + b"".join(data for _shape, data in tensors.values())
 
 
 @dataclass
@@ -203,11 +217,11 @@ print(json.dumps(found))
 """
 
 
-def offline(host, version, model, user="alice", group=GROUP):
-    """What the hub's own client, as a user of the host, finds without asking anybody; the finished process."""
+def offline(host, version, model, user="alice", group=GROUP, program=OFFLINE):
+    """What the hub's own client, or another program, finds as a user of the host without asking anybody; the finished process."""
     environment = f"set -a; . {HOME}/{group}.env; PYTHONPATH={CLIENT}/{version} exec python3 -B -c"
-    program = "runuser -u %s -- sh -c %s"
-    return host.run(program + " %s %s " + "%s " * len(model.large), user, f'{environment} "$0" "$@"', OFFLINE, model.repo, *model.large)
+    command = "runuser -u %s -- sh -c %s"
+    return host.run(command + " %s %s " + "%s " * len(model.large), user, f'{environment} "$0" "$@"', program, model.repo, *model.large)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -7,7 +7,24 @@ import json
 
 import pytest
 import yaml
-from conftest import CDN, HUB, LOCK, SEEN, SMALL, VERSIONS, asked, distribute, offline, pin, play, unwrapped, weights
+from conftest import (
+    ADDRESSES,
+    CDN,
+    CONTROLLER,
+    HUB,
+    LOCK,
+    SEEN,
+    SMALL,
+    SMALL_REQUESTS,
+    VERSIONS,
+    asked,
+    distribute,
+    offline,
+    pin,
+    play,
+    unwrapped,
+    weights,
+)
 from fleet import GPU_HOSTS, recap
 
 LARGE = 22  # MiB, each of three files
@@ -71,14 +88,17 @@ def test_a_branch_is_pinned_and_its_commit_printed(bert, fleet, before):
 
 
 def test_the_hub_gives_one_copy_for_the_fleet(bert, brought):
-    _finished, counted = brought
+    finished, counted = brought
     bytes_sent = counted[HUB]["bytes"] + counted[CDN]["bytes"]
     SEEN.setdefault("one copy from the hub", [("bytes / size", "requests at the hub", "by whom", "at its CDN")]).append(
         (f"{bytes_sent / bert.size:.4f}", counted[HUB]["requests"], counted[HUB]["by"], counted[CDN]["requests"])
     )
     assert bytes_sent <= 1.05 * bert.size
-    # The address of each large file, the first of which is the proof of its right, and each small one, which leads to another address.
-    assert set(counted[HUB]["by"].values()) == {3 + 2 * len(set(SMALL.values()))}
+    # A host proves its right, and asks for the address of each large file. The controller asks for the small ones, for all hosts.
+    assert counted[HUB]["by"] == {**dict.fromkeys(ADDRESSES.values(), 1 + len(bert.large)), CONTROLLER: SMALL_REQUESTS}
+    requests = len(ADDRESSES) * (1 + len(bert.large)) + SMALL_REQUESTS
+    assert f"The hub was asked {requests} times, {SMALL_REQUESTS} of them by the controller for all." in unwrapped(finished.stdout)
+    assert "Not all small files of the hub came by the controller" not in unwrapped(finished.stderr)
 
 
 @pytest.mark.parametrize("name", GPU_HOSTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import CDN, HUB, SEEN, VERSIONS, asked, distribute, offline, pin, unwrapped
+from conftest import ADDRESSES, CDN, HUB, SEEN, VERSIONS, asked, distribute, offline, pin, unwrapped
 from fleet import GPU_HOSTS, recap
 
 # Whose directory it is; bob of the hosts is in no such group, and alice neither before a test says so.
@@ -69,9 +69,12 @@ def note(pair, where):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_host_without_the_right_gets_nothing(gated, entry, fleet, origin, pair):
     assert not any(has(fleet[name], gated) for name in GPU_HOSTS[1:])
+    origin.count_anew()
     finished = distribute(entry, users=dict(zip(GPU_HOSTS, ("alice", *pair), strict=True)))
     assert refused(finished, pair)
     assert has(fleet["gpu-1"], gated)
+    # One refusal is enough, and who was refused has the controller ask for nothing.
+    assert [asked(origin)[HUB]["by"][ADDRESSES[name]] for name in GPU_HOSTS[1:]] == [1, 1]
     for name in GPU_HOSTS[1:]:
         assert not has(fleet[name], gated) and not holds(fleet[name], gated)
     note(pair, "at the hub")

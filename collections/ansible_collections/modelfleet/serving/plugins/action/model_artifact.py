@@ -62,9 +62,11 @@ class ActionModule(ActionBase):
                 # If not now, it goes with the directory.
                 with suppress(AnsibleError):
                     self._low_level_execute_command(self._connection._shell.remove(pack), sudoable=False)
+        told = brought.warnings
         if problem:
-            told = f"Not all small files of the hub came by the controller, so that hosts asked for them themselves. {problem}"
-            done["warnings"] = [*(done.get("warnings") or []), told]
+            told = [*told, f"Not all small files of the hub came by the controller, so that hosts asked for them themselves. {problem}"]
+        if told:
+            done["warnings"] = [*(done.get("warnings") or []), *told]
         done["hub_requests"] = first.get("hub_requests", 0) + done.get("hub_requests", 0)
         return {**done, "hub_requests_controller": brought.requests}
 

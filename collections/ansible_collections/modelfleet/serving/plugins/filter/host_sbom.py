@@ -43,81 +43,42 @@ _value:
   type: dict
 """
 
-import json
-import re
-import uuid
 from urllib.parse import quote
 
-# Where the releases of Dragonfly are published, by the name of the release.
-REPOSITORIES = {"client": "dragonflyoss/client", "scheduler": "dragonflyoss/dragonfly"}
-# Derived from the project's own name, so that serial numbers of others are not in the way.
-NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "modelfleet.serving")
+from ansible_collections.modelfleet.serving.plugins.plugin_utils._bill import bill, entry, program_purl, python_purl, quoted
 
 
 def host_sbom(components, host):
     entries = {}
     for component in components:
-        entry = _MAKERS[component["kind"]](component)
+        one = _MAKERS[component["kind"]](component)
         # Two environments may have one package.
-        entries[entry["bom-ref"]] = {**entries.get(entry["bom-ref"], {}), **entry}
-    listed = [entries[ref] for ref in sorted(entries)]
+        entries[one["bom-ref"]] = {**entries.get(one["bom-ref"], {}), **one}
     # A reference of its own, whatever the host is called.
-    root = f"host:{quote(host, safe='')}"
-    body = {
-        "metadata": {
-            "tools": {"components": [{"type": "application", "name": "modelfleet.serving"}]},
-            "component": {"type": "device", "bom-ref": root, "name": host},
-        },
-        "components": listed,
-        "dependencies": [{"ref": root, "dependsOn": [entry["bom-ref"] for entry in listed]}],
-    }
-    serial = uuid.uuid5(NAMESPACE, json.dumps(body, sort_keys=True))
-    return {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{serial}",
-        "version": 1,
-        **body,
-    }
-
-
-def _entry(kind, ref, component, sha256="", purl="", **properties):
-    entry = {"type": kind, "bom-ref": ref, "name": component["name"]}
-    if component.get("version"):
-        entry["version"] = component["version"]
-    if sha256:
-        entry["hashes"] = [{"alg": "SHA-256", "content": sha256}]
-    if purl:
-        entry["purl"] = purl
-    named = [{"name": f"modelfleet:{name}", "value": str(value)} for name, value in sorted(properties.items())]
-    return {**entry, **({"properties": named} if named else {})}
+    return bill({"type": "device", "bom-ref": f"host:{quote(host, safe='')}", "name": host}, entries.values())
 
 
 def _program(one):
-    repository = REPOSITORIES.get(one["release"])
-    purl = f"pkg:github/{repository}@v{_quoted(one['version'])}#{_quoted(one['name'])}" if repository else ""
-    ref = f"program:{_quoted(one['release'])}/{_quoted(one['name'])}@{_quoted(one['version'])}"
-    return _entry("application", ref, one, one["sha256"], purl, archive_sha256=one["archive_sha256"])
+    purl = program_purl(one["release"], one["name"], one["version"])
+    ref = f"program:{quoted(one['release'])}/{quoted(one['name'])}@{quoted(one['version'])}"
+    return entry("application", ref, one, one["sha256"], purl, archive_sha256=one["archive_sha256"])
 
 
 def _file(one):
-    return _entry("library", f"file:{_quoted(one['name'])}", one, one["sha256"], path=one["path"])
+    return entry("library", f"file:{quoted(one['name'])}", one, one["sha256"], path=one["path"])
 
 
 def _python(one):
-    # As the specification of purl writes names of PyPI.
-    name = re.sub(r"[-_.]+", "-", one["name"]).lower()
-    purl = f"pkg:pypi/{_quoted(name)}@{_quoted(one['version'])}"
-    return _entry("library", f"{one['environment']}:{purl}", one, purl=purl, environment=one["environment"])
+    purl = python_purl(one["name"], one["version"])
+    return entry("library", f"{one['environment']}:{purl}", one, purl=purl, environment=one["environment"])
 
 
 def _model(one):
-    ref = f"model:{_quoted(one['name'])}@{_quoted(one['version'])}"
+    ref = f"model:{quoted(one['name'])}@{quoted(one['version'])}"
     # What is of a hub is many files, and has none of its own.
     purl = f"pkg:huggingface/{quote(one['repo'], safe='/')}@{one['commit']}" if one.get("repo") else ""
     # Of a bundle the digest is that of its manifest, which has those of its files.
-    return _entry(
+    return entry(
         "machine-learning-model", ref, one, one["sha256"], purl, packing=one["packing"], served=str(one["served"]).lower(), size=one["size"]
     )
 
@@ -131,13 +92,9 @@ def _package(one):
     if distribution["id"] and distribution["version"]:
         qualifiers["distro"] = f"{distribution['id']}-{distribution['version']}"
     written = "&".join(f"{name}={quote(value, safe='')}" for name, value in sorted(qualifiers.items()))
-    namespace = f"{_quoted(distribution['id'])}/" if distribution["id"] else ""
-    purl = f"pkg:{one['manager']}/{namespace}{_quoted(one['name'])}@{_quoted(version)}?{written}"
-    return _entry("library", purl, one, purl=purl)
-
-
-def _quoted(text):
-    return quote(text, safe="")
+    namespace = f"{quoted(distribution['id'])}/" if distribution["id"] else ""
+    purl = f"pkg:{one['manager']}/{namespace}{quoted(one['name'])}@{quoted(version)}?{written}"
+    return entry("library", purl, one, purl=purl)
 
 
 _MAKERS = {"program": _program, "file": _file, "python": _python, "model": _model, "package": _package}

@@ -280,12 +280,11 @@ class HuggingFaceArtifact(Artifact):
 
     def _stream(self, file):
         """Bring a large file that the hub gives only to who has the token, so that it cannot come through dfdaemon."""
-        location = self._store.location(file.path)
         temporary = self.blobs.temporary()
 
         def bring():
             with open(temporary, "w+b") as sink:
-                self.hub.stream(location, self.repo, self.commit, file, sink)
+                self.hub.stream(self._store.location(file.path), self.repo, self.commit, file, sink)
                 sink.flush()
                 sink.seek(0)
                 found = digest_of(sink)
@@ -298,10 +297,20 @@ class HuggingFaceArtifact(Artifact):
 
         with writing(self.title, self.blobs.directory):
             try:
-                self.hub.patiently(bring, self.params["retry_s"])
+                self._from_each_endpoint(file, lambda: self.hub.patiently(bring, self.params["retry_s"]))
                 os.rename(temporary, self.blobs.path(file.sha256))
             finally:
                 remove(temporary)
+
+    def _from_each_endpoint(self, file, bring):
+        first = None
+        while True:
+            try:
+                return bring()
+            except ModelFleetError as exc:
+                first = first or exc
+                if not self._store.pass_over(file.path, str(exc)):
+                    raise first from None
 
     def _bring_small(self, file, pack):
         with writing(self.title, self.place.folder):

@@ -47,7 +47,15 @@ _STALLED_S = 600
 
 
 class _Passing(Exception):
-    """A download failed for a reason that may pass; the text is the end of an error."""
+    """A download failed for a reason that may pass; the text is the end of an error. ``origin`` is whether it may be the origin's fault."""
+
+    def __init__(self, text, origin=False):
+        super().__init__(text)
+        self.origin = origin
+
+
+class _OriginError(ModelFleetError):
+    """An object did not come, or not as it should, and that may be the fault of where it was asked for."""
 
 
 class Fetcher:
@@ -104,6 +112,18 @@ class Fetcher:
         return [sum(came.pop(sha256) for sha256 in artifact.objects & came.keys()) for artifact in artifacts]
 
     def _bring(self, key, sha256, mode, size):
+        """From where the store says, and from where else it knows."""
+        first = None
+        while True:
+            try:
+                return self._bring_from_there(key, sha256, mode, size)
+            except ModelFleetError as exc:
+                first = first or exc
+                other = isinstance(exc, _OriginError) and hasattr(self.store, "pass_over") and self.store.pass_over(key, str(exc))
+                if not other:
+                    raise first from None
+
+    def _bring_from_there(self, key, sha256, mode, size):
         if self.blobs.status(sha256, mode) or self.blobs.other(sha256, mode):
             return 0
         name = self.store.describe(key)
@@ -119,7 +139,7 @@ class Fetcher:
                     self._on_their_way.pop(task, None)
             if found == sha256:
                 return fetched
-        raise ModelFleetError(
+        raise _OriginError(
             f"Failed to verify {name}: the object has the sha256 {found}, but {sha256} was asked for. Publish the right file under "
             "this key, or correct the sha256 of the model."
         )
@@ -165,7 +185,7 @@ class Fetcher:
                 all_since = self._failing_since = self._failing_since or now
                 pause = random.uniform(ceiling / 2, ceiling)
                 if now + pause - min(failing_since, all_since) > self.params["retry_s"]:
-                    raise ModelFleetError(f"Failed to get {name}: {exc}") from None
+                    raise (_OriginError if exc.origin else ModelFleetError)(f"Failed to get {name}: {exc}") from None
                 ceiling = min(ceiling * 2, _LONGEST_PAUSE_S)
                 time.sleep(pause)
         self._failing_since = None
@@ -287,19 +307,20 @@ class Fetcher:
         failed = f"Failed to get {name}: "
         pieces, incoming = self.params["piece_store"], self.params["incoming"]
         if status == 404:
-            raise ModelFleetError(f"{failed}the origin has no such object. Publish it, or correct the key of the model.")
+            raise _OriginError(f"{failed}the origin has no such object. Publish it, or correct the key of the model.")
         if status in (400, 401, 403) and expired_after_s is not None:
             raise _Passing(
                 f"the origin refused with {status} what was signed for {expired_after_s} s. Have url_expiry_s be longer than a download "
                 "takes (dfdaemon_distribute_url_expiry_seconds), and what gives out credentials give them for longer, and check "
-                "credentials and clock."
+                "credentials and clock.",
+                origin=True,
             )
         if status in (400, 401, 403):
-            raise ModelFleetError(
+            raise _OriginError(
                 f"{failed}the origin refused with {status}. Check credentials, region and clock; some stores say so of a missing object."
             )
         if 400 <= status < 500 and status not in (408, 425, 429):
-            raise ModelFleetError(f"{failed}the origin answered {status}. Check endpoint, region and the state of the store.")
+            raise _OriginError(f"{failed}the origin answered {status}. Check endpoint, region and the state of the store.")
         if "(os error 18)" in said:
             raise ModelFleetError(
                 f"{failed}dfdaemon cannot link a file of {pieces} into {incoming}. Have both on one filesystem and, under systemd, under "
@@ -332,12 +353,13 @@ class Fetcher:
                 raise _Passing(room)
             raise ModelFleetError(failed + room)
         if status:
-            raise _Passing(f"the origin answered {status}. Check the network and the state of the store.")
+            raise _Passing(f"the origin answered {status}. Check the network and the state of the store.", origin=True)
         if free < _RESERVE:
             # There was more when this began, and dfdaemon does not always tell what its database said.
             raise _Passing(f"dfdaemon says '{said}', and the disk of {pieces} has {human_bytes(free)} free. {_FREE_SOME}")
         raise _Passing(
-            f"dfdaemon says '{said}'. Look at its journal, and whether a seed peer and the scheduler run: only they go to the origin."
+            f"dfdaemon says '{said}'. Look at its journal, and whether a seed peer and the scheduler run: only they go to the origin.",
+            origin=True,
         )
 
     def _generation(self, key):

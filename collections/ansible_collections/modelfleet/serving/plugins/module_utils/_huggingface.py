@@ -20,6 +20,7 @@ import os
 import random
 import re
 import secrets
+import socket
 import ssl
 import threading
 import time
@@ -64,8 +65,14 @@ _TIMEOUT_S = 20
 _MOST_HOPS = 5
 _MOST_PAGES = 1000
 _MAX_ANSWER = 32 << 20
-# How long a hub that did not answer is not asked again.
+# What gives less than so many bytes in so many seconds hangs, even if a byte comes now and then.
+_LEAST_BYTES = 64 << 10
+_LEAST_S = 60
+# How long an answer or a small file may take.
+_MOST_S = 600
+# How long a hub that did not answer is passed over, twice as long each time that it does not answer again.
 _DOWN_S = 30
+_LONGEST_DOWN_S = 900
 _FIRST_PAUSE_S = 1
 _LONGEST_PAUSE_S = 15
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -276,11 +283,12 @@ class HubError(ModelFleetError):
     """The hub did not give what was asked for.
 
     ``refused``: it knows who asks, and that has no right; ``passing``: it may give it later, after ``wait_s`` seconds if it said so;
-    ``gone``: it has it no more, or shows it to others only.
+    ``gone``: it has it no more, or shows it to others only. ``down`` are the endpoints, where none of those that could be asked answers.
     """
 
     def __init__(self, message, refused=False, passing=False, wait_s=None, gone=False):
         super().__init__(message)
+        self.down = ()
         self.refused = refused
         self.passing = passing
         self.gone = gone
@@ -321,7 +329,12 @@ class Hub:
         self.endpoints = list(dict.fromkeys(map(_plain, options["endpoint"])))
         self._trusted = set(map(_plain, options["token_endpoint"] or []))
         self._token = options.get("token")
+        # {endpoint: (until when it is passed over, how often in a row it did not answer, why)}
         self._down = {}
+        # Since when nobody answered at all.
+        self._away_since = None
+        # {endpoint: [how often another had to give what it did not, what it said first]}
+        self._passed_over = {}
         # How often the endpoints were asked, by all threads.
         self.requests = 0
         self._counting = threading.Lock()
@@ -343,7 +356,29 @@ class Hub:
     @property
     def is_down(self):
         """Whether no endpoint answered a moment ago."""
-        return all(self._down.get(endpoint, 0) > time.monotonic() for endpoint in self.endpoints)
+        return all(map(self._why_down, self.endpoints))
+
+    @property
+    def warnings(self):
+        """[sentence] on each endpoint that did not give what it was asked for, so that another one was."""
+        with self._counting:
+            return [
+                f"{_host(endpoint)} was passed over for another endpoint, {'once' if count == 1 else f'{count} times'} in this run: "
+                f"{_first_sentence(problem)}. Have it catch up, or take it out of endpoint (modelfleet_huggingface)."
+                for endpoint, (count, problem) in self._passed_over.items()
+            ]
+
+    def _why_down(self, endpoint):
+        """Why an endpoint is passed over at present (str); None if it is not."""
+        until, _times, why = self._down.get(endpoint, (0, 0, None))
+        return why if until > time.monotonic() else None
+
+    def set_aside(self, endpoint, why):
+        """Pass it over for a while. Those who asked it at the same time do so once together."""
+        with self._counting:
+            if not self._why_down(endpoint):
+                times = self._down.get(endpoint, (0, 0, None))[1]
+                self._down[endpoint] = time.monotonic() + min(_DOWN_S * 2**times, _LONGEST_DOWN_S), times + 1, why
 
     def fingerprint(self, salt):
         """What tells this host's token from another, and is none (str)."""
@@ -381,9 +416,10 @@ class Hub:
         """Fail unless this host may have a file (HubFile) of the repository. Returns the Location of a large one."""
         return self._first(self.judges, lambda endpoint: self._locate(endpoint, repo, commit, file), decisive=True)
 
-    def locate(self, repo, commit, file):
-        """The Location of a large file."""
-        return self._first(self.endpoints, lambda endpoint: self._locate(endpoint, repo, commit, file))
+    def locate(self, repo, commit, file, without=()):
+        """The Location of a large file, at an endpoint that is none of ``without``."""
+        endpoints = [endpoint for endpoint in self.endpoints if endpoint not in without]
+        return self._first(endpoints, lambda endpoint: self._locate(endpoint, repo, commit, file))
 
     def small(self, repo, commit, file):
         """The verified content (bytes) of a file that is in git."""
@@ -469,33 +505,55 @@ class Hub:
 
     def _first(self, endpoints, ask, decisive=False):
         """What the first endpoint answers that can; where it is ``decisive``, one that refuses is not passed over."""
-        problem = None
-        for endpoint in sorted(endpoints, key=lambda one: self._down.get(one, 0) > time.monotonic()):
+        problem, failed = None, {}
+        for endpoint in sorted(endpoints, key=lambda one: bool(self._why_down(one))):
             try:
-                if self._down.get(endpoint, 0) > time.monotonic():
-                    raise problem or _unreachable(endpoint, "it did not answer a moment ago")
-                return ask(endpoint)
+                why = self._why_down(endpoint)
+                if why:
+                    raise problem or _unreachable(endpoint, f"{why}, a moment ago")
+                found = ask(endpoint)
             except HubError as exc:
                 if decisive and exc.refused:
                     raise
+                failed[endpoint] = exc
                 # What the first says counts: a mirror that lacks it says less than the hub that refuses it.
-                if problem is None or (problem.passing and not exc.passing):
+                if problem is None or (problem.passing and (not exc.passing or problem.wait_s is None is not exc.wait_s)):
                     problem = exc
+            else:
+                for other, exc in failed.items():
+                    # That a mirror refuses is no fault of it: it has no token.
+                    if not exc.refused:
+                        self.note_passed_over(other, str(exc))
+                return found
+        if all(map(self._why_down, endpoints)):
+            problem.down = endpoints
+            self._away_since = self._away_since or time.monotonic()
         raise problem
 
+    def note_passed_over(self, endpoint, problem):
+        """Another one is asked for what this endpoint did not give (``problem``, str)."""
+        with self._counting:
+            self._passed_over.setdefault(endpoint, [0, problem])[0] += 1
+
     def patiently(self, ask, retry_s):
-        """Ask again while the failure may pass, as long as the hub says or ever longer, in all ``retry_s`` seconds."""
+        """Ask again while the failure may pass, as long as the hub says or ever longer, in all ``retry_s`` seconds.
+
+        Where nobody answers, that is the time for all who ask together.
+        """
         began, ceiling = time.monotonic(), _FIRST_PAUSE_S
         while True:
             try:
                 return ask()
             except HubError as exc:
                 pause = random.uniform(ceiling / 2, ceiling) if exc.wait_s is None else exc.wait_s + random.uniform(0, ceiling)
-                if not exc.passing or time.monotonic() + pause - began > retry_s:
+                since = min(began, self._away_since or began) if exc.down else began
+                if not exc.passing or time.monotonic() + pause - since > retry_s:
                     raise
                 ceiling = min(2 * ceiling, _LONGEST_PAUSE_S)
                 time.sleep(pause)
-                self._down.clear()
+                # Where another endpoint answers, one that does not is not waited for again.
+                for endpoint in exc.down:
+                    self._down.pop(endpoint, None)
 
     def _follow(self, method, endpoint, path, most, sink=None, elsewhere=True):
         """The Answer at the end of redirects. Without ``elsewhere`` one to another server is the end.
@@ -506,18 +564,17 @@ class Hub:
         for _hop in range(_MOST_HOPS + 1):
             own = _server(url) == _server(endpoint)
             answer = self._request(method, endpoint, url, self._token_for(endpoint) if own else None, most, sink)
-            if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
-                return answer
-            target = _target(answer)
-            if urlsplit(target).scheme not in ("http", "https"):
-                raise HubError(f"Failed to ask {_host(endpoint)}: it leads to what is no http. Check that the endpoint is a hub.")
-            if not elsewhere and _server(target) != _server(endpoint):
+            target = _target(answer) if answer.status in _REDIRECTS and answer.headers.get("Location") else None
+            if not target or (not elsewhere and _server(target) != _server(endpoint)):
+                self._down.pop(endpoint, None)
+                self._away_since = None
                 return answer
             url = target
         raise HubError(f"Failed to ask {_host(endpoint)}: it leads from one address to the next without end. Check the endpoint.")
 
     def _request(self, method, endpoint, url, token, most, sink):
-        if _server(url) == _server(endpoint):
+        own = _server(url) == _server(endpoint)
+        if own:
             with self._counting:
                 self.requests += 1
         request = urllib.request.Request(url, method=method, headers={"User-Agent": "modelfleet", "Accept-Encoding": "identity"})
@@ -532,13 +589,15 @@ class Hub:
                     return Answer(url, exc.code, exc.headers, b"")
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as exc:
             reason = getattr(exc, "reason", exc)
-            if _server(url) == _server(endpoint):
-                self._down[endpoint] = time.monotonic() + _DOWN_S
+            hangs = isinstance(reason, socket.timeout)
+            why = f"nothing came from it for {_TIMEOUT_S} s" if hangs else _without_addresses(reason)
+            if own:
+                self.set_aside(endpoint, why)
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise HubError(
                     f"Failed to reach {_host(url)}: its certificate is not trusted ({reason.verify_message}). Give its CA as ca_path."
                 ) from None
-            raise _unreachable(url, _without_addresses(reason)) from None
+            raise _unreachable(url, why) from None
 
     def _require(self, endpoint, repo, answer, what):
         """Raise, in one sentence, what an answer means that is not the thing itself."""
@@ -603,18 +662,36 @@ class HubStore:
         self._commit = commit
         self._files = {file.path: file for file in files}
         self._retry_s = retry_s
-        # Locations that nobody has used yet.
+        # Locations that nobody has used yet, the endpoints of those that were used, and the endpoints that are not asked for a file again.
         self._fresh = {}
+        self._used = {}
+        self._without = {}
 
     def put(self, path, location):
         self._fresh[path] = location
+        self._used[path] = location.endpoint
 
     def location(self, path):
         """The Location of a file; it stays for the first URL that is wanted."""
         if path not in self._fresh:
-            ask = self._hub.locate
-            self._fresh[path] = self._hub.patiently(lambda: ask(self._repo, self._commit, self._files[path]), self._retry_s)
+            file, without = self._files[path], self._without.get(path, ())
+            self._fresh[path] = self._hub.patiently(lambda: self._hub.locate(self._repo, self._commit, file, without), self._retry_s)
+            self._used[path] = self._fresh[path].endpoint
         return self._fresh[path]
+
+    def pass_over(self, path, problem):
+        """Have the next address of a file be of another endpoint, since what came by the last was wrong or did not come (``problem``, str).
+
+        Returns whether there is another.
+        """
+        endpoint, without = self._used.pop(path, None), self._without.setdefault(path, set())
+        if endpoint is None or without | {endpoint} >= set(self._hub.endpoints):
+            return False
+        without.add(endpoint)
+        self._fresh.pop(path, None)
+        self._hub.set_aside(endpoint, "what it gave was wrong, or did not come")
+        self._hub.note_passed_over(endpoint, problem)
+        return True
 
     def presign(self, _method, path, _expires_s, now=None):
         location = self.location(path)
@@ -664,6 +741,8 @@ def _joined(url, reference):
         _server(target)
     except ValueError:
         raise HubError(f"Failed to ask {_host(url)}: it leads to what is no address. Check that the endpoint is a hub.") from None
+    if urlsplit(target).scheme not in ("http", "https"):
+        raise HubError(f"Failed to ask {_host(url)}: it leads to what is no http. Check that the endpoint is a hub.")
     return target
 
 
@@ -675,20 +754,37 @@ def _parsed(endpoint, repo, answer):
 
 
 def _read(reply, most, sink):
-    """At most so many bytes of a reply, returned or written to ``sink``."""
-    if sink is None:
-        return reply.read(most)
-    while most > 0:
-        chunk = reply.read(min(most, 1 << 20))
+    """At most so many bytes of a reply, returned or written to ``sink``. Raises OSError if it does not come to its end."""
+    wanted = most if reply.length is None else min(most, reply.length)
+    chunks, came, before = [], 0, 0
+    began = since = time.monotonic()
+    while came < wanted:
+        chunk = reply.read1(min(wanted - came, 1 << 20))
         if not chunk:
             break
-        sink.write(chunk)
-        most -= len(chunk)
-    return b""
+        came += len(chunk)
+        if sink is None:
+            chunks.append(chunk)
+        else:
+            sink.write(chunk)
+        now = time.monotonic()
+        if came < wanted and sink is None and now - began > _MOST_S:
+            raise OSError(f"it gave {came} bytes in {_MOST_S} s")
+        if came < wanted and now - since > _LEAST_S:
+            if came - before < _LEAST_BYTES:
+                raise OSError(f"it gave {came - before} bytes in {_LEAST_S} s")
+            before, since = came, now
+    if came < wanted and reply.length is not None:
+        raise OSError(f"it broke off after {came} of {wanted} bytes")
+    return b"".join(chunks)
 
 
 def _unreachable(url, why):
     return HubError(f"Failed to reach {_host(url)}: {why}. Check network, proxies and the state of the hub.", passing=True)
+
+
+def _first_sentence(text):
+    return text.partition(". ")[0].rstrip(".")
 
 
 def _without_addresses(reason):

@@ -211,7 +211,10 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = Lock(module).run(module.params["models"])
+        lock = Lock(module)
+        result = lock.run(module.params["models"])
+        for warning in lock.hub.warnings:
+            module.warn(warning)
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(**result)

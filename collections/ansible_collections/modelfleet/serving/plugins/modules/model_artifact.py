@@ -136,7 +136,9 @@ options:
     type: dict
     suboptions:
       endpoint:
-        description: Addresses of hubs or mirrors, the first that has a file gives it. One that does not answer is passed over.
+        description:
+          - Addresses of hubs or mirrors, the first that has a file gives it.
+          - One that does not answer, lacks a file or gives another one is passed over, with a warning.
         type: list
         elements: str
         default: [https://huggingface.co]
@@ -530,6 +532,8 @@ class ModelArtifacts:
         digests = set().union(*(artifact.digests() for artifact in wanted))
         self.swept = self.here.sweep({artifact.sha256 for artifact in wanted}, digests, gone) or bool(withdrawn)
         result = self._outcome(before, after)
+        for warning in self.hub.warnings if self.hub else ():
+            self.module.warn(warning)
         if failed:
             raise ModelFleetError(" ".join(failed[artifact] for artifact in wanted if artifact in failed), **result)
         return result

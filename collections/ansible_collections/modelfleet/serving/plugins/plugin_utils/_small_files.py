@@ -43,11 +43,12 @@ _REMEMBERED_S = 300
 
 
 class Brought(NamedTuple):
-    """{git_sha1: path}, how often the hub was asked, and why not all came, in a sentence, or None."""
+    """{git_sha1: path}, how often the hub was asked, why not all came, in a sentence, or None, and sentences on endpoints."""
 
     files: dict
     requests: int
     problem: str | None
+    warnings: list
 
 
 def bring(top, args, said, local):
@@ -71,7 +72,7 @@ def bring(top, args, said, local):
         problem = str(exc)
     except OSError as exc:
         problem = f"Failed to keep them in {top} on the controller: {exc.strerror}."
-    return Brought(files, hub.requests if hub else 0, problem)
+    return Brought(files, hub.requests if hub else 0, problem, hub.warnings if hub else [])
 
 
 def _options(args, local):

@@ -42,6 +42,13 @@ class FakeHub:
         self.wrong = {}
         # Whether it gives large files itself.
         self.direct = False
+        # Where at the CDN large files are, and whether it says of them only that.
+        self.shelf = "cdn"
+        self.mute = False
+        # Parts of paths: what hangs before it answers, what hangs in the middle, and what is broken off there. With ``goes_on`` set, what
+        # would hang is broken off at once.
+        self.hangs = self.stops = self.breaks_off = ()
+        self.goes_on = threading.Event()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -58,6 +65,7 @@ class FakeHub:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self):
+        self.goes_on.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -83,6 +91,9 @@ class FakeHub:
         token = (handler.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         path = unquote(urlsplit(handler.path).path)
         self.asked.append((handler.command, path, token))
+        if any(part in path for part in self.hangs):
+            self.goes_on.wait(60)
+            return
         status, headers, content = self._answer(path, token)
         if "resolve" not in path and isinstance(content, list):
             begin = int(urlsplit(handler.path).query.partition("cursor=")[2] or 0)
@@ -95,7 +106,10 @@ class FakeHub:
             handler.send_header(name, str(value))
         handler.end_headers()
         if handler.command == "GET":
-            handler.wfile.write(body)
+            stops, breaks_off = (any(part in path for part in parts) for parts in (self.stops, self.breaks_off))
+            handler.wfile.write(body[: len(body) // 2] if stops or breaks_off else body)
+            if stops:
+                self.goes_on.wait(60)
 
     def _answer(self, path, token):
         if self.fault:
@@ -148,10 +162,14 @@ class FakeHub:
         content = self.wrong.get(path, files[path])
         headers = {"X-Repo-Commit": commit}
         if len(files[path]) >= LARGE:
-            headers.update({"X-Linked-Etag": f'"{digest(content)}"', "X-Linked-Size": len(content)})
+            headers = {} if self.mute else {**headers, "X-Linked-Etag": f'"{digest(content)}"', "X-Linked-Size": len(content)}
             if self.direct:
                 return 200, headers, content
-            return 302, {**headers, "Location": f"{self.cdn.url}/cdn/{digest(files[path])}?Expires=2000000000&Signature=opens-it"}, b""
+            return (
+                302,
+                {**headers, "Location": f"{self.cdn.url}/{self.shelf}/{digest(files[path])}?Expires=2000000000&Signature=opens-it"},
+                b"",
+            )
         if not cached:
             return 307, {**headers, "Location": f"/api/resolve-cache/models/{repo}/{commit}/{path}?etag=x"}, b""
         return 200, {**headers, "ETag": f'"{git_sha1(files[path])}"'}, content

@@ -14,6 +14,7 @@ import zipfile
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.modelfleet.serving.plugins.action import model_artifact
+from ansible_collections.modelfleet.serving.plugins.module_utils import _huggingface
 from ansible_collections.modelfleet.serving.plugins.plugin_utils import _progress, _small_files
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_hub import FakeHub, git_sha1
 
@@ -282,6 +283,33 @@ def test_what_the_controller_cannot_get_its_hosts_get_themselves(host, hub, monk
         hub.fault = None
         monkeypatch.setattr(_small_files, "_REMEMBERED_S", 0)
         assert host.run(task_vars=VARS)["warnings"] == ["its own"] and len(host.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("hangs", "nothing came from it for 1 s"), ("stops", "nothing came from it for 1 s"), ("breaks_off", "it broke off after ")],
+)
+def test_a_hub_that_hangs_is_waited_for_once(host, hub, monkeypatch, how, said):
+    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
+    setattr(hub, how, ("resolve-cache",))
+    for _host in range(2):
+        assert f"Failed to reach {hub.url.partition('//')[2]}: {said}" in host.run(task_vars=VARS)["warnings"][1]
+    assert len(hub.asked) == 2 and host.called[1] == host._task.args
+
+
+def test_a_mirror_that_lags_is_told(host, hub):
+    mirror = FakeHub(None)
+    try:
+        host._task.args["huggingface"] |= {"endpoint": [mirror.url, hub.url]}
+        result = host.run(task_vars=VARS)
+    finally:
+        mirror.close()
+    assert len(host.got[0]) == len(FILES)
+    own, said = result["warnings"]
+    assert own == "its own"
+    assert said.startswith(
+        f"{mirror.url.partition('//')[2]} was passed over for another endpoint, {len(FILES)} times in this run: Failed to get "
+    )
 
 
 def test_a_file_that_is_another_at_the_hub_keeps_no_other_from_coming(host, hub):

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -34,8 +36,8 @@ def path(tmp_path):
 
 @pytest.fixture
 def pin(run_module, hub, path):
-    def run(*models, check=False, diff=False, token=None, endpoint=None, **options):
-        source = {"endpoint": endpoint or [hub.url], "token": token, "token_endpoint": [hub.url]}
+    def run(*models, check=False, diff=False, token=None, endpoint=None, token_endpoint=None, **options):
+        source = {"endpoint": endpoint or [hub.url], "token": token, "token_endpoint": token_endpoint or [hub.url]}
         args = {"path": str(path), "models": models or [{"repo": "org/bert"}], "huggingface": source, "retry_s": 0, **options}
         result = run_module(huggingface_lock.main, args, check=check, diff=diff)
         assert "alice" not in json.dumps(result)
@@ -135,6 +137,33 @@ def test_what_others_wrote_stays(hub, pin, path):
     path.write_text("modelfleet_huggingface_pins: {}\nother: 1\n")
     assert "this module did not write it" in pin()["msg"]
     assert "other" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("hangs", "nothing came from it for 1 s"), ("stops", "nothing came from it for 1 s"), ("breaks_off", "it broke off after ")],
+)
+@pytest.mark.parametrize("where", ["/revision/", "/tree/"])
+def test_hub_that_hangs_is_given_up_and_asked_again(hub, pin, path, monkeypatch, how, where, said):
+    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
+    commit = hub.commit("org/bert", FILES)
+    setattr(hub, how, (where,))
+    result = pin()
+    assert f"Failed to reach {hub.url.partition('//')[2]}: {said}" in result["msg"] and not path.exists()
+    monkeypatch.setattr(_huggingface, "time", SimpleNamespace(**{**vars(time), "sleep": lambda _seconds: setattr(hub, how, ())}))
+    assert pin(retry_s=60)["pins"][0]["commit"] == commit
+
+
+def test_mirror_that_lags_is_told(hub, pin):
+    mirror = FakeHub(hub.cdn)
+    try:
+        commit = hub.commit("org/bert", FILES)
+        result = pin(endpoint=[mirror.url, hub.url], token_endpoint=["https://huggingface.co"])
+    finally:
+        mirror.close()
+    assert result["pins"][0]["commit"] == commit
+    said = f"{mirror.url.partition('//')[2]} was passed over for another endpoint, 2 times in this run: Failed to get the revision main of "
+    assert [said in str(one) for one in result["warnings"] if mirror.url.partition("//")[2] in str(one)] == [True]
 
 
 def test_limit_is_told_with_the_time(hub, pin):

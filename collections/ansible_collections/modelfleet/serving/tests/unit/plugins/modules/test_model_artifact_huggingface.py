@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import grp
+import io
 import json
 import os
 import random
@@ -482,6 +483,16 @@ def test_limit_of_the_hub_is_waited_for_as_long_as_it_says(host, hub, apply):
 # Mirrors
 
 
+def address(hub):
+    return hub.url.partition("//")[2]
+
+
+def passed_over(result, mirror):
+    """What was said of a mirror; what runs before in this process said is there, too."""
+    start = f"{address(mirror)} was passed over for another endpoint, "
+    return [str(said).partition(start)[2] for said in result.get("warnings", []) if start in str(said)]
+
+
 def test_mirror_gives_the_bytes_and_no_token_gets_there(host, hub, mirror, apply):
     commit = hub.commit(REPO, FILES)
     mirror.commit(REPO, FILES)
@@ -515,12 +526,206 @@ def test_mirror_that_is_down_or_lacks_it_is_passed_over(host, hub, mirror, apply
     assert contents(host, commit) == FILES
 
 
+def test_mirror_that_lags_is_told(host, hub, mirror, apply):
+    mirror.commit(REPO, {})
+    commit = hub.commit(REPO, FILES)
+    result = apply(bert(hub, commit), endpoint=[mirror.url, hub.url])
+    assert contents(host, commit) == FILES
+    # Two large files and two small ones that are not empty.
+    (said,) = passed_over(result, mirror)
+    assert re.match(
+        f"4 times in this run: Failed to get the file [^ ]* at {commit} of {REPO} from {address(mirror)}: it has no such revision\\. Have "
+        "it catch up, or take it out of endpoint \\(modelfleet_huggingface\\)\\.",
+        said,
+    )
+    changed = hub.commit(REPO, {**FILES, "config.json": b"{}"})
+    mirror.repositories[REPO].commits[changed] = {"README.md": FILES["README.md"]}
+    _before, said = passed_over(apply(bert(hub, changed), endpoint=[mirror.url, hub.url]), mirror)
+    assert said.startswith(f"once in this run: Failed to get the file config.json at {changed} of {REPO} from {address(mirror)}: it has no")
+
+
+def test_mirror_that_refuses_is_no_news(host, hub, mirror, apply):
+    """It gives what everybody may have."""
+    commit = hub.commit(REPO, FILES)
+    mirror.commit(REPO, FILES)
+    for one in hub, mirror:
+        gate(one, "alice")
+    result = apply(bert(hub, commit), token="alice", endpoint=[mirror.url, hub.url])
+    assert contents(host, commit) == FILES and passed_over(result, mirror) == []
+
+
 def test_mirror_that_gives_something_else_is_found_out(host, hub, mirror, apply):
     commit = hub.commit(REPO, FILES)
     mirror.commit(REPO, FILES)
     mirror.wrong = {"config.json": b"{}" * 11, "model.safetensors": WEIGHTS[::-1]}
     apply(bert(hub, commit), endpoint=[mirror.url, hub.url])
     assert contents(host, commit) == FILES
+
+
+@pytest.mark.parametrize("there", [None, WEIGHTS[::-1]])
+def test_mirror_whose_cdn_lacks_it_or_has_something_else_is_passed_over(host, hub, mirror, apply, there):
+    """It says nothing of what it gives, so that only what came shows it."""
+    files = {"model.safetensors": WEIGHTS, "other.safetensors": WEIGHTS[1:]}
+    commit = hub.commit(REPO, files)
+    mirror.commit(REPO, files)
+    mirror.mute, mirror.shelf = True, "shelf"
+    for content in files.values():
+        name = sha256(content)
+        if there:
+            host.publish(f"shelf/{name}", there)
+        # A wrong file keeps the name that was for the right one.
+        host.tags[f"cdn/{name}"] = {"ETag": '"right"'}
+    result = apply(bert(hub, commit), endpoint=[mirror.url, hub.url], parallel=1)
+    assert contents(host, commit) == files and not host.left()
+    said = "has the sha256" if there else "the origin has no such object"
+    assert [said in warning for warning in passed_over(result, mirror)] == [True]
+
+
+def test_what_only_such_a_mirror_has_does_not_come(host, hub, mirror, apply):
+    commit = mirror.commit(REPO, FILES)
+    mirror.shelf = "nowhere"
+    result = apply(bert(mirror, commit), endpoint=[mirror.url, hub.url], token_endpoint=[mirror.url])
+    assert "the origin has no such object" in result["msg"] and host.left() == []
+
+
+def test_mirror_that_streams_something_else_is_passed_over(host, hub, mirror, apply):
+    commit = hub.commit(REPO, FILES)
+    mirror.commit(REPO, FILES)
+    hub.direct = mirror.direct = mirror.mute = True
+    mirror.wrong = {"model.safetensors": WEIGHTS[::-1]}
+    mirror.breaks_off = ("/onnx/model.onnx",)
+    endpoints = [mirror.url, hub.url]
+    result = apply(bert(hub, commit), token="alice", endpoint=endpoints, token_endpoint=endpoints)
+    assert contents(host, commit) == FILES and host.calls == [] and not host.left()
+    assert [warning.startswith("2 times") for warning in passed_over(result, mirror)] == [True]
+
+
+# A hub that hangs
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("hangs", "nothing came from it for 1 s"),
+        ("stops", "nothing came from it for 1 s"),
+        ("breaks_off", "it broke off after 3 of 7 bytes"),
+    ],
+)
+def test_hub_that_hangs_is_given_up(host, hub, mirror, apply, monkeypatch, how, said):
+    commit = hub.commit(REPO, FILES)
+    mirror.commit(REPO, FILES)
+    setattr(mirror, how, ("resolve-cache",))
+    with monkeypatch.context() as patched:
+        if how != "breaks_off":
+            patched.setattr(_huggingface, "_TIMEOUT_S", 1)
+        result = apply(bert(hub, commit), endpoint=[mirror.url])
+    assert f"Failed to reach {address(mirror)}: {said}. Check network" in result["msg"]
+
+    # It does not count as another content, of which nobody would ask again.
+    def sleep(seconds):
+        setattr(mirror, how, ())
+
+    mirror.goes_on.set()
+    _huggingface.time.sleep = sleep
+    assert apply(bert(hub, commit), endpoint=[mirror.url], retry_s=60)["changed"]
+    assert contents(host, commit) == FILES
+
+
+def test_hub_that_hangs_with_who_has_the_right(host, hub, apply, monkeypatch):
+    commit = hub.commit(REPO, FILES)
+    apply(bert(hub, commit))
+    hub.hangs = (REPO,)
+    monkeypatch.setattr(_huggingface, "_TIMEOUT_S", 1)
+    result = apply(bert(hub, commit), huggingface_access_s=0)
+    assert not result["changed"] and "could not prove its right to it. Failed to reach" in str(result["warnings"])
+    commit = hub.commit(REPO, {**FILES, "config.json": b"{}"})
+    assert "nothing came from it for 1 s, a moment ago. Check network" in apply(bert(hub, commit))["msg"]
+
+
+def test_mirror_that_hangs_is_waited_for_ever_more_seldom(hub, mirror):
+    """And not once for each of the models."""
+    commit = hub.commit(REPO, FILES)
+    mirror.hangs = (REPO,)
+    mirror.goes_on.set()
+    asker = _huggingface.Hub({"endpoint": [mirror.url, hub.url], "token_endpoint": []})
+    file = _huggingface.HubFile("model.safetensors", len(WEIGHTS), sha256(WEIGHTS))
+    asked = []
+    for minutes in range(120):
+        _huggingface.time.monotonic = lambda minutes=minutes: minutes * 60
+        for _model in range(2):
+            assert asker.locate(REPO, commit, file).endpoint == hub.url
+        if len(mirror.asked) > len(asked):
+            asked.append(minutes)
+    assert len(mirror.asked) == len(asked)
+    assert asked == [0, 1, 2, 4, 8, 16, 31, 46, 61, 76, 91, 106]
+    mirror.hangs = ()
+    mirror.commit(REPO, FILES)
+    _huggingface.time.monotonic = lambda: 122 * 60
+    assert [asker.locate(REPO, commit, file).endpoint for _model in range(2)] == [mirror.url] * 2
+
+
+def test_hub_that_is_away_is_waited_for_once_by_all(hub, monkeypatch):
+    commit = hub.commit(REPO, FILES)
+    asker = _huggingface.Hub({"endpoint": [hub.url], "token_endpoint": []})
+    file = _huggingface.HubFile("config.json", len(FILES["config.json"]), git_sha1=git_sha1(FILES["config.json"]))
+    clock, waits = [1000.0], []
+    monkeypatch.setattr(_huggingface.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(_huggingface.time, "sleep", lambda seconds: waits.append(seconds) or clock.append(clock.pop() + seconds))
+
+    def ask():
+        return asker.patiently(lambda: asker.small(REPO, commit, file), 60)
+
+    hub.breaks_off = ("resolve-cache",)
+    for _model in range(50):
+        with pytest.raises(_huggingface.HubError, match="it broke off after 11 of 22 bytes"):
+            ask()
+    assert len(waits) > 3 and sum(waits) <= 60 and len(hub.asked) == 2 * (len(waits) + 1)
+    # It is back, and goes again.
+    hub.breaks_off = ()
+    clock[0] += 60
+    assert ask() == FILES["config.json"]
+    hub.breaks_off = ("resolve-cache",)
+    before = len(waits)
+    with pytest.raises(_huggingface.HubError, match="it broke off"):
+        ask()
+    assert len(waits) > before + 3
+
+
+def test_mirror_that_hangs_is_not_waited_for_while_the_hub_takes_no_more(hub, mirror, monkeypatch):
+    commit = hub.commit(REPO, FILES)
+    mirror.hangs = (REPO,)
+    mirror.goes_on.set()
+    hub.fault = (429, {"Retry-After": "7"})
+    asker = _huggingface.Hub({"endpoint": [mirror.url, hub.url], "token_endpoint": []})
+    file = _huggingface.HubFile("model.safetensors", len(WEIGHTS), sha256(WEIGHTS))
+    monkeypatch.setattr(_huggingface.time, "sleep", lambda seconds: setattr(hub, "fault", None if len(hub.asked) > 2 else hub.fault))
+    assert asker.patiently(lambda: asker.locate(REPO, commit, file), 60).endpoint == hub.url
+    assert (len(mirror.asked), len(hub.asked)) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "chunk", "sink", "said"),
+    [
+        # A byte in a second.
+        (1000, 1, True, "it gave 61 bytes in 60 s"),
+        (1000, 1, False, "it gave 61 bytes in 60 s"),
+        # Quicker than that, and without end.
+        (64 << 20, 2000, False, "it gave 1202000 bytes in 600 s"),
+        (64 << 20, 2000, True, None),
+        (600, 100, False, None),
+    ],
+)
+def test_answers_that_come_drop_by_drop_are_given_up(monkeypatch, size, chunk, sink, said):
+    clock = iter(range(1 << 20))
+    monkeypatch.setattr(_huggingface, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    reply = SimpleNamespace(length=size, read1=lambda most: b"x" * min(chunk, most))
+    written = io.BytesIO()
+    if said:
+        with pytest.raises(OSError, match=f"^{said}$"):
+            _huggingface._read(reply, size + 1, written if sink else None)
+    else:
+        content = _huggingface._read(reply, size + 1, written if sink else None)
+        assert len(written.getvalue() if sink else content) == size
 
 
 def test_repository_that_does_not_exist(host, hub, apply):
