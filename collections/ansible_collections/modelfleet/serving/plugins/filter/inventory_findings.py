@@ -71,6 +71,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _openai_server,
     _systemd,
     _torchserve_config,
+    _triton,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact
@@ -102,6 +103,7 @@ ENVIRONMENTS = {
     "dfdaemon_environment": _dragonfly_config.OWNED_ENVIRONMENT,
     "torchserve_environment": _torchserve_config.OWNED_ENVIRONMENT,
     "openai_server_environment": _openai_server.OWNED_ENVIRONMENT,
+    "triton_environment": _triton.OWNED_ENVIRONMENT,
 }
 # Keys of the daemons for which the roles have a variable that other parts of the fleet read, or that the unit's sandbox fixes.
 _INSTEAD = "is what {} sets, which other checks and plays read as well; leave it out and set that"
@@ -252,6 +254,13 @@ def runtime_list_findings(models, settings):
                 "time; keep one, or give the others another name and port."
             )
     taken = _ports_of_daemons(settings)
+    if any(runtime_name(model) == "triton" for model in present):
+        for variable in _triton.PORTS:
+            port = _openai_server.port_of(settings.get(variable))
+            if port in taken:
+                yield f"The {variable} is that of {taken[port]} ({port}); give each its own."
+            elif port:
+                taken[port] = "Triton"
     for model in present:
         port = _openai_server.port_of(model.get("port"))
         if port is None or "port" not in RUNTIMES[runtime_name(model)].KEYS:
@@ -545,6 +554,8 @@ def inventory_findings(models, files_dir=None, groups=None, addresses=None, stor
     findings.extend(list_findings(models))
     findings.extend(runtime_list_findings(models, settings))
     findings.extend(settings_findings(settings))
+    if any(runtime_name(model) == "triton" for model in models):
+        findings.extend(_triton.settings_problems(settings))
     findings.extend(budget_findings(models, settings.get("dfdaemon_disk_budget")))
     findings.extend(host_findings(hosts or {}))
     return findings

@@ -13,6 +13,10 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 
+def _text(value):
+    return value if isinstance(value, str) else ""
+
+
 class Unreachable(ModelFleetError):
     """Nothing answers at the address."""
 
@@ -42,7 +46,8 @@ class Answer:
         data = self.data
         # OpenAI's protocol has it one level deeper.
         said = data["error"] if isinstance(data, dict) and isinstance(data.get("error"), dict) else data
-        text = said.get("message") or said.get("status") or self.text if isinstance(said, dict) else self.text
+        # The Open Inference Protocol has it as the error itself.
+        text = said.get("message") or said.get("status") or _text(said.get("error")) or self.text if isinstance(said, dict) else self.text
         return " ".join(str(text).split()) or f"HTTP {self.status} without a text"
 
 

@@ -9,6 +9,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import is_served
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchserve import TorchServeRuntime
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_triton import TritonRuntime
 
 # A runtime is a class with these:
 #   KINDS            of what it loads: "object", one file, "bundle", a directory, and "huggingface", a commit of a hub's repository
@@ -29,7 +30,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchs
 #   predict(name, version, body, content_type, timeout)   an Answer
 #   traffic(name, since, until)   [(version or None, status, milliseconds)] of the requests that it answered between two times
 #                    (seconds since the epoch), by its own account; None where it keeps none
-RUNTIMES = {"torchserve": TorchServeRuntime, "openai": OpenAIRuntime}
+RUNTIMES = {"torchserve": TorchServeRuntime, "openai": OpenAIRuntime, "triton": TritonRuntime}
 DEFAULT = "torchserve"
 
 

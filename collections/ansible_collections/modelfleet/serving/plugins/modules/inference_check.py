@@ -58,7 +58,7 @@ options:
             otherwise, it is sent with C(temperature) and C(seed) 0.
           - Of the answer the text of the first choice counts, or the vectors of embeddings.
         type: str
-        choices: [torchserve, openai]
+        choices: [torchserve, openai, triton]
         default: torchserve
   base_url:
     description: URL of TorchServe's inference API.
@@ -140,6 +140,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._inference import CHECK, run_check
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_triton import TritonRuntime
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import INFERENCE_URL, KEY_FILE, TorchServe
 
 
@@ -185,6 +186,7 @@ def main():
     servers = {
         "torchserve": TorchServe(module, module.params["base_url"], module.params["key_file"], api="inference"),
         "openai": OpenAIRuntime(module),
+        "triton": TritonRuntime(module),
     }
     try:
         result = run(module.params, servers)

@@ -82,7 +82,7 @@ options:
       runtime:
         description: What serves it. Without it what O(record) says of the version, or O(runtime).
         type: str
-        choices: [torchserve, openai]
+        choices: [torchserve, openai, triton]
       workers:
         description: Number of READY workers.
         type: int
@@ -146,8 +146,9 @@ options:
       - What serves a model without O(models[].runtime) that O(record) does not know.
       - V(openai) serves one version at a time, so that the new one takes the place of the other as with O(replace=true). Its unit must be
         on the host, see M(modelfleet.serving.openai_model).
+      - V(triton) has one version of a model loaded at a time, so that it is the same, see M(modelfleet.serving.triton_model).
     type: str
-    choices: [torchserve, openai]
+    choices: [torchserve, openai, triton]
     default: torchserve
   device:
     description: Where the workers of a model without O(models[].device) must be. With V(gpu), one that fell back to the CPU is not ready.

@@ -96,12 +96,12 @@ options:
       runtime:
         description: What serves the model. O(runtime) says who is asked.
         type: str
-        choices: [torchserve, openai]
+        choices: [torchserve, openai, triton]
         default: torchserve
   runtime:
-    description: What serves. V(openai) keeps no account of its requests, so that it is asked with known inputs.
+    description: What serves. V(openai) and V(triton) keep no account of each request, so that they are asked with known inputs.
     type: str
-    choices: [torchserve, openai]
+    choices: [torchserve, openai, triton]
     default: torchserve
   device:
     description: Where the workers must be.
