@@ -233,7 +233,7 @@ VARIABLES = {
     ),
     "a runtime that does not exist": (
         lambda variables: model(variables, runtime="tritno"),
-        ["(resnet50) is not what its role takes: value of runtime must be one of: torchserve, openai, got: tritno"],
+        ["(resnet50) is not what its role takes: value of runtime must be one of: torchserve, openai, triton, got: tritno"],
     ),
     "models that their runtime cannot serve": (
         lambda variables: variables.update(
@@ -250,6 +250,16 @@ VARIABLES = {
             "The model llama 3.1 has --api-key in its command or options, which is a secret by its name",
             "The port 8102 of the model mistral 3.1 is that of the model llama; give each its own.",
             "The model qwen 3.1 has port, which the runtime torchserve does not know; leave it out.",
+        ],
+    ),
+    "a Triton that whoever reaches it takes over, and an archive for it": (
+        lambda variables: variables.update(
+            triton_image=f"nvcr.io/nvidia/tritonserver:25.06-py3@sha256:{DIGEST}",
+            modelfleet_models=[{**GOOD["modelfleet_models"][0], "runtime": "triton"}, {**BUNDLE, "runtime": "triton"}],
+        ),
+        [
+            "The model resnet50 1.0 is an object, and the runtime triton loads a bundle only; publish it as that and give its key.",
+            "The triton_image is the container 25.06, with CVE-2025-23319, CVE-2025-23320 and CVE-2025-23334",
         ],
     ),
     "a bundle with the key of an archive": (

@@ -47,6 +47,8 @@ STUBBED = (
     "rollout_lock",
     "openai_model",
     "openai_info",
+    "triton_model",
+    "triton_info",
     "daemon",
 )
 READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
@@ -364,6 +366,46 @@ def test_site_gives_each_model_to_what_serves_it(fleet):
     assert (written["start"], removed["state"]) == (False, "absent")
     assert "Environment=HOME=/var/lib/openai-server/letters-1.0-" in written["files"][0]["content"]
     assert ["letters", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
+
+
+DOUBLE = {"name": "double", "version": "1.0", "bundle": "bundles/double", "sha256": "ef" * 32, "runtime": "triton"}
+OF_TRITON = {**SERVER, "name": "double", "file": f"double-1.0-{'ef' * 6}", "unit": "triton.service", "detail": ""}
+
+
+def test_site_runs_triton_and_then_loads_its_models(fleet):
+    loaded = {"name": "double", "version": "1.0", "action": "loaded", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}
+    state = {"models": [OF_TRITON], "recorded": [], "home_problem": "", "release_problem": ""}
+    answers = site_answers(
+        triton_model={"changed": True, "models": [loaded]}, triton_info=state, daemon={"action": "none", "restart_owed": False}
+    )
+    gone = {**DOUBLE, "version": "0.9", "state": "absent"}
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD, DOUBLE, gone], answers, "--tags", "triton,models")
+    assert done.returncode == 0, done.stdout
+    assert [[one["name"] for one in args["models"]] for args in asked(calls, "torchserve_model")] == [["tiny", "llama", "llama"]]
+    (served,) = asked(calls, "triton_model")
+    assert [sorted(one) for one in served["models"]] == [["bundle", "name", "sha256", "version"], ["bundle", "name", "sha256", "state", "version"]]
+    assert set(served) <= set(documentation(COLLECTION / "plugins/modules/triton_model.py")["options"])
+    (daemon,) = asked(calls, "daemon")
+    assert (daemon["name"], daemon["restart"]) == ("triton.service", "deferred")
+    assert daemon["answers"]["url"] == "http://127.0.0.1:8200/v2/health/ready"
+    assert daemon["started_from"] == ["/opt/tritonserver/bin/tritonserver", "/opt/tritonserver/TRITON_VERSION"]
+    mine = [call["module"] for call in calls if call["host"] == "gpu-1"]
+    assert mine.index("daemon") < mine.index("triton_model")
+    assert {call["args"].get("home") for call in calls if call["module"] == "triton_info"} == {"/opt/tritonserver", None}
+    assert ["double", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
+
+
+def test_a_triton_with_known_holes_is_not_run_and_one_that_turns_out_to_be_is_stopped(fleet):
+    refused = {"models": [], "recorded": [], "home_problem": "has the release 2.51.0, with CVE-2025-23319", "release_problem": ""}
+    answers = site_answers(triton_info=refused, daemon={"action": "none", "restart_owed": False})
+    done, calls = fleet("site", [OBJECT, DOUBLE], answers, "--tags", "triton")
+    assert done.returncode == 2 and asked(calls, "daemon") == []
+    assert "Refused to run Triton: /opt/tritonserver has the release 2.51.0, with CVE-2025-23319" in " ".join(done.stdout.split())
+    found = {**refused, "home_problem": "", "release_problem": "has the release 2.51.0, with CVE-2025-23319"}
+    answers = site_answers(triton_info=found, daemon={"action": "started", "restart_owed": False})
+    done, calls = fleet("site", [OBJECT, DOUBLE], answers, "--tags", "triton")
+    assert done.returncode == 2 and [one.get("state", "present") for one in asked(calls, "daemon")] == ["present", "absent"]
+    assert "It was stopped again." in done.stdout
 
 
 @only_in_all

@@ -30,6 +30,7 @@ LIFE = (
     "python_environment",
     "haproxy_server",
     "openai_info",
+    "triton_info",
 )
 # As the others, and a delegated task is one of the host that it is delegated to.
 DELEGATED = STUB.replace('task_vars["inventory_hostname"]', 'self._task.delegate_to or task_vars["inventory_hostname"]').replace(
@@ -69,6 +70,7 @@ GOOD = {
     "torchserve_model": {"models": []},
     "torchserve_info": serves(MODEL),
     "openai_info": {"models": [], "units": [], "recorded": []},
+    "triton_info": {"models": [], "recorded": []},
     "inference_check": {"checks": []},
 }
 
@@ -237,6 +239,7 @@ class TestUninstall:
         theirs = {
             ("modelfleet-gateway", "modelfleet-gateway-watch"): {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway"},
             ("openai-server",): {"/var/lib/openai-server"},
+            ("triton",): {"/var/lib/triton", "/var/lib/modelfleet/triton"},
         }
         for taken in of_others:
             assert taken["state"] == "absent" and "keep" not in taken
@@ -311,6 +314,14 @@ class TestAdd:
         done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, letters], code=2, answers=silent)
         assert "None of gpu-1, gpu-2 says" in " ".join(done.stdout.split())
         assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", "openai_info"}
+
+    def test_triton_is_asked_for_as_well(self, fleet):
+        double = {**NEXT, "name": "double", "runtime": "triton", "bundle": "models/double"}
+        del double["object"], double["default"]
+        there = {"triton_info": {**GOOD["triton_info"], "models": [{"name": "double", "version": "1.0", "default": True}]}}
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, double], code=2, answers={"gpu-1": there, "gpu-2": there})
+        assert "gpu-1 serves double 1.0, which modelfleet_models does not list" in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", "triton_info"}
 
     def test_all_hosts_at_once_are_refused(self, fleet):
         done, calls = fleet("add", code=2)

@@ -996,3 +996,24 @@ def test_a_model_with_a_server_of_its_own(fleet, torchserve, changed, checks, wh
     found = [finding for finding in fleet.report()["findings"] if finding["severity"] != "ok" and "llama" in finding["what"]]
     assert [(finding["what"], finding["severity"]) for finding in found] == ([(what, "problem")] if what else [])
     assert not what or remedy in found[0]["remedy"]
+
+
+@pytest.mark.parametrize("torchserve", [True, False])
+def test_a_model_of_triton(fleet, torchserve):
+    one = fleet.models["gpu-1"]
+    one["models"].append({key: value for key, value in LLAMA.items() if key != "port"} | {"runtime": "triton"})
+    one["gpu"].update(triton=[{**SERVER, "unit": "triton.service"}], checks=[WRONG])
+    fleet.facts["gpu-1"]["triton"] = ["llama"]
+    if not torchserve:
+        fleet.facts["gpu-1"]["torchserve"] = {"reachable": False, "version": "", "models": [], "busy": False}
+        one["gpu"]["served"] = None
+    (found,) = [finding for finding in fleet.report()["findings"] if finding["severity"] != "ok" and "llama" in finding["what"]]
+    assert found["what"] == "llama 3.1 does not give its known answer" and found["remedy"].endswith("and journalctl -u triton")
+
+
+def test_a_triton_that_does_not_run(fleet):
+    daemons = fleet.facts["gpu-1"]["info"]["daemons"]
+    triton = {**next(daemon for daemon in daemons if daemon["unit"] == "torchserve.service"), "unit": "triton.service"}
+    daemons.append({**triton, "active": "failed", "sub": "failed", "result": "exit-code", "exit_status": 1, "trouble": "no such library"})
+    (found,) = [finding for finding in fleet.report()["findings"] if finding["subject"] == "triton"]
+    assert (found["what"], found["severity"]) == ("triton does not run", "problem") and "no such library" in found["cause"]

@@ -347,6 +347,17 @@ def test_a_server_that_is_not_as_the_list_says(found, said):
     assert host == "gpu-1" and message.startswith(said)
 
 
+def test_a_model_of_triton():
+    listed = {key: value for key, value in LLAMA.items() if key != "port"} | {"runtime": "triton"}
+    there = {**SERVER, "unit": "triton.service"}
+    assert report_of({"gpu-1": gpu([*MODELS, listed], triton=[there], recorded=[served(), there])})["ok"]
+    silent = {**there, "workers_ready": 0, "detail": "Triton says UNAVAILABLE, no memory"}
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], triton=[silent])})
+    assert message == "llama 3.1 is not ready (Triton says UNAVAILABLE, no memory); see journalctl -u triton.service"
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], triton=[])})
+    assert message.startswith("llama 3.1 is not served")
+
+
 def test_servers_where_torchserve_is_down():
     """What it serves is not known; what has servers of its own is."""
     ((_host, message),) = problems({"gpu-1": {**gpu([*MODELS, LLAMA], openai=[]), "gpu": {"served": None, "openai": []}}})

@@ -160,7 +160,7 @@ SERVERS = {"openai_server_command": COMMAND, "torchserve_config": {}}
             {"command": ["/usr/bin/llama-server", "-m", "{directory}/m.gguf", "--api-key-file", "/etc/key"], "options": ["--port={port}"]},
             None,
         ),
-        ({"runtime": "tritno"}, "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai."),
+        ({"runtime": "tritno"}, "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai or triton."),
         (
             {"bundle": None, "object": "l.mar"},
             "is an object, and the runtime openai loads a bundle or huggingface only; publish it as that and give its key.",
@@ -219,6 +219,37 @@ def test_servers_beside_each_other():
     assert "The model letters has versions of the runtimes openai and torchserve in modelfleet_models; a name has one runtime" in runtimes
     # The next version takes the port of the one that goes.
     assert inventory_findings([{**LETTERS, "state": "absent"}, {**LETTERS, "version": "3.2"}], settings=SERVERS) == []
+
+
+DOUBLE = {**BUNDLE, "name": "double", "runtime": "triton"}
+TRITON = {"triton_home": "/opt/tritonserver", "triton_image": "", "triton_http_port": 8200, "torchserve_config": {}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings", "words"),
+    [
+        ({}, {}, None),
+        ({"bundle": None, "object": "d.mar"}, {}, "is an object, and the runtime triton loads a bundle only; publish it as that"),
+        ({"bundle": "models/d.mar"}, {}, "a .mar is one object"),
+        ({"port": 8101}, {}, "has port, which the runtime triton does not know; leave it out."),
+        ({}, {"triton_image": "nvcr.io/nvidia/tritonserver:25.07-py3"}, "The triton_image is not the name of an image with its digest"),
+        ({}, {"triton_http_port": 8080}, "The triton_http_port is that of torchserve (8080); give each its own."),
+        ({}, {"triton_environment": {"HOME": "/x"}}, "The variable HOME in triton_environment must be the directory that the unit lets Triton"),
+    ],
+)
+def test_what_is_for_triton(changed, settings, words):
+    findings = inventory_findings([{**DOUBLE, **changed}], settings={**TRITON, **settings})
+    assert [words in finding for finding in findings] == ([] if words is None else [True]), findings
+
+
+def test_triton_is_nobodys_matter_without_a_model():
+    wrong = {**TRITON, "triton_home": "/home/me", "triton_http_port": 8080}
+    assert inventory_findings([GOOD], settings=wrong) == []
+    assert len(inventory_findings([DOUBLE], settings=wrong)) == 2
+    (versions,) = inventory_findings([DOUBLE, {**DOUBLE, "version": "3.2"}], settings=TRITON)
+    assert "and its runtime triton serves one at a time" in versions
+    (port,) = inventory_findings([DOUBLE, LETTERS], settings={**TRITON, **SERVERS, "triton_http_port": 8101})
+    assert port == "The port 8101 of the model letters 3.1 is that of Triton; give each its own."
 
 
 def test_lists():

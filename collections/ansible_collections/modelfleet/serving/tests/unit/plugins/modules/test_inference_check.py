@@ -8,8 +8,9 @@ import base64
 import json
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.modules import inference_check, openai_model
+from ansible_collections.modelfleet.serving.plugins.modules import inference_check, openai_model, triton_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import INPUT, OUTPUT, FakeTriton
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe
 
 
@@ -192,3 +193,37 @@ class TestOpenAI:
     def test_a_model_without_a_server(self, host, check):
         result = check({"model": "letters", "version": "2.0", "runtime": "openai", "input": {"prompt": "a"}, "expected": "b"})
         assert result["failed"] and "no server of it runs on this host. Run the playbook site" in result["msg"]
+
+
+class TestTriton:
+    """Of the Open Inference Protocol."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch, run_module):
+        fake = FakeTriton(tmp_path, monkeypatch)
+        assert run_module(triton_model.main, fake.arguments(fake.model("1.0")))["changed"]
+        yield fake
+        fake.close()
+
+    @pytest.mark.parametrize("version", ["1.0", None])
+    def test_only_the_outputs_count(self, host, check, version):
+        one = {"model": "double", "version": version, "runtime": "triton", "input": INPUT, "expected": OUTPUT}
+        assert check(one)["checks"][0]["ok"]
+        wrong = check({**one, "expected": [{**OUTPUT[0], "data": [2.0, 5.0]}]})
+        assert "$[0].data[1] is 4.0, expected 5.0" in wrong["msg"] and "see journalctl -u triton.service on this host" in wrong["msg"]
+
+    @pytest.mark.parametrize(
+        ("changed", "answer", "words"),
+        [
+            ({"input": "abc"}, None, "the input is no request of the Open Inference Protocol. Write JSON with inputs"),
+            ({"input": {"prompt": "abc"}}, None, "the input is no request of the Open Inference Protocol"),
+            ({}, (400, {"error": "unexpected shape for input 'X'"}), "the answer is 400: unexpected shape for input 'X'"),
+            ({}, (200, b"\x00"), "it is no answer of the Open Inference Protocol in JSON. Ask without binary_data"),
+            ({"version": "2.0"}, None, "it is not loaded on this host. Run the playbook site"),
+            ({"model": "other"}, None, "Failed to ask other 1.0: it is not loaded on this host"),
+        ],
+    )
+    def test_what_is_no_answer(self, host, check, changed, answer, words):
+        host.answers["/v2/models/double/versions/1/infer"] = answer
+        one = {"model": "double", "version": "1.0", "runtime": "triton", "input": INPUT, "expected": OUTPUT}
+        assert words in check({**one, **changed}, fail_on_mismatch=False)["checks"][0]["detail"]

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _rollout, _torchserve
-from ansible_collections.modelfleet.serving.plugins.modules import model_rollout, openai_model, torchserve_model
+from ansible_collections.modelfleet.serving.plugins.modules import model_rollout, openai_model, torchserve_model, triton_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import FakeTriton
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
 
 
@@ -482,3 +483,65 @@ class TestOpenAI:
         leaving = {"name": "letters", "version": "1.0"}
         result = run_module(model_rollout.main, host.arguments(leaving, state="rolled_back"))
         assert result["failed"] and "Failed to use the runtime 'other', which the record of this host names" in result["msg"]
+
+
+class TestTriton:
+    """One version of a model is loaded at a time: one takes the place of the other."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch):
+        fake = FakeTriton(tmp_path, monkeypatch)
+        yield fake
+        fake.close()
+
+    @pytest.fixture
+    def step(self, host, run_module):
+        def run(state, *models, check=False, **options):
+            listed = [{**model, "runtime": "triton"} for model in models]
+            return run_module(model_rollout.main, host.arguments(*listed, state=state, grace_s=0, **options), check=check)
+
+        return run
+
+    @pytest.fixture
+    def versions(self, host, run_module):
+        old, new = host.model("1.0"), host.model("2.0")
+        assert run_module(triton_model.main, host.arguments(old))["changed"]
+        host.told()
+        return old, new
+
+    def parts(self, host):
+        return {
+            part: [one["version"] for one in entries] for part, entries in json.loads(host.record.read_text()).items() if part != "format"
+        }
+
+    def serves(self, host):
+        return {name: link.split("-")[1] for name, link in host.links().items()}
+
+    def test_there_and_back(self, host, step, versions):
+        _old, new = versions
+        planned = step("prepared", new, check=True)["models"][0]
+        assert (planned["action"], planned["from"], planned["runtime"]) == ("prepared", "1.0", "triton") and not host.told()
+        assert step("prepared", new)["models"][0]["workers_ready"] == 1
+        assert host.told() == ["unload double", "load double"] and self.serves(host) == {"double": "2.0"}
+        assert self.parts(host) == {"models": ["1.0"], "staged": ["2.0"]}
+        assert not step("switched", new)["changed"]
+        assert step("finished", new)["models"][0]["action"] == "finished"
+        assert self.parts(host) == {"models": ["2.0"], "previous": ["1.0"]} and not host.told()
+        assert not step("prepared", new)["changed"]
+        # Whoever goes back need not know what serves it.
+        assert step("rolled_back", {"name": "double", "version": "2.0"})["models"][0]["action"] == "rolled_back"
+        assert host.told() == ["unload double", "load double"] and self.serves(host) == {"double": "1.0"}
+        assert self.parts(host) == {"models": ["1.0"], "previous": ["2.0"]}
+
+    def test_a_version_that_does_not_load_gives_its_place_back(self, host, step, versions):
+        _old, new = versions
+        host.broken["double"] = "ImportError"
+        failed = step("prepared", new)
+        assert failed["failed"] and "Triton does not load model double 2.0: load failed for model" in failed["msg"]
+        host.broken.clear()
+        assert step("undone", new)["models"][0]["action"] == "undone"
+        assert self.serves(host) == {"double": "1.0"} and self.parts(host) == {"models": ["1.0"]}
+
+    def test_a_file_is_refused_before_anything_changes(self, host, step, versions):
+        refused = step("prepared", {**versions[1], "bundle": None, "object": "double.mar"})
+        assert "has the kind object, and the runtime triton loads bundle only" in refused["msg"] and not host.told()
