@@ -383,7 +383,10 @@ def test_site_runs_triton_and_then_loads_its_models(fleet):
     assert done.returncode == 0, done.stdout
     assert [[one["name"] for one in args["models"]] for args in asked(calls, "torchserve_model")] == [["tiny", "llama", "llama"]]
     (served,) = asked(calls, "triton_model")
-    assert [sorted(one) for one in served["models"]] == [["bundle", "name", "sha256", "version"], ["bundle", "name", "sha256", "state", "version"]]
+    assert [sorted(one) for one in served["models"]] == [
+        ["bundle", "name", "sha256", "version"],
+        ["bundle", "name", "sha256", "state", "version"],
+    ]
     assert set(served) <= set(documentation(COLLECTION / "plugins/modules/triton_model.py")["options"])
     (daemon,) = asked(calls, "daemon")
     assert (daemon["name"], daemon["restart"]) == ("triton.service", "deferred")

@@ -5,9 +5,9 @@
 collection: it can have breaking changes at any time.
 
 A model of Triton has one configuration for all its versions, and its versions are numbers; each version of ours comes with a configuration
-of its own, and is a text. So one version of ours is loaded at a time, whatever number it has in its bundle, and the next one takes its place.
-Triton's repository has a link for each model that is served, by its name, to the directory of a version, whose files are hard links of the
-bundle's. What the links say is what a start loads, and whose directory they name is which version of ours that is.
+of its own, and is a text. So one version of ours is loaded at a time, whatever number it has in its bundle, and the next one takes its
+place. Triton's repository has a link for each model that is served, by its name, to the directory of a version, whose files are hard links
+of the bundle's. What the links say is what a start loads, and whose directory they name is which version of ours that is.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class TritonRuntime:
             names = sorted(os.listdir(links))
         except FileNotFoundError:
             return {}
-        return {name: os.path.basename(os.readlink(os.path.join(links, name))) for name in names if os.path.islink(os.path.join(links, name))}
+        return {
+            name: os.path.basename(os.readlink(os.path.join(links, name))) for name in names if os.path.islink(os.path.join(links, name))
+        }
 
     def version(self, name):
         """The version of ours that is served of a model, empty without one."""
@@ -161,7 +163,9 @@ class TritonRuntime:
         problem = version_of([file.path for file in manifest.files])[1]
         if not problem:
             text = read_text(os.path.join(self.path(model), CONFIG))
-            problem = "is not there; run the playbook distribute" if text is None else config_problem(text, model["name"], self.device(model))
+            problem = (
+                "is not there; run the playbook distribute" if text is None else config_problem(text, model["name"], self.device(model))
+            )
         if problem:
             raise ModelFleetError(f"Refused {title(model)} for Triton: {self.path(model)} on this host {problem}. Nothing was changed.")
         return manifest
@@ -187,8 +191,8 @@ class TritonRuntime:
         name = model["name"]
         if self.version(name) and self.served()[name] != file_of(model):
             raise ModelFleetError(
-                f"Failed to load {title(model)}: this host serves {self.served()[name]}, and one version at a time. Make {self.version(name)} "
-                "absent first."
+                f"Failed to load {title(model)}: this host serves {self.served()[name]}, and one version at a time. "
+                f"Make {self.version(name)} absent first."
             )
         try:
             self._link(model, manifest)
@@ -210,8 +214,8 @@ class TritonRuntime:
                 os.link(os.path.join(self.path(model), one.path), os.path.join(tree, one.path), follow_symlinks=False)
         except OSError as exc:
             raise ModelFleetError(
-                f"Failed to load {title(model)}: {self.path(model)} cannot be linked into {tree}: {exc.strerror}. Keep both on one filesystem, "
-                "and run the playbook distribute."
+                f"Failed to load {title(model)}: {self.path(model)} cannot be linked into {tree}: {exc.strerror}. Keep both on "
+                "one filesystem, and run the playbook distribute."
             ) from exc
         problem = tree_problem(manifest.files, tree)
         if problem:
@@ -326,15 +330,17 @@ class TritonRuntime:
         """The Answer, whose body is the outputs as JSON: the rest, such as the id of a request, is another one each time."""
         here = self.version(name)
         if not here or version not in (None, "", here):
-            raise Unreachable(f"Failed to ask {' '.join(filter(None, (name, version)))}: it is not loaded on this host. Run the playbook site.")
+            raise Unreachable(
+                f"Failed to ask {' '.join(filter(None, (name, version)))}: it is not loaded on this host. Run the playbook site."
+            )
         try:
             request = from_json(body)
         except ValueError:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
             raise ModelFleetError(
-                f"Failed to ask {name}: the input is no request of the Open Inference Protocol. Write JSON with inputs, each with name, shape, "
-                "datatype and data."
+                f"Failed to ask {name}: the input is no request of the Open Inference Protocol. Write JSON with inputs, each with "
+                "name, shape, datatype and data."
             )
         answer = self._send("POST", f"{self._path(name)}/infer", json.dumps(request).encode(), timeout)
         if answer.status != 200:
@@ -342,8 +348,8 @@ class TritonRuntime:
         outputs = answer.data.get("outputs") if isinstance(answer.data, dict) else None
         if not isinstance(outputs, list):
             raise ModelFleetError(
-                f"Failed to read what {self.place} answered for {name}: it is no answer of the Open Inference Protocol in JSON. Ask without "
-                f"binary_data. {SEE}"
+                f"Failed to read what {self.place} answered for {name}: it is no answer of the Open Inference Protocol in JSON. Ask "
+                f"without binary_data. {SEE}"
             )
         return Answer(200, json.dumps(outputs).encode("utf-8", "surrogatepass"))
 

@@ -20,6 +20,7 @@ CONFIG = "config.pbtxt"
 LAST_BROKEN = (2, 59, 0)
 OLDEST_CONTAINER = (25, 7)
 HOLES = "CVE-2025-23319, CVE-2025-23320 and CVE-2025-23334, by which whoever reaches it runs code in it"
+NEWER = "take the container 25.07 or newer, or its /opt/tritonserver"
 OWNED_ENVIRONMENT = {"HOME": "must be the directory that the unit lets Triton write to; leave it out"}
 # What the unit says itself, and everything here relies on.
 OWNED_OPTIONS = (
@@ -55,9 +56,9 @@ def release_problem(version):
     """What is wrong with the release that a server or its file TRITON_VERSION names (str), in words; None for a good one."""
     found = re.fullmatch(r"([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})([A-Za-z.-].*)?", str(version).strip(), re.ASCII)
     if not found:
-        return f"has the release {str(version)[:60]!r}, which is none that can be compared; take the container 25.07 or newer, or its /opt/tritonserver"
+        return f"has the release {str(version)[:60]!r}, which is none that can be compared; {NEWER}"
     if tuple(int(part) for part in found.groups()[:3]) <= LAST_BROKEN:
-        return f"has the release {found[0]}, with {HOLES}; take the container 25.07 or newer, or its /opt/tritonserver"
+        return f"has the release {found[0]}, with {HOLES}; {NEWER}"
     return None
 
 
@@ -116,7 +117,7 @@ class Quoted(str):
 
 
 _TOKEN = re.compile(
-    r"""(?:\s|\#[^\n]*)*
+    r"""(?:\s|\#[^\n]*(?:\n|\Z))*
     (?:(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
     |(?P<word>-?[A-Za-z0-9_.][A-Za-z0-9_.]*(?:(?<=[eE])[+-][0-9]+)?)
     |(?P<mark>[{}\[\]<>:,;])
@@ -242,7 +243,8 @@ def version_of(paths):
         return None, "has no directory of a version, such as 1; put the model's files into one and publish it again"
     if len(numbers) > 1:
         return None, (
-            f"has the directories {', '.join(numbers[:5])} of several versions, and a version here is one; publish each as a version of its own"
+            f"has the directories {', '.join(numbers[:5])} of several versions, and a version here is one; publish each as a version of "
+            "its own"
         )
     return numbers[0], None
 
@@ -256,11 +258,16 @@ def config_problem(text, name, device):
     except Unreadable as exc:
         return f"has a {CONFIG} that cannot be read: {exc}; correct it and publish the model again"
     if named and named != name:
-        return f"has the name {named[:100]} in its {CONFIG}; call the model {named[:100]} in modelfleet_models, or leave the name out of the file"
+        return f"has the name {named[:100]} in its {CONFIG}; call the model so in modelfleet_models, or leave the name out of the file"
     if not backend and not platform:
         return f"has no backend and no platform in its {CONFIG}, so that nothing would load it; add one"
     if device == "cpu" and "KIND_GPU" in kinds:
-        return f"has an instance_group of KIND_GPU in its {CONFIG}, and its device is cpu; give the model device gpu, or publish one for CPUs"
+        return (
+            f"has an instance_group of KIND_GPU in its {CONFIG}, and its device is cpu; give the model device gpu, or publish one for CPUs"
+        )
     if device == "gpu" and kinds == {"KIND_CPU"}:
-        return f"has instance_group of KIND_CPU only in its {CONFIG}, and its device is gpu; give the model device cpu, or publish one for GPUs"
+        return (
+            f"has an instance_group of KIND_CPU only in its {CONFIG}, and its device is gpu; give the model device cpu, or publish one "
+            "for GPUs"
+        )
     return None

@@ -21,7 +21,7 @@ OUTPUT = [{"name": "Y", "datatype": "FP32", "shape": [2], "data": [2.0, 4.0]}]
 
 
 class FakeTriton:
-    """``broken`` is {name: reason} of models that do not load, ``kinds`` {name: kind of its instances}, ``loaded`` {name: (number, config)}."""
+    """``broken`` is {name: reason} of models that do not load, ``kinds`` {name: kind of its instances}, ``loaded`` {name: number}."""
 
     def __init__(self, directory, monkeypatch, release="2.62.0"):
         self.store, self.manifests, self.state, self.repository = (directory / name for name in ("models", "manifests", "state", "triton"))

@@ -160,7 +160,10 @@ SERVERS = {"openai_server_command": COMMAND, "torchserve_config": {}}
             {"command": ["/usr/bin/llama-server", "-m", "{directory}/m.gguf", "--api-key-file", "/etc/key"], "options": ["--port={port}"]},
             None,
         ),
-        ({"runtime": "tritno"}, "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai or triton."),
+        (
+            {"runtime": "tritno"},
+            "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai or triton.",
+        ),
         (
             {"bundle": None, "object": "l.mar"},
             "is an object, and the runtime openai loads a bundle or huggingface only; publish it as that and give its key.",
@@ -234,7 +237,11 @@ TRITON = {"triton_home": "/opt/tritonserver", "triton_image": "", "triton_http_p
         ({"port": 8101}, {}, "has port, which the runtime triton does not know; leave it out."),
         ({}, {"triton_image": "nvcr.io/nvidia/tritonserver:25.07-py3"}, "The triton_image is not the name of an image with its digest"),
         ({}, {"triton_http_port": 8080}, "The triton_http_port is that of torchserve (8080); give each its own."),
-        ({}, {"triton_environment": {"HOME": "/x"}}, "The variable HOME in triton_environment must be the directory that the unit lets Triton"),
+        (
+            {},
+            {"triton_environment": {"HOME": "/x"}},
+            "The variable HOME in triton_environment must be the directory that the unit lets Triton",
+        ),
     ],
 )
 def test_what_is_for_triton(changed, settings, words):

@@ -51,6 +51,7 @@ def test_what_triton_reads_is_read():
         ('[nvidia.extension] { a: "b" }', "has no name of a field"),
         ("a {" * 60, "is in more than 50 blocks"),
         ("name: §", "cannot be read"),
+        ("#" * 200 + "\n" + " " * 200 + "§", "line 1 cannot be read"),
         ('{"name": "a"}', "has no name of a field"),
     ],
 )
@@ -89,7 +90,10 @@ DIGEST = f"@sha256:{'0f' * 32}"
         ({"triton_image": f"tritonserver:24.10{DIGEST}", "triton_accept_known_holes": True}, ""),
         ({"triton_home": "/opt/tritonserver", "triton_image": ""}, ""),
         ({"triton_home": "/home/me/tritonserver", "triton_image": ""}, "is not a directory below /opt or /usr"),
-        ({"triton_options": ["--log-verbose=1", "--http-address=0.0.0.0"]}, "The option --http-address in triton_options is what the unit says"),
+        (
+            {"triton_options": ["--log-verbose=1", "--http-address=0.0.0.0"]},
+            "The option --http-address in triton_options is what the unit says",
+        ),
         ({"triton_options": "--log-verbose=1"}, "is not a list"),
         ({"triton_options": ["--a\n"]}, "The option 1 in triton_options has the character U+000A"),
         ({"triton_options": ["--api-token=x"]}, "is a secret by its name"),

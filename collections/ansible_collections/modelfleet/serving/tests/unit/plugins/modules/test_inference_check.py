@@ -10,8 +10,8 @@ import json
 import pytest
 from ansible_collections.modelfleet.serving.plugins.modules import inference_check, openai_model, triton_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
-from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import INPUT, OUTPUT, FakeTriton
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import INPUT, OUTPUT, FakeTriton
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _rollout, _torchserve
 from ansible_collections.modelfleet.serving.plugins.modules import model_rollout, openai_model, torchserve_model, triton_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
-from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import FakeTriton
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import FakeTriton
 
 
 @pytest.fixture
