@@ -23,10 +23,11 @@ HOLES = "CVE-2025-23319, CVE-2025-23320 and CVE-2025-23334, by which whoever rea
 NEWER = "take the container 25.07 or newer, or its /opt/tritonserver"
 OWNED_ENVIRONMENT = {"HOME": "must be the directory that the unit lets Triton write to; leave it out"}
 # What the unit says itself, and everything here relies on.
-OWNED_OPTIONS = (
-    "model-repository", "model-store", "model-control-mode", "load-model", "exit-on-error", "strict-readiness", "http-address", "http-port",
-    "grpc-address", "grpc-port", "metrics-address", "metrics-port", "allow-http", "model-namespacing", "backend-directory",
-)  # fmt: skip
+OWNED_OPTIONS = {
+    *("model-repository", "model-store", "model-control-mode", "model-namespacing", "model-config-name", "load-model", "backend-directory"),
+    *("http-address", "http-port", "grpc-address", "grpc-port", "metrics-address", "metrics-port", "allow-http"),
+    *("exit-on-error", "strict-readiness"),
+}
 PORTS = ("triton_http_port", "triton_grpc_port", "triton_metrics_port")
 _SECTION = re.compile(r"^\[X-ModelFleet\]\nHttp=([0-9]{4,5})\nHoles=(refused|accepted)\n?\Z", re.MULTILINE)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]*@sha256:[0-9a-f]{64}")
