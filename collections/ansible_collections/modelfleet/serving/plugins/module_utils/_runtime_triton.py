@@ -137,7 +137,7 @@ class TritonRuntime:
         found = [one for one in rows if one.get("name") == name]
         # One that goes or comes says more than one that is gone.
         found.sort(key=lambda one: one.get("state") not in (*_TURNING, "READY"))
-        return (str(found[0].get("state") or ""), " ".join(str(found[0].get("reason") or "").split())) if found else ("", "")
+        return tuple(" ".join(str(found[0].get(key) or "").split()) for key in ("state", "reason")) if found else ("", "")
 
     def _number(self, name):
         """The number by which Triton names the version that is served."""

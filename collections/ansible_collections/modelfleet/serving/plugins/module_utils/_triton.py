@@ -59,7 +59,7 @@ def release_problem(version):
     if not found:
         return f"has the release {str(version)[:60]!r}, which is none that can be compared; {NEWER}"
     if tuple(int(part) for part in found.groups()[:3]) <= LAST_BROKEN:
-        return f"has the release {found[0]}, with {HOLES}; {NEWER}"
+        return f"has the release {'.'.join(found.groups()[:3])}, with {HOLES}; {NEWER}"
     return None
 
 
@@ -170,7 +170,7 @@ class _Text:
             if colon:
                 self.next()
             if not colon and not self.is_mark("{", "<", "["):
-                raise Unreadable(f"line {self.line} has no value for {name}")
+                raise Unreadable(f"line {self.line} has no value for {name[:60]}")
             found.setdefault(name, []).extend(self.values(colon, depth))
             if self.is_mark(",", ";"):
                 self.next()
@@ -218,7 +218,7 @@ def _one_text(config, name):
     values = config.get(name, [])
     if len(values) > 1:
         raise Unreadable(f"it has {name} {len(values)} times")
-    if values and (not isinstance(values[0], Quoted) or "\\" in values[0]):
+    if values and (not isinstance(values[0], Quoted) or "\\" in values[0] or not values[0].isprintable()):
         raise Unreadable(f"its {name} is no plain text in quotes")
     return str(values[0]) if values else ""
 
