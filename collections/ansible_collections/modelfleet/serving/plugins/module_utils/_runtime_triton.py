@@ -217,12 +217,21 @@ class TritonRuntime:
                 f"Failed to load {title(model)}: {self.path(model)} cannot be linked into {tree}: {exc.strerror}. Keep both on "
                 "one filesystem, and run the playbook distribute."
             ) from exc
-        problem = tree_problem(manifest.files, tree)
+        problem = self._foreign(tree) or tree_problem(manifest.files, tree)
         if problem:
             self._sweep(keep=set(self.served().values()) - {file})
             raise ModelFleetError(f"Failed to load {title(model)}: {self.path(model)} on this host {problem}.")
         if not os.path.islink(link):
             os.symlink(os.path.join("..", "versions", file), link)
+
+    @staticmethod
+    def _foreign(tree):
+        """What brought the bundle is root's. Another's file would be what it is now for as long as he likes."""
+        for parent, _directories, names in os.walk(tree):
+            for name in names:
+                if os.lstat(os.path.join(parent, name)).st_uid != os.geteuid():
+                    return f"has {os.path.relpath(os.path.join(parent, name), tree)}, which is not root's; run the playbook distribute"
+        return None
 
     @staticmethod
     def _directory(tree, below):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils import _runtime_triton
 from ansible_collections.modelfleet.serving.plugins.modules import triton_info, triton_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import FakeTriton
 
@@ -180,6 +181,15 @@ def test_what_was_changed_in_the_store_is_not_loaded(host, apply):
     assert "has 1/model.py with sha256" in result["msg"] and not host.told() and not host.links()
     path.unlink()
     assert "cannot be linked into" in apply(model)["msg"] and not host.links()
+
+
+def test_what_another_user_can_change_is_not_loaded(host, apply, monkeypatch):
+    """Where TorchServe's plugin downloads, its user may rename in the model store."""
+    model = host.model("1.0")
+    monkeypatch.setattr(_runtime_triton.os, "geteuid", lambda: 1)
+    result = apply(model)
+    assert ", which is not root's; run the playbook distribute" in result["msg"] and not host.told() and not host.links()
+    assert not list((host.repository / "versions").iterdir())
 
 
 def test_a_triton_that_does_not_answer(host, apply, info):
