@@ -205,7 +205,7 @@ class TestUninstall:
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
         units = ["modelfleet-gateway-watch.service", "modelfleet-gateway-key.socket", "modelfleet-gateway.service"]
-        units += ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units += ["triton.service", "torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
         units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
@@ -213,7 +213,7 @@ class TestUninstall:
         schedulers = [order.index((host, "dragonfly-scheduler.service")) for host in EVERYBODY]
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
-            assert daemons[host][:6] == units[:6]
+            assert daemons[host][:7] == units[:7]
             assert daemons[host][-2:] == units[-2:]
         assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
