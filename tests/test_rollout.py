@@ -317,6 +317,31 @@ def test_a_model_with_a_server_of_its_own_and_its_way_back(fleet):
     assert balanced(calls, "gpu-1") == ["drain", "rolled_back", "ready"]
 
 
+def test_a_model_of_triton_and_its_way_back(fleet):
+    """One version goes before the other comes, so that the host is drained both ways."""
+    new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "triton"}
+    same = {
+        "hosts": FEW,
+        "models": [new],
+        "groups": {"load_balancers": ["balancer-1"]},
+        "modelfleet_drain": "haproxy",
+        "modelfleet_return": "haproxy",
+    }
+    done, calls = fleet.play("rollout", **same)
+    assert done.returncode == 0 and outcomes(done) == dict.fromkeys(FEW, "activated"), done.stdout
+    mine = [call for call in calls if call["host"] == "gpu-1" and not call.get("look")]
+    order = [
+        (call["module"], call["args"].get("state")) for call in mine if call["module"] in ("daemon", "model_rollout", "haproxy_server")
+    ]
+    assert order[:2] == [("haproxy_server", "drain"), ("model_rollout", "prepared")] and "daemon" not in [module for module, _state in order]
+    assert [call["args"]["runtime"] for call in mine if call["module"] == "traffic_check"] == ["triton"]
+    assert {one["runtime"] for call in mine if call["module"] == "model_rollout" for one in call["args"]["models"]} == {"triton"}
+
+    done, calls = fleet.play("rollback", **same, answers={host: found("2.0", "1.0") for host in FEW})
+    assert done.returncode == 0 and fleet.read() == dict.fromkeys(HOSTS, "1.0"), done.stdout
+    assert balanced(calls, "gpu-1") == ["drain", "rolled_back", "ready"]
+
+
 def test_check_mode_is_the_plan(fleet):
     done, calls = fleet.play("rollout", "--check", hosts=FEW)
     assert done.returncode == 0, done.stdout
