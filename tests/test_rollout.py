@@ -333,7 +333,7 @@ def test_a_model_of_triton_and_its_way_back(fleet):
     order = [
         (call["module"], call["args"].get("state")) for call in mine if call["module"] in ("daemon", "model_rollout", "haproxy_server")
     ]
-    assert order[:2] == [("haproxy_server", "drain"), ("model_rollout", "prepared")] and "daemon" not in [module for module, _state in order]
+    assert order[:2] == [("haproxy_server", "drain"), ("model_rollout", "prepared")] and "daemon" not in dict(order)
     assert [call["args"]["runtime"] for call in mine if call["module"] == "traffic_check"] == ["triton"]
     assert {one["runtime"] for call in mine if call["module"] == "model_rollout" for one in call["args"]["models"]} == {"triton"}
 
