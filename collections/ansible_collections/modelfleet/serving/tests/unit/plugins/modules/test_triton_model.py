@@ -205,19 +205,6 @@ def test_a_triton_that_does_not_answer(host, apply, info):
     assert "this host has no triton.service of modelfleet.serving. Run the playbook site." in apply(model)["msg"]
 
 
-def test_an_installed_triton(host, info, tmp_path):
-    home = tmp_path / "tritonserver"
-    assert f"has no program {home}/bin/tritonserver; copy" in info(home=str(home))["home_problem"]
-    (home / "bin").mkdir(parents=True)
-    (home / "bin/tritonserver").write_text("")
-    (home / "bin/tritonserver").chmod(0o755)
-    assert "has no file TRITON_VERSION" in info(home=str(home))["home_problem"]
-    for release, words in (("2.51.0\n", "has the release 2.51.0, with CVE-2025-23319"), ("2.60.0\n", "")):
-        (home / "TRITON_VERSION").write_text(release)
-        problem = info(home=str(home))["home_problem"]
-        assert words in problem and bool(words) is bool(problem)
-
-
 @pytest.mark.parametrize("answer", [(503, b"<html>"), (200, {"a": 1}), (200, [1])])
 def test_an_index_that_is_none(host, apply, answer):
     apply(host.model("1.0"))
