@@ -146,6 +146,13 @@ def source_problem(source, pins=None):
     return None
 
 
+def check_listed(model, pins):
+    """Raise ModelFleetError where the commit of an entry of an option ``models`` is not as it must be; nothing for one without."""
+    problem = source_problem(model["huggingface"], pins) if model.get("huggingface") else None
+    if problem:
+        raise ModelFleetError("Failed to use the huggingface of {name} {version} in models: {0}.".format(problem, **model))
+
+
 def files_of(source, pins):
     """[HubFile] of an entry ``huggingface`` that is good otherwise. Raises ModelFleetError."""
     repo, commit = source["repo"], source["revision"]

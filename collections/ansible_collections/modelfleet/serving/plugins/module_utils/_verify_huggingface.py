@@ -16,7 +16,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._artifact impor
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import is_directory
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HOME_MODE, Place
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import files_of, source_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import check_listed, files_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface_cache import commits, repositories
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify import CHANGED, EXTRA, MISSING, UNREADABLE
 
@@ -28,9 +28,7 @@ def verify_huggingface(look, params):
     """Those of ``params`` (models, huggingface_pins, huggingface_home), and all else that is there."""
     listed = [model for model in params["models"] if model["huggingface"]]
     for model in listed:
-        problem = source_problem(model["huggingface"], params["huggingface_pins"])
-        if problem:
-            raise ModelFleetError("Failed to use the huggingface of {name} {version} in models: {0}.".format(problem, **model))
+        check_listed(model, params["huggingface_pins"])
     # {path of a blob, of a commit, or of the directory of a group: title of the model}
     titles = {}
     try:

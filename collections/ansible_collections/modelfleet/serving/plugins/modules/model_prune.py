@@ -248,7 +248,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._dfctl import T
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import checked_piece_length, task_id, task_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._disk_usage import Inode, read_inodes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS, GROUP, files_of, source_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS, GROUP, check_listed, files_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface_cache import commits, repositories
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, version_key
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts, unchanged
@@ -287,9 +287,7 @@ def check(params):
                     raise ModelFleetError(f"The {key} {entry[key]!r} in {option} {NAME_RULE}; correct it.")
             if entry.get("sha256") and not re.fullmatch(r"[0-9a-fA-F]{64}", entry["sha256"]):
                 raise ModelFleetError("The sha256 of {name} {version} in models is not 64 hexadecimal digits; correct it.".format(**entry))
-            problem = source_problem(entry["huggingface"], params["huggingface_pins"]) if entry.get("huggingface") else None
-            if problem:
-                raise ModelFleetError("Failed to use the huggingface of {name} {version} in models: {0}.".format(problem, **entry))
+            check_listed(entry, params["huggingface_pins"])
 
 
 class Version:

@@ -123,7 +123,7 @@ class _Shelf:
     """The files that are here, and what kept others from coming, so that nobody waits for the same in vain again."""
 
     def __init__(self, top, hub):
-        self._directory = os.path.join(top, "modelfleet-huggingface")
+        self._directory = os.path.join(top, _DIRECTORY)
         self._hub = hub
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
