@@ -231,6 +231,37 @@ VARIABLES = {
         lambda variables: model(variables, tarball="resnet50.tar"),
         ["modelfleet_models.tarball. Supported parameters include: batch_size, bundle, check"],
     ),
+    "a runtime that does not exist": (
+        lambda variables: model(variables, runtime="tritno"),
+        ["(resnet50) is not what its role takes: value of runtime must be one of: torchserve, openai, triton, got: tritno"],
+    ),
+    "models that their runtime cannot serve": (
+        lambda variables: variables.update(
+            openai_server_command=["/opt/vllm/bin/vllm", "serve", "{directory}", "--port", "{port}"],
+            modelfleet_models=[
+                {**GOOD["modelfleet_models"][0], "runtime": "openai", "port": 8101},
+                {**BUNDLE, "runtime": "openai", "port": 8102, "options": ["--api-key", SECRET]},
+                {**BUNDLE, "name": "mistral", "runtime": "openai", "port": 8102},
+                {**BUNDLE, "name": "qwen", "port": 8103},
+            ],
+        ),
+        [
+            "The model resnet50 1.0 is an object, and the runtime openai loads a bundle or huggingface only; publish it as that",
+            "The model llama 3.1 has --api-key in its command or options, which is a secret by its name",
+            "The port 8102 of the model mistral 3.1 is that of the model llama; give each its own.",
+            "The model qwen 3.1 has port, which the runtime torchserve does not know; leave it out.",
+        ],
+    ),
+    "a Triton that whoever reaches it takes over, and an archive for it": (
+        lambda variables: variables.update(
+            triton_image=f"nvcr.io/nvidia/tritonserver:25.06-py3@sha256:{DIGEST}",
+            modelfleet_models=[{**GOOD["modelfleet_models"][0], "runtime": "triton"}, {**BUNDLE, "runtime": "triton"}],
+        ),
+        [
+            "The model resnet50 1.0 is an object, and the runtime triton loads a bundle only; publish it as that and give its key.",
+            "The triton_image is the container 25.06, with CVE-2025-23319, CVE-2025-23320 and CVE-2025-23334",
+        ],
+    ),
     "a bundle with the key of an archive": (
         lambda variables: variables.update(modelfleet_models=[{**BUNDLE, "bundle": "models/llama.mar"}]),
         ["The bundle of the model llama 3.1 cannot be used ('models/llama.mar'); a .mar is one object; give its key as object"],

@@ -45,6 +45,11 @@ STUBBED = (
     "torchserve_info",
     "inference_check",
     "rollout_lock",
+    "openai_model",
+    "openai_info",
+    "triton_model",
+    "triton_info",
+    "daemon",
 )
 READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
 NOT_READY = {**READY, "findings": [{"severity": "error", "message": "It has no room."}]}
@@ -316,6 +321,96 @@ def test_site_brings_the_bundles_before_it_registers_and_takes_away_what_is_abse
     ]
 
 
+LETTERS = {"name": "letters", "version": "1.0", "bundle": "bundles/letters", "sha256": "ef" * 32, "runtime": "openai", "port": 8101}
+SERVER = {
+    "name": "letters",
+    "version": "1.0",
+    "default": True,
+    "file": f"letters-1.0-{'ef' * 6}",
+    "workers": 1,
+    "workers_ready": 1,
+    "gpu": 0,
+}
+COMMAND = ["/opt/vllm/bin/vllm", "serve", "{directory}", "--port", "{port}"]
+
+
+def test_site_gives_each_model_to_what_serves_it(fleet):
+    unit, old = (f"openai-server-letters-{version}-{'ef' * 6}.service" for version in ("1.0", "0.9"))
+    started = {"name": "letters", "version": "1.0", "action": "started", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}
+    answers = site_answers(
+        openai_model={"changed": True, "models": [started]},
+        openai_info={"models": [{**SERVER, "unit": unit, "port": 8101, "detail": ""}], "recorded": [], "units": [unit]},
+        daemon={"action": "none", "restart_owed": False},
+    )
+    gone = {**LETTERS, "version": "0.9", "state": "absent"}
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD, LETTERS, gone], answers, "--tags", "models", openai_server_command=COMMAND)
+    assert done.returncode == 0, done.stdout
+    assert [[one["name"] for one in args["models"]] for args in asked(calls, "torchserve_model")] == [["tiny", "llama", "llama"]]
+    look, served = asked(calls, "openai_model")
+    assert look == served and [(one["version"], one.get("state"), one["port"]) for one in served["models"]] == [
+        ("1.0", None, 8101),
+        ("0.9", "absent", 8101),
+    ]
+    assert set(served) <= set(documentation(COLLECTION / "plugins/modules/openai_model.py")["options"])
+    # Its unit before it is started, and away when it is stopped.
+    order = [
+        (call["module"], call["args"].get("name", "")) for call in calls if call["host"] == "gpu-1" and call["module"] != "model_artifact"
+    ]
+    assert [one for one in order if one[0] in ("openai_model", "daemon")] == [
+        ("openai_model", ""),
+        ("daemon", unit),
+        ("openai_model", ""),
+        ("daemon", old),
+    ]
+    written, removed = asked(calls, "daemon")
+    assert (written["start"], removed["state"]) == (False, "absent")
+    assert "Environment=HOME=/var/lib/openai-server/letters-1.0-" in written["files"][0]["content"]
+    assert ["letters", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
+
+
+DOUBLE = {"name": "double", "version": "1.0", "bundle": "bundles/double", "sha256": "ef" * 32, "runtime": "triton"}
+OF_TRITON = {**SERVER, "name": "double", "file": f"double-1.0-{'ef' * 6}", "unit": "triton.service", "detail": ""}
+
+
+def test_site_runs_triton_and_then_loads_its_models(fleet):
+    loaded = {"name": "double", "version": "1.0", "action": "loaded", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}
+    state = {"models": [OF_TRITON], "recorded": [], "home_problem": "", "release_problem": ""}
+    answers = site_answers(
+        triton_model={"changed": True, "models": [loaded]}, triton_info=state, daemon={"action": "none", "restart_owed": False}
+    )
+    gone = {**DOUBLE, "version": "0.9", "state": "absent"}
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD, DOUBLE, gone], answers, "--tags", "triton,models")
+    assert done.returncode == 0, done.stdout
+    assert [[one["name"] for one in args["models"]] for args in asked(calls, "torchserve_model")] == [["tiny", "llama", "llama"]]
+    (served,) = asked(calls, "triton_model")
+    assert [sorted(one) for one in served["models"]] == [
+        ["bundle", "name", "sha256", "version"],
+        ["bundle", "name", "sha256", "state", "version"],
+    ]
+    assert set(served) <= set(documentation(COLLECTION / "plugins/modules/triton_model.py")["options"])
+    (daemon,) = asked(calls, "daemon")
+    assert (daemon["name"], daemon["restart"]) == ("triton.service", "deferred")
+    assert daemon["answers"]["url"] == "http://127.0.0.1:8200/v2/health/ready"
+    assert daemon["started_from"] == ["/opt/tritonserver/bin/tritonserver", "/opt/tritonserver/TRITON_VERSION"]
+    mine = [call["module"] for call in calls if call["host"] == "gpu-1"]
+    assert mine.index("daemon") < mine.index("triton_model")
+    assert {call["args"].get("home") for call in calls if call["module"] == "triton_info"} == {"/opt/tritonserver", None}
+    assert ["double", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
+
+
+def test_a_triton_with_known_holes_is_not_run_and_one_that_turns_out_to_be_is_stopped(fleet):
+    refused = {"models": [], "recorded": [], "home_problem": "has the release 2.51.0, with CVE-2025-23319", "release_problem": ""}
+    answers = site_answers(triton_info=refused, daemon={"action": "none", "restart_owed": False})
+    done, calls = fleet("site", [OBJECT, DOUBLE], answers, "--tags", "triton")
+    assert done.returncode == 2 and asked(calls, "daemon") == []
+    assert "Refused to run Triton: /opt/tritonserver has the release 2.51.0, with CVE-2025-23319" in " ".join(done.stdout.split())
+    found = {**refused, "home_problem": "", "release_problem": "has the release 2.51.0, with CVE-2025-23319"}
+    answers = site_answers(triton_info=found, daemon={"action": "started", "restart_owed": False})
+    done, calls = fleet("site", [OBJECT, DOUBLE], answers, "--tags", "triton")
+    assert done.returncode == 2 and [one.get("state", "present") for one in asked(calls, "daemon")] == ["present", "absent"]
+    assert "It was stopped again." in done.stdout
+
+
 @only_in_all
 def test_where_the_plugin_downloads_nothing_objects_come_as_bundles_do(fleet):
     done, calls = fleet("site", [OBJECT, BUNDLE], site_answers(), "--tags", "models", modelfleet_plugin_downloads=False)
@@ -511,6 +606,28 @@ def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):
     assert done.returncode == 0, done.stdout
     assert [one["name"] for one in asked(calls, "model_artifact")[0]["artifacts"]] == ["llama", "bert"]
     assert [one["name"] for one in asked(calls, "torchserve_model")[0]["models"]] == ["tiny", "llama"]
+
+
+@only_in_all
+def test_a_repository_of_a_hub_is_served_where_it_names_a_server(fleet):
+    unit = f"openai-server-bert-1-{COMMIT[:12]}.service"
+    row = {**SERVER, "name": "bert", "version": "1", "file": COMMIT, "unit": unit, "port": 8102, "detail": ""}
+    answers = site_answers(
+        model_artifact={"changed": True, "artifacts": [artifact(BUNDLE), artifact(HUB, size=2)], "bytes": {}},
+        openai_model={"changed": True, "models": []},
+        openai_info={"models": [row], "recorded": [], "units": [unit]},
+        daemon={"action": "none", "restart_owed": False},
+    )
+    listed = [OBJECT, BUNDLE, OLD, {**HUB, "runtime": "openai", "port": 8102}]
+    options = {"openai_server_command": COMMAND, "modelfleet_huggingface_pins": PINS}
+    done, calls = fleet("site", listed, answers, "--tags", "models", **options)
+    assert done.returncode == 0, done.stdout
+    assert [one["name"] for one in asked(calls, "torchserve_model")[0]["models"]] == ["tiny", "llama", "llama"]
+    assert asked(calls, "openai_model")[-1]["models"] == [{"name": "bert", "version": "1", "huggingface": HUB["huggingface"], "port": 8102}]
+    (written,) = asked(calls, "daemon")
+    assert written["name"] == unit
+    repository = "/var/lib/modelfleet/huggingface/modelfleet-hf/hub/models--org--bert"
+    assert f"\nBindReadOnlyPaths={repository}\n" in written["files"][0]["content"]
 
 
 def test_a_branch_of_a_hub_stops_before_any_host_is_reached(fleet):

@@ -21,7 +21,17 @@ MODEL = {"name": "tiny", "version": "1.0", "object": "models/tiny.mar", "sha256"
 NEXT = {**MODEL, "version": "2.0", "object": "models/tiny-2.mar", "sha256": "2f" * 32}
 GROUPS = {"dragonfly_schedulers": ["one", "two"], "dragonfly_seed_peers": ["two", "seed"], "gpu_hosts": ["gpu-1", "gpu-2", "gpu-3"]}
 EVERYBODY = ("one", "two", "seed", "gpu-1", "gpu-2", "gpu-3")
-LIFE = (*STUBBED, "daemon", "dragonfly_config", "dragonfly_release", "endpoint_config", "python_environment", "haproxy_server")
+LIFE = (
+    *STUBBED,
+    "daemon",
+    "dragonfly_config",
+    "dragonfly_release",
+    "endpoint_config",
+    "python_environment",
+    "haproxy_server",
+    "openai_info",
+    "triton_info",
+)
 # As the others, and a delegated task is one of the host that it is delegated to.
 DELEGATED = STUB.replace('task_vars["inventory_hostname"]', 'self._task.delegate_to or task_vars["inventory_hostname"]').replace(
     'task_vars["answers"]', 'task_vars["hostvars"][said["host"]]["answers"]'
@@ -59,6 +69,8 @@ GOOD = {
     "endpoint_config": {"jar_differs": False},
     "torchserve_model": {"models": []},
     "torchserve_info": serves(MODEL),
+    "openai_info": {"models": [], "units": [], "recorded": []},
+    "triton_info": {"models": [], "recorded": []},
     "inference_check": {"checks": []},
 }
 
@@ -193,7 +205,7 @@ class TestUninstall:
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
         units = ["modelfleet-gateway-watch.service", "modelfleet-gateway-key.socket", "modelfleet-gateway.service"]
-        units += ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units += ["triton.service", "torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
         units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
@@ -201,7 +213,7 @@ class TestUninstall:
         schedulers = [order.index((host, "dragonfly-scheduler.service")) for host in EVERYBODY]
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
-            assert daemons[host][:6] == units[:6]
+            assert daemons[host][:7] == units[:7]
             assert daemons[host][-2:] == units[-2:]
         assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
@@ -215,7 +227,7 @@ class TestUninstall:
         left = {host: {"rollout_lock": lock} for host, lock in zip(GROUPS["gpu_hosts"], NOT_HELD)}
         left["gpu-2"]["host_layout"] = {"removed": [], "left": ["directory /var/lib/modelfleet/pieces", "user dfdaemon"]}
         done, calls = fleet("uninstall", answers=left, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=purge)
-        *of_gateway, args = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
+        *of_others, args = [call["args"] for call in calls if call["module"] == "host_layout" and call["host"] == "gpu-1"]
         of_models = ("pieces", "models", "blobs", "manifests", "state", "huggingface", "huggingface/modelfleet-hf")
         models = [f"/var/lib/modelfleet/{name}" for name in of_models]
         assert args["state"] == "absent" and args["keep"] == ([] if purge else models)
@@ -224,11 +236,16 @@ class TestUninstall:
         assert [user["name"] for user in args["users"]] == ["dragonfly-scheduler", "dfdaemon", "torchserve"]
         # There are no models of a hub any more, and there may have been.
         assert args["groups"] == ["dragonfly", "modelfleet-hf"]
-        for taken in of_gateway:
+        theirs = {
+            ("modelfleet-gateway", "modelfleet-gateway-watch"): {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway"},
+            ("openai-server",): {"/var/lib/openai-server"},
+            ("triton",): {"/var/lib/triton", "/var/lib/modelfleet/triton"},
+        }
+        for taken in of_others:
             assert taken["state"] == "absent" and "keep" not in taken
-            assert [user["name"] for user in taken["users"]] == ["modelfleet-gateway", "modelfleet-gateway-watch"]
             described = {entry["path"] for entry in taken["directories"]}
-            assert {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway", "/var/lib/modelfleet-gateway-watch"} < described
+            assert theirs[tuple(user["name"] for user in taken["users"])] <= described
+        assert {tuple(user["name"] for user in taken["users"]) for taken in of_others} == set(theirs)
         assert "Left on this host: directory /var/lib/modelfleet/pieces, user dfdaemon." in done.stdout
         assert done.stdout.count("Nothing of it is left.") == 5
 
@@ -285,6 +302,26 @@ class TestAdd:
         done, calls = fleet("add", "--limit", "gpu-3", models=models, code=2, answers=answers)
         assert words in " ".join(done.stdout.split())
         assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info"}
+
+    def test_models_with_servers_of_their_own_are_asked_for_as_well(self, fleet):
+        letters = {**NEXT, "name": "letters", "runtime": "openai", "port": 8101, "bundle": "models/letters"}
+        del letters["object"], letters["default"]
+        there = {"openai_info": {**GOOD["openai_info"], "models": [{"name": "letters", "version": "1.0", "default": True}]}}
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, letters], code=2, answers={"gpu-1": there, "gpu-2": there})
+        assert "gpu-1 serves letters 1.0, which modelfleet_models does not list" in " ".join(done.stdout.split())
+        # One of which that is not known says nothing.
+        silent = {host: {"openai_info": {"msg": "no such file"}} for host in GROUPS["gpu_hosts"]}
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, letters], code=2, answers=silent)
+        assert "None of gpu-1, gpu-2 says" in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", "openai_info"}
+
+    def test_triton_is_asked_for_as_well(self, fleet):
+        double = {**NEXT, "name": "double", "runtime": "triton", "bundle": "models/double"}
+        del double["object"], double["default"]
+        there = {"triton_info": {**GOOD["triton_info"], "models": [{"name": "double", "version": "1.0", "default": True}]}}
+        done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, double], code=2, answers={"gpu-1": there, "gpu-2": there})
+        assert "gpu-1 serves double 1.0, which modelfleet_models does not list" in " ".join(done.stdout.split())
+        assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", "triton_info"}
 
     def test_all_hosts_at_once_are_refused(self, fleet):
         done, calls = fleet("add", code=2)

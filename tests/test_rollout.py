@@ -46,8 +46,9 @@ class ActionModule(ActionBase):
             before = dict(state)
             action = getattr(self, args["state"])(state, model)
             models.append({"name": model["name"], "version": model["version"], "from": before["current"], "previous": before["previous"],
-                           "on_disk": False, "workers": 1, "workers_ready": 1, "action": action,
-                           "removable": [{"name": "demo", "version": "0.9"}] if action == "finished" else []})
+                           "runtime": model.get("runtime") or "torchserve", "on_disk": False, "workers": 1, "workers_ready": 1,
+                           "action": action,
+                           "removable": [{"name": "demo", "version": "0.9", "sha256": "0f" * 32}] if action == "finished" else []})
             changed = changed or action != "unchanged"
         if not look:
             path.write_text(json.dumps(state))
@@ -283,6 +284,62 @@ def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile
     assert done.returncode == 0 and touched(calls) == [], done.stdout
     assert changed(done) == 0 and "Every host serves what modelfleet_models names." in done.stdout
     assert unlocked(calls) == list(HOSTS)
+
+
+def test_a_model_with_a_server_of_its_own_and_its_way_back(fleet):
+    """Its unit is there before its server is to start, and as one goes before the other comes, the host is drained both ways."""
+    new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "openai", "port": 8101}
+    same = {
+        "hosts": FEW,
+        "models": [new],
+        "groups": {"load_balancers": ["balancer-1"]},
+        "modelfleet_drain": "haproxy",
+        "modelfleet_return": "haproxy",
+        "openai_server_command": ["/opt/vllm/bin/vllm", "serve", "{directory}", "--port", "{port}"],
+    }
+    daemons = {"daemon": {"action": "none", "restart_owed": False}}
+    done, calls = fleet.play("rollout", **same, answers=dict.fromkeys(FEW, daemons))
+    assert done.returncode == 0 and outcomes(done) == dict.fromkeys(FEW, "activated"), done.stdout
+    mine = [call for call in calls if call["host"] == "gpu-1" and not call.get("look")]
+    order = [
+        (call["module"], call["args"].get("state")) for call in mine if call["module"] in ("daemon", "model_rollout", "haproxy_server")
+    ]
+    assert order[:3] == [("daemon", None), ("haproxy_server", "drain"), ("model_rollout", "prepared")]
+    unit, gone = (call["args"] for call in mine if call["module"] == "daemon")
+    assert (unit["name"], unit["start"]) == (f"openai-server-demo-2.0-{'2f' * 6}.service", False)
+    # What nothing goes back to has a unit as well.
+    assert (gone["name"], gone["state"]) == (f"openai-server-demo-0.9-{'0f' * 6}.service", "absent")
+    assert [call["args"]["runtime"] for call in mine if call["module"] == "traffic_check"] == ["openai"]
+    assert {one["runtime"] for call in mine if call["module"] == "model_rollout" for one in call["args"]["models"]} == {"openai"}
+
+    done, calls = fleet.play("rollback", **same, answers={host: {**daemons, **found("2.0", "1.0")} for host in FEW})
+    assert done.returncode == 0 and fleet.read() == dict.fromkeys(HOSTS, "1.0"), done.stdout
+    assert balanced(calls, "gpu-1") == ["drain", "rolled_back", "ready"]
+
+
+def test_a_model_of_triton_and_its_way_back(fleet):
+    """One version goes before the other comes, so that the host is drained both ways."""
+    new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "triton"}
+    same = {
+        "hosts": FEW,
+        "models": [new],
+        "groups": {"load_balancers": ["balancer-1"]},
+        "modelfleet_drain": "haproxy",
+        "modelfleet_return": "haproxy",
+    }
+    done, calls = fleet.play("rollout", **same)
+    assert done.returncode == 0 and outcomes(done) == dict.fromkeys(FEW, "activated"), done.stdout
+    mine = [call for call in calls if call["host"] == "gpu-1" and not call.get("look")]
+    order = [
+        (call["module"], call["args"].get("state")) for call in mine if call["module"] in ("daemon", "model_rollout", "haproxy_server")
+    ]
+    assert order[:2] == [("haproxy_server", "drain"), ("model_rollout", "prepared")] and "daemon" not in dict(order)
+    assert [call["args"]["runtime"] for call in mine if call["module"] == "traffic_check"] == ["triton"]
+    assert {one["runtime"] for call in mine if call["module"] == "model_rollout" for one in call["args"]["models"]} == {"triton"}
+
+    done, calls = fleet.play("rollback", **same, answers={host: found("2.0", "1.0") for host in FEW})
+    assert done.returncode == 0 and fleet.read() == dict.fromkeys(HOSTS, "1.0"), done.stdout
+    assert balanced(calls, "gpu-1") == ["drain", "rolled_back", "ready"]
 
 
 def test_check_mode_is_the_plan(fleet):

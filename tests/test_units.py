@@ -16,9 +16,38 @@ ROLES = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles"
 UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
 LIMIT = 2.0
 
+# One version of a model has a unit of its own.
+SERVER = {
+    "__openai_server_model": {
+        "name": "llama",
+        "version": "3.1",
+        "sha256": "9f" * 32,
+        "port": 8101,
+        "options": ["--alias={name}", "50% of $HOME", '{"a": 1}'],
+        "environment": {"ODD": '50% of "it"'},
+    },
+    "openai_server_command": ["/opt/vllm/bin/vllm", "serve", "{directory}", "--host", "{host}", "--port", "{port}"],
+}
 # A unit and the variables that give it another sandbox.
-VARIANTS = {path.name: (path, {}) for path in UNITS}
-VARIANTS.update({f"{path.name} on GPUs": (path, {"torchserve_device": "gpu"}) for path in UNITS if "torchserve" in path.name})
+VARIANTS = {path.name: (path, SERVER if path.name.startswith("openai-server") else {}) for path in UNITS}
+VARIANTS["openai-server.service.j2 on GPUs"] = (
+    ROLES / "openai_server/templates/openai-server.service.j2",
+    {**SERVER, "torchserve_device": "gpu"},
+)
+VARIANTS.update(
+    {f"{path.name} on GPUs": (path, {"torchserve_device": "gpu"}) for path in UNITS if path.name.startswith(("torchserve", "triton"))}
+)
+# Podman needs to be root; what it runs is not.
+CONTAINERS = {"triton.service.j2 in a container", "triton.service.j2 in a container on GPUs"}
+for name, device in zip(sorted(CONTAINERS), ("cpu", "gpu"), strict=True):
+    VARIANTS[name] = (
+        ROLES / "triton/templates/triton.service.j2",
+        {
+            "torchserve_device": device,
+            "triton_image": f"nvcr.io/nvidia/tritonserver:25.07-py3@sha256:{'0f' * 32}",
+            "triton_environment": {"ODD": '50% of "it"'},
+        },
+    )
 # Values that systemd would expand, split, or leave out with the whole line.
 ODD = {
     "torchserve_environment": {"ODD": '50% of "it" \\ $HOME', "SPACED": " a  b "},
@@ -31,6 +60,10 @@ VARIANTS["torchserve.service.j2 without downloads"] = (
 )
 HUB = {"name": "bert", "version": "1", "huggingface": {"repo": "org/bert", "revision": "0f" * 20}}
 OTHER_GROUP = {**HUB, "huggingface": {**HUB["huggingface"], "group": "tenant"}}
+VARIANTS["openai-server.service.j2 with a hub"] = (
+    ROLES / "openai_server/templates/openai-server.service.j2",
+    {**SERVER, "__openai_server_model": {**OTHER_GROUP, "port": 8102}},
+)
 FOR_HANDLERS = {
     " with a hub": {"modelfleet_models": [HUB]},
     " with a hub and words of its own": {"modelfleet_models": [HUB], "torchserve_environment": {"HF_HUB_OFFLINE": "0"}},
@@ -85,7 +118,7 @@ def test_there_are_units():
     assert {"dfdaemon.service.j2", "dragonfly-scheduler.service.j2", "torchserve.service.j2"} <= set(VARIANTS)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in CONTAINERS])
 def test_sandbox(rendered, name):
     result = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", f"--threshold={LIMIT * 10:.0f}", "--no-pager", str(rendered[name])],
@@ -135,12 +168,62 @@ def test_a_worker_that_the_kernel_kills_takes_no_other_with_it(rendered):
 
 def test_nvidia_devices_of_every_driver(rendered):
     """The class of the devices has two names, and those of a module that is not loaded yet are not allowed to the unit at all."""
-    gpu, cpu = (rendered[name].read_text() for name in ("torchserve.service.j2 on GPUs", "torchserve.service.j2"))
-    for kind in ("nvidia", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"):
-        assert f"\nDeviceAllow=char-{kind} rw" in gpu
-    assert "\nWants=modprobe@nvidia_uvm.service\nAfter=modprobe@nvidia_uvm.service " in gpu
-    assert "\nExecStartPre=-+nvidia-modprobe -u -c=0\n" in gpu
-    assert "nvidia" not in cpu
+    for unit in ("torchserve.service.j2", "openai-server.service.j2", "triton.service.j2"):
+        gpu, cpu = (rendered[name].read_text() for name in (f"{unit} on GPUs", unit))
+        for kind in ("nvidia", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"):
+            assert f"\nDeviceAllow=char-{kind} rw" in gpu
+        assert "\nWants=modprobe@nvidia_uvm.service\nAfter=modprobe@nvidia_uvm.service " in gpu
+        assert "\nExecStartPre=-+nvidia-modprobe -u -c=0\n" in gpu
+        assert "nvidia" not in cpu
+
+
+def test_a_server_sees_its_own_model_and_is_told_what_the_inventory_says(rendered):
+    text = rendered["openai-server.service.j2"].read_text()
+    directory = f"/var/lib/modelfleet/models/llama-3.1-{'9f' * 6}"
+    assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={directory}\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text
+    command = text.partition("\nExecStart=")[2].partition("\nKillMode=")[0].replace(" \\\n    ", " ")
+    assert command == (
+        f'"/opt/vllm/bin/vllm" "serve" "{directory}" "--host" "127.0.0.1" "--port" "8101" "--alias=llama" "50%% of $$HOME" '
+        r'"{\"a\": 1}"'
+    )
+    assert r'Environment="ODD=50%% of \"it\""' in text
+    said = dict(line.split("=") for line in text.partition("[X-ModelFleet]\n")[2].splitlines())
+    assert said == {"Name": "llama", "Version": "3.1", "File": f"llama-3.1-{'9f' * 6}", "Port": "8101", "Device": "cpu"}
+    hub = rendered["openai-server.service.j2 with a hub"].read_text()
+    repository = "/var/lib/modelfleet/huggingface/tenant/hub/models--org--bert"
+    assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={repository}\n" in hub
+    assert f'"serve" \\\n    "{repository}/snapshots/{"0f" * 20}" \\\n' in hub and f"\nFile={'0f' * 20}\n" in hub
+    assert f"\nStateDirectory=openai-server/bert-1-{'0f' * 6}\n" in hub
+
+
+def command_of(text):
+    return text.partition("\nExecStart=")[2].partition("\nKillMode=")[0].partition("\nExecStopPost=")[0].replace(" \\\n    ", " ").strip()
+
+
+OPTIONS = (
+    '"--model-repository=/var/lib/modelfleet/triton/models" "--model-control-mode=explicit" "--load-model=*" "--exit-on-error=false" '
+    '"--strict-readiness=false" "--http-address=127.0.0.1" "--http-port=8200" "--grpc-address=127.0.0.1" "--grpc-port=8201" '
+    '"--metrics-address=127.0.0.1" "--metrics-port=8202"'
+)
+
+
+def test_triton_reads_its_repository_and_listens_on_loopback(rendered):
+    text = rendered["triton.service.j2"].read_text()
+    assert command_of(text) == f'/opt/tritonserver/bin/tritonserver {OPTIONS} "--backend-directory=/opt/tritonserver/backends"'
+    assert "\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths=/var/lib/modelfleet/triton\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text and "\nUser=triton\n" in text
+    assert text.endswith("\n[X-ModelFleet]\nHttp=8200\nHoles=refused\n")
+
+
+def test_triton_in_a_container_is_as_well(rendered):
+    cpu, gpu = (rendered[name].read_text() for name in sorted(CONTAINERS))
+    image = f'"nvcr.io/nvidia/tritonserver:25.07-py3@sha256:{"0f" * 32}"'
+    assert command_of(cpu).endswith(f"--volume=/var/lib/modelfleet/triton:/var/lib/modelfleet/triton:ro {image} tritonserver {OPTIONS}")
+    assert " --pull=never " in command_of(cpu) and r'"--env=ODD=50%% of \"it\""' in command_of(cpu) and "nvidia.com" not in cpu
+    assert " --device=nvidia.com/gpu=all " in command_of(gpu)
+    for text in (cpu, gpu):
+        assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text
 
 
 def test_odd_values_are_quoted(rendered):

@@ -6,9 +6,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _dfdaemon, _doctor_daemon, _runtime_torchserve
+from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _dfdaemon,
+    _doctor_daemon,
+    _openai_server,
+    _runtime_openai,
+    _runtime_torchserve,
+    _runtime_triton,
+    _triton,
+)
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._http import Answer
 from ansible_collections.modelfleet.serving.plugins.modules import haproxy_server
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -183,7 +194,106 @@ def test_a_unit_is_as_systemd_says_or_not_known(text, line):
 @given(junk | st.fixed_dictionaries({"message": texts | junk}))
 @example({"message": "a\n b"})
 def test_a_message_of_torchserve_is_one_line(value):
-    from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import Answer
-
     said = Answer(500, json.dumps(value).encode()).message
     assert said and "\n" not in said
+
+
+LISTED = {"object": "list", "data": [{"id": "letters", "object": "model"}]}
+SAID = {
+    "messages": {"choices": [{"index": 0, "message": {"role": "assistant", "content": "def"}}]},
+    "prompt": {"choices": [{"index": 0, "text": "def"}]},
+    "input": {"data": [{"index": 0, "embedding": [0.5, 0.25]}]},
+}
+SERVER = _openai_server.Server("openai-server-letters-1-a.service", "letters", "1", "letters-1-a", 8101, "cpu", {
+    "enabled": "enabled", "active": "active", "sub": "running", "result": "success", "pid": 0, "restarts": 0,
+})  # fmt: skip
+
+
+@given(changed(LISTED) | junk)
+@example({"data": [{"id": "a\n b"}] * 1000})
+def test_what_a_server_says_of_its_models_is_a_sentence(value):
+    runtime = _runtime_openai.OpenAIRuntime(SimpleNamespace(params={}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_runtime_openai, "send", lambda _method, url, **_options: Answer(200, json.dumps(value).encode()))
+        said = runtime.why_not_ready(SERVER, "cpu")
+    assert "\n" not in said and len(said) < 10_000
+
+
+@given(st.sampled_from(sorted(SAID)).flatmap(lambda known: st.tuples(st.just(known), changed(SAID[known]) | junk)))
+@example(("prompt", {"choices": [{"text": None}]}))
+def test_an_answer_of_openais_protocol_is_a_text_or_an_error(asked):
+    known, value = asked
+    runtime = _runtime_openai.OpenAIRuntime(SimpleNamespace(params={}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_runtime_openai, "send", lambda *_arguments: Answer(200, json.dumps(value).encode()))
+        patch.setattr(runtime, "servers", lambda: {SERVER.unit: SERVER})
+        try:
+            answer = runtime.predict("letters", "1", json.dumps({known: "abc"}).encode(), "application/json", 1)
+        except ModelFleetError:
+            return
+    assert isinstance(answer.text, str)
+
+
+INDEX = [{"name": "double", "version": "1", "state": "UNAVAILABLE", "reason": "no\nmemory"}, {"name": "other"}]
+GROUPS = {"name": "double", "instance_group": [{"kind": "KIND_GPU", "count": 1}]}
+OUTPUTS = {"model_name": "double", "model_version": "1", "outputs": [{"name": "Y", "datatype": "FP32", "shape": [1], "data": [2.0]}]}
+
+
+def triton(patch, answers):
+    """The runtime where ``answers`` are (status, value) by the end of what is asked."""
+    runtime = _runtime_triton.TritonRuntime(SimpleNamespace(params={}))
+
+    def answer(_method, url, *_rest):
+        status, value = next(found for end, found in answers.items() if url.endswith(end))
+        return Answer(status, json.dumps(value).encode())
+
+    patch.setattr(_runtime_triton, "send", answer)
+    patch.setattr(_runtime_triton, "read_unit", lambda: _triton.Unit(8200, False))
+    patch.setattr(runtime, "served", lambda: {"double": "double-1-" + "a" * 12})
+    patch.setattr(runtime, "_number", lambda _name: "1")
+    return runtime
+
+
+@given(st.sampled_from([400, 503]), changed(INDEX) | junk)
+def test_what_tritons_index_says_is_a_sentence(status, value):
+    with pytest.MonkeyPatch.context() as patch:
+        said = triton(patch, {"/ready": (status, None), "/index": (200, value)}).why_not_ready("double", "cpu")
+    assert said and "\n" not in said
+
+
+@given(changed(GROUPS) | junk, st.dictionaries(st.just("version"), odd_texts) | junk)
+def test_what_triton_says_of_itself_and_of_a_device_is_read_or_refused(groups, release):
+    with pytest.MonkeyPatch.context() as patch:
+        runtime = triton(patch, {"/ready": (200, None), "/config": (200, groups), "/v2": (200, release)})
+        said = runtime.why_not_ready("double", "gpu")
+        try:
+            problem = runtime.release()[1]
+        except ModelFleetError as exc:
+            problem = str(exc)
+    assert "\n" not in said and (problem is None or "\n" not in problem)
+
+
+@given(changed(OUTPUTS) | junk)
+def test_an_answer_of_triton_is_its_outputs_or_an_error(value):
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            answer = triton(patch, {"/infer": (200, value)}).predict("double", "1", b'{"inputs": []}', "application/json", 1)
+        except ModelFleetError:
+            return
+    assert isinstance(json.loads(answer.text), list)
+
+
+CONFIG = """name: "double" # a comment
+backend: 'python'
+input [ { name: "X" data_type: TYPE_FP32 dims: [ -1, 3 ] } ]
+instance_group { count: 2 kind: KIND_CPU }
+parameters: { key: "a" value: { string_value: "\\"b" } }
+"""
+
+
+@given(damaged(CONFIG.encode()) | texts | odd_texts)
+@example("#" * 1000 + " " * 1000 + "§")
+def test_a_configuration_of_triton_is_read_or_refused(text):
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    said = _triton.config_problem(text, "double", "cpu")
+    assert said is None or "\n" not in said

@@ -20,8 +20,8 @@ options:
       - C(problem) says why it was set aside. What it said for each of its jobs is under the name of the job.
       - C(scheduler) has a C(problem), C(seed) too, and the bytes by source C(before) and C(after) the registration. Without one of the two
         the bytes from the origin are not known.
-      - C(gpu) has C(brought) (C(artifacts) and C(bytes)), C(registrations), C(served), C(recorded), C(checks), C(problems), and
-        C(predicted) where check mode only foretold the registrations.
+      - C(gpu) has C(brought) (C(artifacts) and C(bytes)), C(registrations), C(served) of TorchServe, C(openai) of servers of that protocol,
+        C(triton) of Triton, C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the registrations.
       - C(models) is the C(modelfleet_models) of the host, C(device) its C(torchserve_device).
     type: dict
     required: true
@@ -151,10 +151,13 @@ _value:
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.modelfleet.serving.plugins.module_utils._dfdaemon import origin_between
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, is_served
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_name
 
 SOURCES = ("origin", "remote_peer", "local_peer")
 SITE = "run modelfleet.serving.site"
+# Where the facts of a host have what each runtime serves.
+SERVED = {"torchserve": "served", "openai": "openai", "triton": "triton"}
 
 
 def fleet_report(facts, jobs, asked=(), stopped_by=()):
@@ -181,7 +184,7 @@ def _host(name, jobs, facts, asked, stopped_by):
     registrations = {_key(one): one for one in gpu.get("registrations", [])}
     brought = gpu.get("brought", {})
     artifacts = {_key(one): one for one in brought.get("artifacts", [])}
-    served = {_key(one): one for one in gpu.get("served") or []}
+    served = {_key(one): one for one in _all_served(gpu)}
     checks = {(one["model"], str(one.get("version"))): one for one in gpu.get("checks", [])}
     models = [
         _row(
@@ -224,7 +227,7 @@ def _problems(name, facts, said, stopped_by):
     models, device = facts.get("models", []), facts.get("device")
     yield from gpu.get("problems", [])
     if not gpu.get("predicted"):
-        yield from _not_served(models, gpu.get("served"), device)
+        yield from _not_served(models, gpu, device)
     yield from _drift(models, gpu)
     for one in gpu.get("checks", []):
         if not one["ok"]:
@@ -239,32 +242,45 @@ def _key(one):
     return one["name"], str(one["version"])
 
 
-def _not_served(models, served, device):
-    """Yield where TorchServe differs from what the list says is present. ``served`` is None where it was not asked."""
-    if served is None:
-        return
-    by_key = {_key(one): one for one in served}
-    for model in filter(is_served, _present(models)):
+def _all_served(gpu):
+    return [one for served in SERVED.values() for one in gpu.get(served) or []]
+
+
+def _not_served(models, gpu, device):
+    """Yield where a host differs from what the list says is present. Of a runtime that was not asked nothing is known."""
+    for model in _present(models):
+        served = gpu.get(SERVED.get(runtime_name(model)))
+        if served is None:
+            continue
         label = f"{model['name']} {model['version']}"
-        one = by_key.get(_key(model))
+        one = next((one for one in served if _key(one) == _key(model)), None)
         if one is None:
             yield f"{label} is not served; {SITE}"
             continue
         file = file_of(model)
         if one["file"] != file:
             yield f"{label} is served from {one['file']} instead of {file}; remove it (state: absent) and {SITE}"
-        workers, ready = int(model.get("workers", 1)), _ready(model, one, device)
-        if one["workers"] < workers:
-            yield f"{label} has {one['workers']} of {workers} workers; {SITE}"
-        elif one["workers_ready"] < one["workers"]:
-            yield f"{label} has {one['workers_ready']} of {one['workers']} workers READY; see journalctl -u torchserve"
-        elif ready < one["workers"]:
-            yield (
-                f"{label} has {ready} of {one['workers']} workers READY on a GPU, the others fell back to the CPU;"
-                " see nvidia-smi and journalctl -u torchserve, or say device: cpu for a model that needs no GPU"
-            )
+        if "unit" in one:
+            if one["detail"]:
+                yield f"{label} is not ready ({one['detail'].rstrip('.')}); see journalctl -u {one['unit']}"
+        else:
+            yield from _workers(label, model, one, device)
         if boolean(model.get("default", False)) and not one["default"]:
             yield f"{label} is not the default version; run modelfleet.serving.rollout"
+
+
+def _workers(label, model, one, device):
+    """Yield what is wrong with the workers of a version at TorchServe."""
+    workers, ready = int(model.get("workers", 1)), _ready(model, one, device)
+    if one["workers"] < workers:
+        yield f"{label} has {one['workers']} of {workers} workers; {SITE}"
+    elif one["workers_ready"] < one["workers"]:
+        yield f"{label} has {one['workers_ready']} of {one['workers']} workers READY; see journalctl -u torchserve"
+    elif ready < one["workers"]:
+        yield (
+            f"{label} has {ready} of {one['workers']} workers READY on a GPU, the others fell back to the CPU;"
+            " see nvidia-smi and journalctl -u torchserve, or say device: cpu for a model that needs no GPU"
+        )
 
 
 def _ready(model, one, device):
@@ -275,7 +291,7 @@ def _ready(model, one, device):
 def _drift(models, gpu):
     """Yield what is served, or would be after the next boot, against or without the list."""
     listed = {_key(model): model.get("state", "present") for model in models}
-    served = [_key(one) for one in gpu.get("served") or []]
+    served = [_key(one) for one in _all_served(gpu)]
     recorded = [_key(one) for one in gpu.get("recorded") or []]
     for key in dict.fromkeys([*served, *recorded]):
         found = "is served, but" if key in served else "is not served, but restored at the next boot, and"

@@ -49,6 +49,7 @@ import base64
 import os
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import DEFAULT, runtime_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 DEFAULT_TOLERANCE = 1e-4
@@ -62,6 +63,8 @@ def inference_checks(models, files_dir, only=None):
         if model.get("state", "present") != "present" or not known or (kept is not None and key not in kept):
             continue
         check = {"model": key[0], "version": key[1], "tolerance": known.get("tolerance", DEFAULT_TOLERANCE)}
+        if runtime_name(model) != DEFAULT:
+            check["runtime"] = runtime_name(model)
         check.update(_input(os.path.join(files_dir, known["input_file"])))
         check.update(_expected(os.path.join(files_dir, known["expected_file"])))
         checks.append(check)

@@ -68,24 +68,30 @@ from ansible.errors import AnsibleError
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _addresses,
     _dragonfly_config,
+    _openai_server,
     _systemd,
     _torchserve_config,
+    _triton,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_bundle import BundleArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_huggingface import HuggingFaceArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._artifact_object import ObjectArtifact
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import GROUP, options_problem, source_problem
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, is_served
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import RUNTIMES, runtime_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._storage import store_from_unchecked
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import bytes_of
 from jinja2.exceptions import UndefinedError
 
+# What an entry may have with every runtime, for it means nothing.
+_PLAIN = {"workers": 1}
+_A = {"object": "an object", "bundle": "a bundle", "huggingface": "huggingface"}
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # What a model is made of; an entry has exactly one.
 KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact, HuggingFaceArtifact)}
-# What only TorchServe would read of an entry.
-SERVED_ONLY = ("default", "check")
+# What only a runtime would read of an entry.
+SERVED_ONLY = ("check", "default", *sorted({key for runtime in RUNTIMES.values() for key in runtime.KEYS}))
 RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
 COMPONENTS = {
     "dragonfly_scheduler_config": "scheduler",
@@ -96,6 +102,8 @@ ADDRESSES = {"scheduler": "dragonfly_scheduler_config", "dfdaemon": "dfdaemon_co
 ENVIRONMENTS = {
     "dfdaemon_environment": _dragonfly_config.OWNED_ENVIRONMENT,
     "torchserve_environment": _torchserve_config.OWNED_ENVIRONMENT,
+    "openai_server_environment": _openai_server.OWNED_ENVIRONMENT,
+    "triton_environment": _triton.OWNED_ENVIRONMENT,
 }
 # Keys of the daemons for which the roles have a variable that other parts of the fleet read, or that the unit's sandbox fixes.
 _INSTEAD = "is what {} sets, which other checks and plays read as well; leave it out and set that"
@@ -121,8 +129,8 @@ FIREWALL_ADDRESSES = {
 }
 
 
-def model_findings(model, files_dir=None, pins=None):
-    """Yield what is wrong with one entry of the list."""
+def model_findings(model, files_dir=None, settings=None):
+    """Yield what is wrong with one entry of the list; ``settings`` are the variables of the roles that concern the host."""
     label = _label(model)
     sources = [key for key in KINDS if model.get(key)]
     if len(sources) > 1:
@@ -131,7 +139,7 @@ def model_findings(model, files_dir=None, pins=None):
         yield f"The {label} has no object and no bundle; add the one that it is to the entry in modelfleet_models."
     needed = ["name", "version", *(key for key in sources if key != "huggingface")]
     if "huggingface" in sources:
-        yield from _huggingface_findings(label, model, pins)
+        yield from _huggingface_findings(label, model, (settings or {}).get("modelfleet_huggingface_pins"))
     else:
         needed.append("sha256")
     for key in needed:
@@ -149,15 +157,14 @@ def model_findings(model, files_dir=None, pins=None):
             yield from _source_findings(label, key, value)
     if model.get("size") is not None and not SIZE.match(str(model["size"])):
         yield f"The size of the {label} is not a size ('{model['size']}'); write a number with a unit, for example 2GiB."
+    if model.get("state", "present") == "present" and is_served(model):
+        yield from _runtime_findings(model, label, sources, settings or {})
     check = model.get("check")
     if files_dir and isinstance(check, dict) and model.get("state", "present") == "present":
         for key in ("input_file", "expected_file"):
             path = os.path.join(files_dir, str(check.get(key, "")))
             if check.get(key) and not os.path.isfile(path):
                 yield f"The {key} of the {label} is not at {path} on the controller; put it there or correct modelfleet_files_dir."
-
-
-_A = {"object": "an object", "bundle": "a bundle", "huggingface": "huggingface"}
 
 
 def _huggingface_findings(label, model, pins):
@@ -167,9 +174,9 @@ def _huggingface_findings(label, model, pins):
     problem = problem or source_problem(source, pins if model.get("state", "present") == "present" else None)
     if problem:
         yield f"The huggingface of the {label} cannot be used; {problem}."
-    for key in SERVED_ONLY:
-        if model.get(key):
-            yield f"The {label} has huggingface and {key}, but TorchServe does not serve it; leave {key} out."
+    for key in SERVED_ONLY if not is_served(model) else ():
+        if model.get(key) and model[key] != _PLAIN.get(key):
+            yield f"The {label} has huggingface and {key}, but no runtime that serves it; name one, or leave {key} out."
 
 
 def huggingface_findings(models, options):
@@ -192,6 +199,24 @@ def huggingface_findings(models, options):
                 yield f"The {_label(model)} and the {_label(other)} have one {what} of {repo} for the group {group}; {remedy}."
 
 
+def _runtime_findings(model, label, sources, settings):
+    """Yield what of an entry is not for what is to serve it."""
+    name = runtime_name(model)
+    if name not in RUNTIMES:
+        yield f"The runtime of the {label} is not one that is known ('{name}'); write {' or '.join(RUNTIMES)}."
+        return
+    runtime = RUNTIMES[name]
+    for kind in sources:
+        if kind not in runtime.KINDS:
+            known = " or ".join(_A[one] for one in runtime.KINDS)
+            yield f"The {label} is {_A[kind]}, and the runtime {name} loads {known} only; publish it as that and give its key."
+    for key in sorted({key for other in RUNTIMES.values() for key in other.KEYS} - set(runtime.KEYS)):
+        if model.get(key) is not None and model[key] != _PLAIN.get(key):
+            yield f"The {label} has {key}, which the runtime {name} does not know; leave it out."
+    for problem in runtime.entry_problems(model, settings):
+        yield f"The {label} {problem}."
+
+
 def _source_findings(label, kind, key):
     problem = KINDS[kind].key_problem(key)
     if problem:
@@ -209,6 +234,54 @@ def list_findings(models):
     for model in models:
         if model.get("default") is True and model.get("state") == "absent":
             yield f"The {_label(model)} is absent and the default at once in modelfleet_models; make another version the default."
+
+
+def runtime_list_findings(models, settings):
+    """Yield where entries of the list cannot be served beside each other, or beside the daemons of their host."""
+    present = [model for model in models if model.get("state", "present") == "present" and runtime_name(model) in RUNTIMES]
+    for name in dict.fromkeys(str(model.get("name")) for model in present):
+        versions = [model for model in present if str(model.get("name")) == name]
+        runtimes = list(dict.fromkeys(runtime_name(model) for model in versions))
+        if len(runtimes) > 1:
+            yield (
+                f"The model {name} has versions of the runtimes {' and '.join(runtimes)} in modelfleet_models; a name has one runtime, so "
+                "give those of the other another name."
+            )
+        elif len(versions) > 1 and not RUNTIMES[runtimes[0]].SIDE_BY_SIDE:
+            listed = ", ".join(str(model.get("version")) for model in versions)
+            yield (
+                f"The model {name} has several versions ({listed}) in modelfleet_models, and its runtime {runtimes[0]} serves one at a "
+                "time; keep one, or give the others another name and port."
+            )
+    taken = _ports_of_daemons(settings)
+    if any(runtime_name(model) == "triton" for model in present):
+        for variable in _triton.PORTS:
+            port = _openai_server.port_of(settings.get(variable))
+            if port in taken:
+                yield f"The {variable} is that of {taken[port]} ({port}); give each its own."
+            elif port:
+                taken[port] = "Triton"
+    for model in present:
+        port = _openai_server.port_of(model.get("port"))
+        if port is None or "port" not in RUNTIMES[runtime_name(model)].KEYS:
+            continue
+        if port in taken and taken[port] != f"the model {model.get('name')}":
+            yield f"The port {port} of the {_label(model)} is that of {taken[port]}; give each its own."
+        taken.setdefault(port, f"the model {model.get('name')}")
+
+
+def _ports_of_daemons(settings):
+    """{port: whose it is} of what is known of the host's daemons; what is wrong with their addresses is told by itself."""
+    ports = {}
+    for daemon, variable in ADDRESSES.items():
+        if variable not in settings:
+            continue
+        try:
+            listeners = _addresses.addresses(settings, daemon).values()
+        except (AttributeError, KeyError, ModelFleetError, TypeError, ValueError):
+            continue
+        ports.update((listener["bind"]["port"], daemon) for listener in listeners)
+    return ports
 
 
 def group_findings(groups):
@@ -475,11 +548,14 @@ def inventory_findings(models, files_dir=None, groups=None, addresses=None, stor
         findings.extend(storage_findings(storage, settings or {}))
     settings = settings or {}
     for model in models:
-        findings.extend(model_findings(model, files_dir, settings.get("modelfleet_huggingface_pins")))
+        findings.extend(model_findings(model, files_dir, settings))
     if any(model.get("huggingface") for model in models):
         findings.extend(huggingface_findings(models, settings.get("modelfleet_huggingface")))
     findings.extend(list_findings(models))
+    findings.extend(runtime_list_findings(models, settings))
     findings.extend(settings_findings(settings))
+    if any(runtime_name(model) == "triton" for model in models):
+        findings.extend(_triton.settings_problems(settings))
     findings.extend(budget_findings(models, settings.get("dfdaemon_disk_budget")))
     findings.extend(host_findings(hosts or {}))
     return findings

@@ -46,7 +46,7 @@ def rollout_models(models):
     for name in dict.fromkeys(model["name"] for model in present):
         versions = [model for model in present if model["name"] == name]
         wanted = [model for model in versions if boolean(model.get("default", False))] or (versions if len(versions) == 1 else [])
-        targets += [{key: value for key, value in model.items() if key in MODEL_OPTIONS} for model in wanted]
+        targets += [{key: value for key, value in model.items() if key in (*MODEL_OPTIONS, "huggingface", "runtime")} for model in wanted]
         keep += [{"name": name, "version": model["version"]} for model in versions if model not in wanted]
     return {"targets": targets, "keep": keep}
 

@@ -509,6 +509,23 @@ class Place:
             remove_tree(self.folder)
 
 
+def snapshot_problem(place):
+    """What is wrong with the content of a commit that lies on this host: what a blob must hold says its name. None for a good one.
+
+    Which files make it up says the lock of an inventory, by which the commit came here.
+    """
+    for path, blob in sorted((path, blob) for path, blob in place.linked().items() if path.startswith(f"{place.snapshot}/")):
+        shown = os.path.relpath(path, place.snapshot)
+        try:
+            with open(blob, "rb") as handle:
+                found = digest_of(handle) if len(os.path.basename(blob)) == 64 else git_sha1(handle.read())
+        except OSError as exc:
+            return f"has {shown}, which cannot be read ({exc.strerror})"
+        if found != os.path.basename(blob):
+            return f"has {shown} with the content {found}, expected {os.path.basename(blob)}"
+    return None
+
+
 def read(path):
     """The text of a small file; None without one."""
     try:

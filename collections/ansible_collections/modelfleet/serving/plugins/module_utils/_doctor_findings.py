@@ -17,8 +17,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import hu
 PROBLEM, WARNING, OK = "problem", "warning", "ok"
 CODES = {OK: 0, WARNING: 1, PROBLEM: 2}
 
-SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL = (
-    f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall")
+SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON = (
+    f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall", "triton")
 )
 GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
 UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE), "gateway": (GATEWAY, GATEWAY_WATCH)}
@@ -27,6 +27,7 @@ SUBJECTS = {
     DFDAEMON: "dfdaemon",
     TORCHSERVE: "torchserve",
     FIREWALL: "firewall",
+    TRITON: "triton",
     GATEWAY: "gateway",
     GATEWAY_WATCH: "gateway",
 }
@@ -61,7 +62,12 @@ class Patient:
         self.daemons = {one["unit"]: one for one in self.info.get("daemons") or []}
         self.rollout = facts.get("rollout") or {}
         self.versions = {one["name"]: one for one in self.rollout.get("models") or []}
+        # Names of models that TorchServe has nothing to do with: those of Triton, and with those that have a server of their own.
+        self.triton = facts.get("triton") or []
+        self.servers = [*(facts.get("servers") or []), *self.triton]
         self.units = list(dict.fromkeys(unit for job in jobs for unit in UNITS[job]))
+        if TRITON in self.daemons:
+            self.units.append(TRITON)
         self.findings = []
         self.checked = {}
 
@@ -440,15 +446,20 @@ def _models(patient):
         cause = "torchserve-models restores what this host served, and has not finished"
         remedy = "wait, and run doctor again; see journalctl -u torchserve-models"
         patient.add(WARNING, "models", "models are still being restored", cause, remedy)
-    sentences = _rollout(patient, sentences if torchserve.get("reachable") else [])
     if not torchserve.get("reachable"):
+        # What something else serves does not need it.
+        sentences = [sentence for sentence in sentences if sentence.split()[0] in patient.servers]
+    sentences = _rollout(patient, sentences)
+    if torchserve.get("reachable"):
+        patient.looked_at("models", "every model of the list is served and answers")
+    elif not sentences:
         return
-    patient.looked_at("models", "every model of the list is served and answers")
     passing = _passing(patient, torchserve, restore)
     # What is to be replaced is said of what is to replace it.
     listed = {one.split()[0] for one in sentences if re.search(r" is not served;| is not the default version;", one)}
     # What cannot give it is not blamed for that too.
-    unable = [" ".join(one.split()[:2]) for one in sentences if re.search(r" is not served;| is served from | has \d+ of \d+ workers", one)]
+    cannot = r" is not served;| is served from | has \d+ of \d+ workers| is not ready "
+    unable = [" ".join(one.split()[:2]) for one in sentences if re.search(cannot, one)]
     for sentence in sentences:
         label = " ".join(sentence.split()[:2])
         name, version = label.split()
@@ -516,6 +527,14 @@ def _model_finding(patient, sentence, label):
     what, remedy = parted(sentence)
     name, version = label.split()[0], label.split()[-1]
     known = patient.versions.get(name, {})
+    if name in patient.servers:
+        silent = re.fullmatch(r"(.* is not ready) \((.*)\); (see journalctl -u \S+)", sentence)
+        if silent:
+            return PROBLEM, silent[1], silent[2], f"{silent[3]}, and run doctor again"
+        if "known answer" in sentence:
+            unit = "triton" if name in patient.triton else f"'openai-server-{name}-*'"
+            remedy = f"compare the file of the check, the sha256 of the version and journalctl -u {unit}"
+            return PROBLEM, f"{label} does not give its known answer", sentence.partition("known answer: ")[2], remedy
     if "fell back to the CPU" in sentence:
         gpu = [finding["message"] for finding in _taken(patient, "gpu")]
         cause = " ".join(gpu) or said or "torch has no CUDA that works with the driver, or the GPU is not there"

@@ -14,6 +14,7 @@ import time
 
 from ansible.module_utils.common.text.converters import to_bytes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import DEFAULT, RUNTIMES
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 # One check, for the argument specification of a module that takes a list of them.
@@ -27,6 +28,7 @@ CHECK = {
         "expected_base64": {"type": "str"},
         "content_type": {"type": "str"},
         "tolerance": {"type": "float", "default": 0.0001},
+        "runtime": {"type": "str", "choices": list(RUNTIMES), "default": DEFAULT},
     },
     "mutually_exclusive": [["input", "input_base64"], ["expected", "expected_base64"]],
     "required_one_of": [["input", "input_base64"], ["expected", "expected_base64"]],

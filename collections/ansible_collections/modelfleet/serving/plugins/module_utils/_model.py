@@ -63,16 +63,27 @@ def version_key(version):
 
 
 def is_served(model):
-    """Whether TorchServe serves an entry of the list. What is of a hub is for consumers of its cache."""
-    return not model.get("huggingface")
+    """Whether a runtime serves an entry of the list. What is of a hub and names none is for consumers of its cache."""
+    return bool(model.get("runtime")) or not model.get("huggingface")
 
 
 def title(model):
     return f"model {model['name']} {model['version']}"
 
 
+def content_of(model):
+    """What the content of an entry is named by: the sha256 of an object or of a bundle's manifest, or a commit of a hub."""
+    return model["huggingface"]["revision"] if model.get("huggingface") else model["sha256"]
+
+
+def content_title(model):
+    return f"{'commit' if model.get('huggingface') else 'sha256'} {content_of(model)}"
+
+
 def file_of(model):
-    """Name of what the entry is in the model store, a bundle's directory or the file of an object."""
+    """Name of what the entry is where its like lies: a bundle's directory, the file of an object, the directory of a commit."""
+    if model.get("huggingface"):
+        return content_of(model)
     return (model_directory if model.get("bundle") else model_file)(model["name"], model["version"], model["sha256"])
 
 
@@ -107,7 +118,7 @@ def check_list(models, via):
         for key in ("name", "version"):
             if not is_name(model[key]):
                 raise ModelFleetError(f"The {key} {model[key]!r} in the list of models {NAME_RULE}; rename it.")
-        if model["state"] == "absent":
+        if model["state"] == "absent" or model.get("huggingface"):
             continue
         if not model["sha256"]:
             raise ModelFleetError(f"The {title(model)} in the list of models has no sha256. Give its sha256.")

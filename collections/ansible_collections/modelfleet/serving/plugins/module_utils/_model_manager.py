@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._http import Unreachable
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import (
     DESCRIBED,
     asked,
@@ -17,7 +18,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._model import (
     title,
     version_key,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import TORCHSERVE, Record
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import (
     Registrar,
     delete_file,
@@ -25,11 +26,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._model_registra
     next_default,
     remedies,
 )
-from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
-    TorchServe,
-    Unreachable,
-    ready_workers,
-)
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import TorchServe, ready_workers
 
 
 class ModelManager:
@@ -88,7 +85,7 @@ class ModelManager:
             # What a start of TorchServe will restore.
             self.served = {name: {} for name in names}
             for entry in self.record.models.values():
-                if entry["name"] in self.served:
+                if entry["name"] in self.served and entry["runtime"] == TORCHSERVE:
                     self.served[entry["name"]][entry["version"]] = predicted(entry, entry["file"], entry["device"], entry["default"])
 
     def ready(self, name, version):

@@ -15,19 +15,24 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._files import p
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
+# The runtime of an entry that names none: hosts keep the files that they have.
+TORCHSERVE = "torchserve"
 # What the record says, by its key in the file.
 _PARTS = ("models", "previous", "staged")
 # What an entry must have, and what stands for the rest where it has not: what is written otherwise is not what was meant.
 _ENTRY = {"name": str, "version": str, "file": str}
-_REST = {"kind": "object", "sha256": "", "workers": 1, "default": False, "device": "cpu", "params": {}}
+_REST = {"kind": "object", "sha256": "", "workers": 1, "default": False, "device": "cpu", "params": {}, "runtime": TORCHSERVE}
+# Where a commit of a hub lies on this host.
+_COMMIT = ("repo", "revision", "group")
 _MORE = {"previous": {"retired": 0, "run": "", "rolled_back": False}, "staged": {"since": 0, "run": ""}}
 
 
 def read_record(path):
     """Return {(name, version): entry} of what the record ``path`` says is served, empty without one.
 
-    Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object" or "bundle"), file (its file or directory in the
-    model store), sha256, workers, default, device ("cpu" or "gpu", where its workers must be) and params.
+    Raises ModelFleetError when it is damaged. An entry has name, version, kind ("object", "bundle" or "huggingface"), file (its file or
+    directory in the model store, or the commit), sha256, workers, default, device ("cpu" or "gpu", where its workers must be), params (of
+    the registration, or where the commit lies) and runtime.
     """
     return read_parts(path)["models"]
 
@@ -58,7 +63,14 @@ def _checked(entry, part):
         # A time may have a fraction.
         if not isinstance(entry[key], (int, float) if key in ("retired", "since") else kind):
             raise TypeError(key)
+    if entry["kind"] == "huggingface" and not all(isinstance(entry["params"].get(key), str) for key in _COMMIT):
+        raise TypeError("params")
     return entry
+
+
+def of_runtime(entries, runtime):
+    """The part of {(name, version): entry} that one runtime serves."""
+    return {key: entry for key, entry in entries.items() if entry["runtime"] == runtime}
 
 
 @contextmanager
@@ -129,6 +141,9 @@ class Record:
         finally:
             os.close(handle)
 
+    def parts(self):
+        return self.models, self.previous, self.staged
+
     def get(self, model):
         return self.models.get((model["name"], model["version"]))
 
@@ -164,7 +179,9 @@ class Record:
     def write(self):
         parts = {part: getattr(self, part) for part in _PARTS}
         # A host without a rollout keeps the file that it has.
-        lists = {part: [entries[key] for key in sorted(entries)] for part, entries in parts.items() if entries or part == "models"}
+        lists = {
+            part: [_written(entries[key]) for key in sorted(entries)] for part, entries in parts.items() if entries or part == "models"
+        }
         content = json.dumps({"format": 1, **lists}, indent=2, sort_keys=True) + "\n"
         if not any(parts.values()) and read_text(self.path) is None:
             return
@@ -174,22 +191,30 @@ class Record:
         self.changed = self.changed or changed
 
 
+def _written(entry):
+    return {key: value for key, value in entry.items() if (key, value) != ("runtime", TORCHSERVE)}
+
+
 def record_entry(model, file, device, params):
+    source = model.get("huggingface")
     return {
         "name": model["name"],
         "version": model["version"],
         "file": file,
-        "kind": "bundle" if model["bundle"] else "object",
-        "sha256": model["sha256"],
+        "kind": "huggingface" if source else "bundle" if model["bundle"] else "object",
+        "sha256": model["sha256"] or "",
         "workers": model["workers"],
         "default": False,
         "device": device,
-        "params": params,
+        "params": {key: source[key] for key in _COMMIT} if source else params,
+        "runtime": model.get("runtime") or TORCHSERVE,
     }
 
 
 def from_record(entry):
     """An entry of the record as one of a list of models, as far as a registration from local disk needs it."""
-    model = {"object": None, "bundle": None, **dict.fromkeys(DESCRIBED), **entry.get("params", {})}
-    model.update({key: entry[key] for key in ("name", "version", "sha256", "workers", "device")})
-    return {**model, "bundle": entry["file"] if entry["kind"] == "bundle" else None}
+    model = {"object": None, "bundle": None, "huggingface": None, **dict.fromkeys(DESCRIBED)}
+    model.update({key: entry[key] for key in ("name", "version", "sha256", "workers", "device", "runtime")})
+    if entry["kind"] == "huggingface":
+        return {**model, "huggingface": entry["params"]}
+    return {**model, **entry.get("params", {}), "bundle": entry["file"] if entry["kind"] == "bundle" else None}

@@ -9,6 +9,7 @@ A check takes what ``preflight_info`` knows: ``params``, ``run_command``, ``fact
 
 from __future__ import annotations
 
+import fnmatch
 import ipaddress
 import os
 import pwd
@@ -79,7 +80,7 @@ def ports(host):
     foreign = {}
     for wanted, one in taken:
         owner = owners.get(one["inode"])
-        if owner is None or owner["unit"] != wanted["unit"]:
+        if owner is None or not fnmatch.fnmatchcase(owner["unit"] or "", wanted["unit"]):
             foreign.setdefault((wanted["port"], wanted["unit"]), (wanted, owner))
     for wanted, owner in foreign.values():
         host.error(

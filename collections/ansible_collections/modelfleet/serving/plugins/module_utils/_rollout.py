@@ -14,7 +14,7 @@ import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._files import sha256_of
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import asked, check_list, file_of, title
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import asked, check_list, content_title, file_of, title
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record, from_record, record_entry
 
 # How long a runtime that was killed may take to answer again.
@@ -22,12 +22,16 @@ BACK_S = 120
 
 
 class Rollout:
-    """Each step is idempotent, keeps the record, and predicts in check mode."""
+    """Each step of ``models``, which the one ``runtime`` serves, is idempotent, keeps the record, and predicts in check mode."""
 
-    def __init__(self, module, runtime):
+    def __init__(self, module, runtime, name, models):
         self.module = module
         self.params = module.params
         self.runtime = runtime
+        self.runtime_name = name
+        self.models = models
+        # Where there is no room for two, or no way to have two, a version takes the place of the other.
+        self.replaces = self.params["replace"] or not runtime.SIDE_BY_SIDE
         self.record = Record(module)
         self.check = module.check_mode
         self.wanted = []
@@ -46,7 +50,8 @@ class Rollout:
             "undone": self.undo,
             "rolled_back": self.roll_back,
         }
-        self.wanted = wanted = [{**model, "state": "present", "default": True} for model in self.params["models"]]
+        given = {"state": "present", "default": True, "runtime": self.runtime_name}
+        self.wanted = wanted = [{**model, **given} for model in self.models]
         state = self.params["state"]
         self.check_list(wanted, state)
         results = []
@@ -81,8 +86,14 @@ class Rollout:
         if state != "rolled_back":
             check_list(wanted, "api")
             for model in wanted:
-                if not model["object"] and not model["bundle"]:
+                kind = next((kind for kind in ("huggingface", "bundle", "object") if model[kind]), None)
+                if not kind:
                     raise ModelFleetError(f"The {title(model)} in the list of models has no object and no bundle. Give the one that it is.")
+                if kind not in self.runtime.KINDS:
+                    raise ModelFleetError(
+                        f"The {title(model)} in the list of models has the kind {kind}, and the runtime {self.runtime_name} loads "
+                        f"{' or '.join(self.runtime.KINDS)} only. Publish it as that."
+                    )
 
     def changed(self, results):
         return self.record.changed or any(result["action"] != "unchanged" for result in results)
@@ -127,15 +138,16 @@ class Rollout:
         name = model["name"]
         current = self.record.current(name)
         previous = self.record.of(self.record.previous, name)
-        file = file_of(model) if model.get("sha256") else ""
+        file = file_of(model) if model.get("sha256") or model.get("huggingface") else ""
         here = self.served[name].get(model["version"], {})
         return {
             "name": name,
             "version": model["version"],
+            "runtime": self.runtime_name,
             "file": file,
             "from": current["version"] if current else "",
             "previous": previous["version"] if previous else "",
-            "on_disk": bool(file) and os.path.exists(os.path.join(self.params["model_store"], file)),
+            "on_disk": bool(file) and os.path.exists(self.runtime.path(model)),
             "workers": model["workers"],
             "workers_ready": here.get("ready", 0),
             "action": "unchanged",
@@ -155,7 +167,7 @@ class Rollout:
         found = here["file"] if here else known["file"] if known and not self.is_staged(model) else wanted
         if found != wanted:
             raise ModelFleetError(
-                f"Refused {title(model)}: this host has {found} under that version, and sha256 {model['sha256']} would be {wanted}. "
+                f"Refused {title(model)}: this host has {found} under that version, and {content_title(model)} would be {wanted}. "
                 "Nothing was changed: publish the new content under a new version."
             )
         if live and not current:
@@ -163,7 +175,7 @@ class Rollout:
                 f"Refused {title(model)}: {self.runtime.place} serves {name} {live[0]}, which is not in the record {self.record.path}, so "
                 "that nothing could bring it back. Nothing was changed: run the playbook site with that version in modelfleet_models first."
             )
-        if self.params["replace"] and current and current["version"] != version and not self.is_default(model):
+        if self.replaces and current and current["version"] != version and not self.is_default(model):
             self.verify(current)
 
     def is_staged(self, model):
@@ -205,7 +217,7 @@ class Rollout:
         if here:
             # It came back with its runtime, or lost workers.
             self.unload(name, version)
-        if self.params["replace"] and current and current["version"] in self.served[name]:
+        if self.replaces and current and current["version"] in self.served[name]:
             self.unload(name, current["version"])
         self.runtime.load({**model, "file": entry["file"]})
         self.look(name)
@@ -280,12 +292,12 @@ class Rollout:
         if [name, version] in [[one["name"], one["version"]] for one in self.params["keep"]]:
             self.record.write()
             return
-        forgotten = self.record.of(self.record.previous, name)
+        forgotten, removable = self.record.of(self.record.previous, name), None
         self.record.models.pop((name, version), None)
         if forgotten:
             del self.record.previous[name, forgotten["version"]]
             if forgotten["version"] not in (version, current["version"]) and (name, forgotten["version"]) not in self.record.models:
-                result["removable"].append({key: forgotten[key] for key in ("name", "version", "sha256")})
+                removable = forgotten
         self.record.previous[name, version] = {
             **old,
             "default": False,
@@ -293,6 +305,10 @@ class Rollout:
             "run": self.params["run"],
             "rolled_back": rolled_back,
         }
+        # Two versions may be of one commit.
+        if removable and not any(removable["file"] == one["file"] for part in self.record.parts() for one in part.values()):
+            gone = {"huggingface": removable["params"]} if removable["kind"] == "huggingface" else {"sha256": removable["sha256"]}
+            result["removable"].append({"name": name, "version": removable["version"], **gone})
         self.record.write()
         if version in self.served[name]:
             self.unload(name, version)
@@ -334,7 +350,7 @@ class Rollout:
     def load_in_place(self, model):
         """Beside what is there, or without ``replace``'s room for both, after it."""
         name = model["name"]
-        if self.params["replace"]:
+        if self.replaces:
             for version in list(self.served[name]):
                 if (name, version) not in self.record.models:
                     self.unload(name, version)
@@ -342,7 +358,7 @@ class Rollout:
 
     def verify(self, entry):
         """What the record says can serve again lies on the disk with its content; a bundle's is verified when it is registered."""
-        path = os.path.join(self.params["model_store"], entry["file"])
+        path = self.runtime.path({**from_record(entry), "file": entry["file"]})
         what = f"model {entry['name']} {entry['version']}"
         remedy = "Have the playbook distribute bring that version, or roll out another one."
         if not os.path.exists(path):
@@ -376,7 +392,7 @@ class Rollout:
             return
         here = self.served[name]
         try:
-            if self.params["replace"] and current and current["version"] in here and previous["version"] not in here:
+            if self.replaces and current and current["version"] in here and previous["version"] not in here:
                 self.unload(name, current["version"])
             self.serve(previous)
         except ModelFleetError:

@@ -10,6 +10,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED, file_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import Registrar, has_workers
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     INFERENCE_URL,
@@ -25,6 +26,9 @@ UNIT = "torchserve.service"
 
 
 class TorchServeRuntime:
+    KINDS = ("object", "bundle")
+    KEYS = ("workers", *DESCRIBED)
+    SIDE_BY_SIDE = True
     OPTIONS = {
         "device": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
         "base_url": {"type": "str", "default": MANAGEMENT_URL},
@@ -43,6 +47,14 @@ class TorchServeRuntime:
         self.inference = TorchServe(module, self.params["inference_url"], self.params["key_file"], api="inference")
         # What is activated lies on the disk.
         self.registrar = Registrar(module, self.server, {**self.params, "via": "api"})
+
+    @staticmethod
+    def entry_problems(model, settings):
+        """What is left are the variables of its role, which are looked at by themselves."""
+        return ()
+
+    def journal(self, name, version):
+        return self.server.journal(name, version)
 
     def wait_up(self, seconds):
         """After a crash the unit starts it again."""
@@ -63,10 +75,12 @@ class TorchServeRuntime:
     def device(self, model):
         return self.registrar.device(model)
 
+    def path(self, model):
+        return os.path.join(self.params["model_store"], model.get("file") or file_of(model))
+
     def load(self, model):
-        path = os.path.join(self.params["model_store"], model["file"])
         try:
-            self.registrar.register(model, path, None)
+            self.registrar.register(model, self.path(model), None)
             self.wait_ready(model)
         except ModelFleetError:
             self.registrar.withdraw(model, None)

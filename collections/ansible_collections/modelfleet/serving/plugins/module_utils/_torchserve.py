@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 
 from ansible.module_utils.common.text.converters import to_text
-from ansible.module_utils.urls import open_url
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._http import Unreachable, send
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
 
 MANAGEMENT_URL = "http://127.0.0.1:8081"
@@ -29,39 +28,8 @@ _MOST_PAGES = 1000
 _DESCRIPTION = {"modelVersion": str, "modelUrl": str, "minWorkers": int, "maxWorkers": int, "workers": list}
 
 
-class Unreachable(ModelFleetError):
-    """Nothing answers at the address."""
-
-
-class Answer:
-    """An HTTP answer: ``status`` and ``body`` (bytes)."""
-
-    def __init__(self, status, body):
-        self.status = status
-        self.body = body
-
-    @property
-    def text(self):
-        return to_text(self.body, errors="surrogate_then_replace")
-
-    @property
-    def data(self):
-        """The parsed JSON body, or None where it is not JSON."""
-        try:
-            return from_json(self.text)
-        except ValueError:
-            return None
-
-    @property
-    def message(self):
-        """What the server said, in one line."""
-        data = self.data
-        text = data.get("message") or data.get("status") or self.text if isinstance(data, dict) else self.text
-        return " ".join(str(text).split()) or f"HTTP {self.status} without a text"
-
-    @property
-    def key_refused(self):
-        return self.status == 400 and isinstance(self.data, dict) and self.data.get("type") == "InvalidKeyException"
+def _key_refused(answer):
+    return answer.status == 400 and isinstance(answer.data, dict) and answer.data.get("type") == "InvalidKeyException"
 
 
 def segment(text):
@@ -80,6 +48,7 @@ class TorchServe:
     def __init__(self, module, base_url, key_file, api="management", timeout=30):
         self.module = module
         self.base_url = base_url.rstrip("/")
+        self.place = base_url
         self.key_file = key_file
         self.api = api
         self.timeout = timeout
@@ -92,10 +61,10 @@ class TorchServe:
         """
         url = self.base_url + path + ("?" + urlencode(query, quote_via=quote, safe="") if query else "")
         answer = self._send(method, url, body, headers, timeout)
-        if answer.key_refused:
+        if _key_refused(answer):
             time.sleep(1)
             answer = self._send(method, url, body, headers, timeout)
-        if answer.key_refused:
+        if _key_refused(answer):
             raise ModelFleetError(
                 f"Failed to call {method} {self.base_url + path}: TorchServe refused the {self.api} key of {self.key_file}. Check that "
                 "the file is this TorchServe's and has not expired (token_expiration_min); a restart of torchserve.service makes a new one."
@@ -107,27 +76,14 @@ class TorchServe:
         key = self._key()
         if key:
             headers["Authorization"] = "Bearer " + key
-        try:
-            try:
-                response = open_url(
-                    url,
-                    method=method,
-                    data=body,
-                    headers=headers,
-                    timeout=timeout or self.timeout,
-                    use_proxy=False,
-                    follow_redirects="none",
-                    http_agent="modelfleet.serving",
-                )
-            except HTTPError as exc:
-                response = exc
-            return Answer(response.getcode(), response.read())
-        except Exception as exc:  # open_url lets URLError, socket timeouts and HTTPException through
-            reason = getattr(exc, "reason", None) or exc
-            raise Unreachable(
-                f"Failed to call {method} {url.split('?')[0]}: {str(reason).rstrip('.')}. "
-                "Check that torchserve.service runs on this host (journalctl -u torchserve)."
-            ) from exc
+        return send(
+            method,
+            url,
+            body,
+            headers,
+            timeout or self.timeout,
+            "Check that torchserve.service runs on this host (journalctl -u torchserve).",
+        )
 
     def _key(self):
         """The current key, or None without a key file (token authorization is off)."""
@@ -226,6 +182,10 @@ class TorchServe:
 
     # Inference API
 
+    def journal(self, name, version):
+        """The command that shows what it said of a version."""
+        return "journalctl -u torchserve"
+
     def predict(self, name, version, body, content_type, timeout=None):
         """``version`` may be empty: the default one answers."""
         path = "/predictions/" + segment(name) + ("/" + segment(version) if version else "")
@@ -311,7 +271,12 @@ def on_gpu(worker):
     if not worker.get("gpu") or str(worker.get("gpuUsage", "")).startswith("failed"):
         return False
     pid = worker.get("pid")
-    used = [_uses_gpu(one) for one in _family(pid if isinstance(pid, int) else -1)]
+    return family_uses_gpu(pid if isinstance(pid, int) else -1)
+
+
+def family_uses_gpu(pid):
+    """Whether a process or one of its descendants uses a GPU, or may: that cannot be seen from everywhere."""
+    used = [_uses_gpu(one) for one in _family(pid)]
     return any(seen is not False for seen in used)
 
 

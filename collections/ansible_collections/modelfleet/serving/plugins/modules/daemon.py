@@ -102,6 +102,12 @@ options:
     type: list
     elements: path
     default: []
+  start:
+    description:
+      - Whether the daemon is enabled and started. With V(false) only its files are written, for whatever starts it later, and a daemon that
+        runs is left alone.
+    type: bool
+    default: true
   restart:
     description: What becomes of a running daemon that is older than its files.
     type: str
@@ -280,15 +286,17 @@ class Daemon:
         self.check_parameters()
         state = self.state()
         stale = self.stale()
-        action, owed = self.plan(state, stale)
-        if action == "none" and state["ActiveState"] in ("active", "reloading") and self.stale_of(self.reloaded_from, self.reloaded_record):
+        start = self.params["start"]
+        action, owed = self.plan(state, stale) if start else ("none", False)
+        runs = start and state["ActiveState"] in ("active", "reloading")
+        if action == "none" and runs and self.stale_of(self.reloaded_from, self.reloaded_record):
             action = "reloaded"
         # A file that the daemon reads again by itself may name what it needs.
         changes = action != "none" or owed or any(read_text(path) != content for path, content in self.contents.items())
         if changes and self.params["needs"] and not self.module.check_mode:
             self.wait_for_needs()
         written, diffs = self.write_files()
-        enable = state["UnitFileState"] != "enabled"
+        enable = start and state["UnitFileState"] != "enabled"
         if not self.module.check_mode:
             if any(path.startswith(UNITS) for path in written) or self.must_reload():
                 self.systemctl("daemon-reload")
@@ -296,7 +304,7 @@ class Daemon:
                 self.systemctl("enable")
             if action != "none":
                 self.systemctl({"started": "start", "restarted": "restart", "reloaded": "reload"}[action])
-        if self.params["answers"] and not owed and (action == "none" or not self.module.check_mode):
+        if self.params["answers"] and start and not owed and (action == "none" or not self.module.check_mode):
             self.wait_for_answer()
         result = {
             "changed": bool(written or enable or action != "none"),
@@ -548,6 +556,7 @@ def main():
             "started_from": {"type": "list", "elements": "path", "default": []},
             "started_record": {"type": "path"},
             "about_to_change": {"type": "list", "elements": "path", "default": []},
+            "start": {"type": "bool", "default": True},
             "restart": {"type": "str", "choices": ["now", "deferred"], "default": "now"},
             "needs": {
                 "type": "dict",

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: inference_check
 short_description: Compare a model's answers with the known ones
 description:
-  - Sends known inputs to TorchServe's inference API, compares the answers with the expected ones, and records the latency.
+  - Sends known inputs to TorchServe's inference API, or to a server of OpenAI's protocol on this host, compares the answers with the
+    expected ones, and records the latency.
   - Numbers in JSON are compared with a tolerance at any depth; anything else must be equal. The order of keys and the format do not matter.
   - Text must be equal but for one line end at its end, which editors add.
   - It waits for nothing. M(modelfleet.serving.torchserve_model) has waited for the workers already.
@@ -50,6 +51,15 @@ options:
         description: Largest allowed absolute difference of a number.
         type: float
         default: 0.0001
+      runtime:
+        description:
+          - What serves the model.
+          - For V(openai) the input is a request of OpenAI's protocol with C(prompt), C(messages) or C(input). Where it does not say
+            otherwise, it is sent with C(temperature) and C(seed) 0.
+          - Of the answer the text of the first choice counts, or the vectors of embeddings.
+        type: str
+        choices: [torchserve, openai, triton]
+        default: torchserve
   base_url:
     description: URL of TorchServe's inference API.
     type: str
@@ -86,6 +96,14 @@ EXAMPLES = r"""
         input_base64: "{{ lookup('ansible.builtin.file', 'cat.jpg', rstrip=false) | b64encode }}"
         expected: "{{ lookup('ansible.builtin.file', 'cat.expected.json') }}"
         tolerance: 0.001
+
+- name: Check what a language model says
+  modelfleet.serving.inference_check:
+    checks:
+      - model: llama
+        runtime: openai
+        input: {prompt: "The capital of France is", max_tokens: 1}
+        expected: " Paris"
 """
 
 RETURN = r"""
@@ -121,6 +139,8 @@ checks:
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._inference import CHECK, run_check
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_triton import TritonRuntime
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import INFERENCE_URL, KEY_FILE, TorchServe
 
 
@@ -128,14 +148,20 @@ def _title(result):
     return f"model {result['model']} {result['version']}".rstrip()
 
 
-def run(params, server):
-    results = [run_check(server, check, params["timeout"]) for check in params["checks"]]
-    wrong = [result for result in results if not result["ok"]]
+def run(params, servers):
+    """``servers``: {runtime: what predicts, with ``place`` and ``journal``, see _runtime.py}"""
+    results = [run_check(servers[check["runtime"]], check, params["timeout"]) for check in params["checks"]]
+    wrong = [(check, result) for check, result in zip(params["checks"], results) if not result["ok"]]
     if wrong and params["fail_on_mismatch"]:
-        sentences = "; ".join(f"{_title(result)}: {result['detail']}" for result in wrong)
+        sentences = "; ".join(f"{_title(result)}: {result['detail']}" for _check, result in wrong)
+        asked = [servers[check["runtime"]] for check, _result in wrong]
+        places = " and ".join(dict.fromkeys(server.place for server in asked))
+        journals = " and ".join(
+            dict.fromkeys(server.journal(check["model"], check["version"]) for server, (check, _result) in zip(asked, wrong))
+        )
         raise ModelFleetError(
-            f"{len(wrong)} of {len(results)} answers at {params['base_url']} are wrong: {sentences}. "
-            "Check the model and its expected answer; see journalctl -u torchserve on this host.",
+            f"{len(wrong)} of {len(results)} answers at {places} are wrong: {sentences}. "
+            f"Check the model and its expected answer; see {journals} on this host.",
             checks=results,
         )
     return {"changed": False, "checks": results}
@@ -157,9 +183,13 @@ def main():
         },
         supports_check_mode=True,
     )
-    server = TorchServe(module, module.params["base_url"], module.params["key_file"], api="inference")
+    servers = {
+        "torchserve": TorchServe(module, module.params["base_url"], module.params["key_file"], api="inference"),
+        "openai": OpenAIRuntime(module),
+        "triton": TritonRuntime(module),
+    }
     try:
-        result = run(module.params, server)
+        result = run(module.params, servers)
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(**result)

@@ -15,11 +15,11 @@ description:
   - What is in O(models) or in O(pinned), what O(record) or TorchServe says is served, what O(record) keeps for the way back from a rollout,
     and what a process uses is never removed, whatever the other options say.
   - A process uses a version when it has a file of it open or mapped, or when its working directory, its command line, its environment or
-    one of its mounts names it. A runtime other than TorchServe that reads a model and closes its files is not seen, so list or pin what
-    such a one serves.
-  - The commits of a hub's repositories below O(huggingface_home) that no entry of O(models) has go too, unless a process uses them, with
-    the files that no other commit has, and with the repository when none is left. Neither O(keep) nor O(pinned) is for them. A process
-    names one by the commit, or, where a branch leads to it here, by the name of the repository.
+    one of its mounts names it. A runtime that O(record) does not know, and that reads a model and closes its files, is not seen, so list
+    or pin what such a one serves.
+  - The commits of a hub's repositories below O(huggingface_home) that neither an entry of O(models) nor O(record) has go too, unless a
+    process uses them, with the files that no other commit has, and with the repository when none is left. Neither O(keep) nor O(pinned) is
+    for them. A process names one by the commit, or, where a branch leads to it here, by the name of the repository.
   - Of the rest the newest O(keep) of each model stay, as long as O(limit) allows. The newest is what came last to this host.
   - Every file counts once, however many names it has. A file with a name elsewhere counts as not freed.
   - dfdaemon is told to forget what is removed, so it must run. Its other files are its own, for which C(gc.policy) has a budget.

@@ -39,14 +39,50 @@ options:
         type: str
         required: true
       object:
-        description: Key of the file in the object store. This or O(models[].bundle) is required, unless O(state=rolled_back).
+        description:
+          - Key of the file in the object store.
+          - This, O(models[].bundle) or O(models[].huggingface) is required, unless O(state=rolled_back).
         type: str
       bundle:
         description: Key prefix of the bundle in the object store.
         type: str
       sha256:
-        description: The sha256 of the file, or of the bundle's manifest, 64 hexadecimal digits. Required unless O(state=rolled_back).
+        description:
+          - The sha256 of the file, or of the bundle's manifest, 64 hexadecimal digits.
+          - Required with O(models[].object) and O(models[].bundle).
         type: str
+      huggingface:
+        description: The commit of a repository of a Hugging Face hub, for a O(models[].runtime) that serves one.
+        type: dict
+        suboptions:
+          repo:
+            description: Name of the repository, as in V(org/bert).
+            type: str
+            required: true
+          revision:
+            description: The commit, 40 hexadecimal digits.
+            type: str
+            required: true
+          include:
+            description: Which of its files were brought. Not looked at here.
+            type: list
+            elements: str
+          exclude:
+            description: Which of its files were not brought. Not looked at here.
+            type: list
+            elements: str
+          group:
+            description: The group in whose cache it lies.
+            type: str
+            default: modelfleet-hf
+          ref:
+            description: The branch that leads to the commit there. Not looked at here.
+            type: str
+            default: main
+      runtime:
+        description: What serves it. Without it what O(record) says of the version, or O(runtime).
+        type: str
+        choices: [torchserve, openai, triton]
       workers:
         description: Number of READY workers.
         type: int
@@ -106,9 +142,13 @@ options:
     type: str
     default: ""
   runtime:
-    description: What serves.
+    description:
+      - What serves a model without O(models[].runtime) that O(record) does not know.
+      - V(openai) serves one version at a time, so that the new one takes the place of the other as with O(replace=true). Its unit must be
+        on the host, see M(modelfleet.serving.openai_model).
+      - V(triton) has one version of a model loaded at a time, so that it is the same, see M(modelfleet.serving.triton_model).
     type: str
-    choices: [torchserve]
+    choices: [torchserve, openai, triton]
     default: torchserve
   device:
     description: Where the workers of a model without O(models[].device) must be. With V(gpu), one that fell back to the CPU is not ready.
@@ -135,6 +175,10 @@ options:
     description: Directory with the manifests of the bundles on this host.
     type: path
     default: /var/lib/modelfleet/manifests
+  huggingface_home:
+    description: The directory with the caches of a hub's models.
+    type: path
+    default: /var/lib/modelfleet/huggingface
   record:
     description: The file that records what this host serves.
     type: path
@@ -192,6 +236,9 @@ models:
     version:
       description: Version of the model, as in O(models).
       type: str
+    runtime:
+      description: What serves it.
+      type: str
     file:
       description: Name of its file or directory in the model store; empty with O(state=rolled_back).
       type: str
@@ -242,17 +289,73 @@ seconds:
   sample: 2.5
 """
 
+import time
+
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import MODEL_OPTIONS
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._rollout import Rollout
-from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import RUNTIMES, runtime_of, runtime_options
+
+
+def recorded_runtime(module, model):
+    """What serves a version by the record; a damaged one says nothing, and is written anew."""
+    try:
+        record = read_parts(module.params["record"])
+    except ModelFleetError:
+        record = {}
+    key = model["name"], model["version"]
+    return next((part[key]["runtime"] for part in record.values() if key in part), module.params["runtime"])
+
+
+def step(module):
+    """The step of all models, those of each runtime together."""
+    parts = {}
+    for model in module.params["models"]:
+        parts.setdefault(model.pop("runtime", None) or recorded_runtime(module, model), []).append(model)
+    done = []
+    for name, models in parts.items():
+        try:
+            done.append(Rollout(module, runtime_of(module, name), name, models).run())
+        except ModelFleetError as exc:
+            before = [one for result in done for one in result["models"]]
+            exc.result["models"] = before + exc.result.get("models", [])
+            exc.result["changed"] = exc.result.get("changed", False) or any(result["changed"] for result in done)
+            raise
+    return merged(done, module.params["models"])
+
+
+def merged(done, models):
+    """What the steps of several runtimes did, as that of one."""
+    if len(done) == 1:
+        return done[0]
+    order = [(model["name"], model["version"]) for model in models]
+    result = {
+        "changed": any(one["changed"] for one in done),
+        "models": sorted((one for part in done for one in part["models"]), key=lambda one: order.index((one["name"], one["version"]))),
+        "time": max((one["time"] for one in done), default=time.time()),
+        "seconds": round(sum(one["seconds"] for one in done), 3),
+    }
+    if any("diff" in one for one in done):
+        result["diff"] = [one["diff"] for one in done]
+    return result
 
 
 def main():
     module = CheckedModule(
         argument_spec={
-            "models": {"type": "list", "elements": "dict", "required": True, "options": MODEL_OPTIONS},
+            "models": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    **MODEL_OPTIONS,
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
+                    "runtime": {"type": "str", "choices": list(RUNTIMES)},
+                },
+            },
             "state": {"type": "str", "required": True, "choices": ["prepared", "switched", "finished", "undone", "rolled_back"]},
             "replace": {"type": "bool", "default": False},
             "keep": {
@@ -270,7 +373,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = Rollout(module, runtime_of(module)).run()
+        result = step(module)
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     module.exit_json(**result)

@@ -78,7 +78,7 @@ options:
         type: str
         default: 0.0.0.0
       unit:
-        description: The systemd unit that may already listen there, for example V(dfdaemon.service).
+        description: The systemd unit that may already listen there, for example V(dfdaemon.service). It may have C(*) in it.
         type: str
         required: true
   names:

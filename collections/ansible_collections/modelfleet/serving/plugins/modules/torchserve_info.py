@@ -127,6 +127,12 @@ recorded:
     - name: resnet50
       version: "1.0"
       device: gpu
+other_runtimes:
+  description: Runtimes other than TorchServe that serve something, as O(record) says. Empty without O(record).
+  returned: success
+  type: list
+  elements: str
+  sample: [openai]
 busy:
   description: Whether somebody changes O(record) or restores what it says, so that all this may be half-way. Never where the module waits.
   returned: success
@@ -143,7 +149,7 @@ not_restored:
 import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_record, unchanged
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import TORCHSERVE, of_runtime, read_record, unchanged
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     KEY_FILE,
@@ -162,7 +168,9 @@ def run(params, server):
         time.sleep(0.5 if params["wait_s"] else 0)
         with unchanged(params["record"], params["wait_for_record"]) as alone:
             result["busy"] = not alone
-    entries = read_record(params["record"]) if params["record"] else {}
+    recorded = read_record(params["record"]) if params["record"] else {}
+    entries = of_runtime(recorded, TORCHSERVE)
+    result["other_runtimes"] = sorted({entry["runtime"] for entry in recorded.values()} - {TORCHSERVE})
     result["recorded"] = [{key: entry[key] for key in ("name", "version", "device")} for entry in entries.values()]
     if description is None:
         return result

@@ -93,10 +93,15 @@ options:
         description: Largest allowed absolute difference of a number.
         type: float
         default: 0.0001
+      runtime:
+        description: What serves the model. O(runtime) says who is asked.
+        type: str
+        choices: [torchserve, openai, triton]
+        default: torchserve
   runtime:
-    description: What serves.
+    description: What serves. V(openai) and V(triton) keep no account of each request, so that they are asked with known inputs.
     type: str
-    choices: [torchserve]
+    choices: [torchserve, openai, triton]
     default: torchserve
   device:
     description: Where the workers must be.
@@ -123,6 +128,10 @@ options:
     description: Directory with the manifests of the bundles on this host.
     type: path
     default: /var/lib/modelfleet/manifests
+  huggingface_home:
+    description: The directory with the caches of a hub's models.
+    type: path
+    default: /var/lib/modelfleet/huggingface
   timeout:
     description: Longest time for one answer, in seconds.
     type: int

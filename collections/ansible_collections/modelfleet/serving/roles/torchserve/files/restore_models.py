@@ -281,7 +281,8 @@ def read_record(path):
                 model["workers"], int
             ):
                 raise TypeError("it says something else than what it must say of a model")
-        return models
+        # Other runtimes restore theirs themselves.
+        return [model for model in models if model.get("runtime", "torchserve") == "torchserve"]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:

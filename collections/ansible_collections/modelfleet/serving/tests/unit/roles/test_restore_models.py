@@ -142,6 +142,14 @@ def test_a_bundle_that_is_not_its_manifest_is_not_served(fake, host, capsys):
     assert "json has sha256" in said[2] and "No such file or directory" in said[3] and "has no weights" in said[4]
 
 
+def test_what_another_runtime_serves_is_left_to_it(fake, host):
+    host.add_bundle("llama", "1.0", weights=b"weights")
+    host.models[-1]["runtime"] = "openai"
+    host.add("demo", "1.0")
+    assert host.restore() == 0
+    assert list(fake.models) == ["demo"]
+
+
 def test_nothing_recorded(fake, host):
     assert host.restore() == 0
     assert not fake.changes()

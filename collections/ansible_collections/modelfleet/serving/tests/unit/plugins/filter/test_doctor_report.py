@@ -952,3 +952,68 @@ def test_the_certificate_of_a_gateway(fleet, gateway, left, severity):
     gateway["reach"][-1]["certificate_expires"] = NOW + left
     found = fleet.only()
     assert (found["severity"], found["subject"]) == (severity, "expiry") and "gateway_certificate" in found["remedy"]
+
+
+LLAMA = {"name": "llama", "version": "3.1", "bundle": "models/llama", "sha256": "9f" * 32, "runtime": "openai", "port": 8101}
+SERVER = {
+    "name": "llama",
+    "version": "3.1",
+    "default": True,
+    "file": f"llama-3.1-{'9f' * 6}",
+    "unit": f"openai-server-llama-3.1-{'9f' * 6}.service",
+    "workers": 1,
+    "workers_ready": 1,
+    "gpu": 1,
+    "detail": "",
+}
+WRONG = {"model": "llama", "version": "3.1", "ok": False, "seconds": 0.1, "detail": 'the answer is "x", expected "y"'}
+
+
+@pytest.mark.parametrize(
+    ("changed", "checks", "what", "remedy"),
+    [
+        ({}, [], None, None),
+        (
+            {"detail": "/health answers 503: Loading model; wait", "workers_ready": 0},
+            [WRONG],
+            "llama 3.1 is not ready",
+            f"see journalctl -u {SERVER['unit']}",
+        ),
+        ({}, [WRONG], "llama 3.1 does not give its known answer", "journalctl -u 'openai-server-llama-*'"),
+        (None, [], "llama 3.1 is not served", "run modelfleet.serving.site"),
+    ],
+)
+@pytest.mark.parametrize("torchserve", [True, False])
+def test_a_model_with_a_server_of_its_own(fleet, torchserve, changed, checks, what, remedy):
+    """It needs no TorchServe."""
+    one = fleet.models["gpu-1"]
+    one["models"].append(LLAMA)
+    one["gpu"].update(openai=[] if changed is None else [{**SERVER, **changed}], checks=checks)
+    fleet.facts["gpu-1"]["servers"] = ["llama"]
+    if not torchserve:
+        fleet.facts["gpu-1"]["torchserve"] = {"reachable": False, "version": "", "models": [], "busy": False}
+        one["gpu"]["served"] = None
+    found = [finding for finding in fleet.report()["findings"] if finding["severity"] != "ok" and "llama" in finding["what"]]
+    assert [(finding["what"], finding["severity"]) for finding in found] == ([(what, "problem")] if what else [])
+    assert not what or remedy in found[0]["remedy"]
+
+
+@pytest.mark.parametrize("torchserve", [True, False])
+def test_a_model_of_triton(fleet, torchserve):
+    one = fleet.models["gpu-1"]
+    one["models"].append({key: value for key, value in LLAMA.items() if key != "port"} | {"runtime": "triton"})
+    one["gpu"].update(triton=[{**SERVER, "unit": "triton.service"}], checks=[WRONG])
+    fleet.facts["gpu-1"]["triton"] = ["llama"]
+    if not torchserve:
+        fleet.facts["gpu-1"]["torchserve"] = {"reachable": False, "version": "", "models": [], "busy": False}
+        one["gpu"]["served"] = None
+    (found,) = [finding for finding in fleet.report()["findings"] if finding["severity"] != "ok" and "llama" in finding["what"]]
+    assert found["what"] == "llama 3.1 does not give its known answer" and found["remedy"].endswith("and journalctl -u triton")
+
+
+def test_a_triton_that_does_not_run(fleet):
+    daemons = fleet.facts["gpu-1"]["info"]["daemons"]
+    triton = {**next(daemon for daemon in daemons if daemon["unit"] == "torchserve.service"), "unit": "triton.service"}
+    daemons.append({**triton, "active": "failed", "sub": "failed", "result": "exit-code", "exit_status": 1, "trouble": "no such library"})
+    (found,) = [finding for finding in fleet.report()["findings"] if finding["subject"] == "triton"]
+    assert (found["what"], found["severity"]) == ("triton does not run", "problem") and "no such library" in found["cause"]

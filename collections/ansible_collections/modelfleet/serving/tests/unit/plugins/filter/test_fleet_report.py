@@ -301,3 +301,65 @@ def test_workers_that_fell_back_to_the_cpu_are_not_ready(host, model, on_gpu, re
         " -u torchserve, or say device: cpu for a model that needs no GPU"
     ]
     assert report["hosts"]["gpu-1"]["problems"] == (told if ready < 2 else [])
+
+
+LLAMA = {"name": "llama", "version": "3.1", "bundle": "models/llama", "sha256": SHA256, "runtime": "openai", "port": 8101}
+SERVER = {
+    "name": "llama",
+    "version": "3.1",
+    "default": True,
+    "file": "llama-3.1-0f3a5e9c1f0c",
+    "unit": "openai-server-llama-3.1-0f3a5e9c1f0c.service",
+    "port": 8101,
+    "workers": 1,
+    "workers_ready": 1,
+    "gpu": 0,
+    "detail": "",
+}
+
+
+def test_models_of_two_runtimes_on_one_host():
+    report = report_of({"gpu-1": gpu([*MODELS, LLAMA], openai=[SERVER], recorded=[served(), SERVER])})
+    assert report["ok"], report["problems"]
+    assert [(row["model"], row["workers_ready"]) for row in report["hosts"]["gpu-1"]["models"]] == [("resnet50", 2), ("llama", 1)]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([], "llama 3.1 is not served; run modelfleet.serving.site"),
+        (
+            [{**SERVER, "workers_ready": 0, "detail": "/health answers 503: Loading model"}],
+            f"llama 3.1 is not ready (/health answers 503: Loading model); see journalctl -u {SERVER['unit']}",
+        ),
+        (
+            [{**SERVER, "file": "llama-3.1-9"}],
+            "llama 3.1 is served from llama-3.1-9 instead of llama-3.1-0f3a5e9c1f0c; remove it (state: absent)",
+        ),
+        (
+            [SERVER, {**SERVER, "version": "3.0"}],
+            "llama 3.0 is served, but is not in modelfleet_models; add it there, or list it with state: absent and run",
+        ),
+    ],
+)
+def test_a_server_that_is_not_as_the_list_says(found, said):
+    ((host, message),) = problems({"gpu-1": gpu([*MODELS, LLAMA], openai=found)})
+    assert host == "gpu-1" and message.startswith(said)
+
+
+def test_a_model_of_triton():
+    listed = {key: value for key, value in LLAMA.items() if key != "port"} | {"runtime": "triton"}
+    there = {**SERVER, "unit": "triton.service"}
+    assert report_of({"gpu-1": gpu([*MODELS, listed], triton=[there], recorded=[served(), there])})["ok"]
+    silent = {**there, "workers_ready": 0, "detail": "Triton says UNAVAILABLE, no memory"}
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], triton=[silent])})
+    assert message == "llama 3.1 is not ready (Triton says UNAVAILABLE, no memory); see journalctl -u triton.service"
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], triton=[])})
+    assert message.startswith("llama 3.1 is not served")
+
+
+def test_servers_where_torchserve_is_down():
+    """What it serves is not known; what has servers of its own is."""
+    ((_host, message),) = problems({"gpu-1": {**gpu([*MODELS, LLAMA], openai=[]), "gpu": {"served": None, "openai": []}}})
+    assert message.startswith("llama 3.1 is not served")
+    assert problems({"gpu-1": gpu([*MODELS, LLAMA], openai=None)}) == []

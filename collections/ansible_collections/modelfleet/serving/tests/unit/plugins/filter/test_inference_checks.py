@@ -33,6 +33,12 @@ def test_json_is_sent_and_compared_as_json(files):
     assert checks == [{"model": "resnet50", "version": "1.0", "input": {"x": [1, 2]}, "expected": [0.5], "tolerance": 0.1}]
 
 
+def test_the_runtime_goes_with_it_where_it_is_another_one(files):
+    known = {"input_file": "cat.json", "expected_file": "cat.txt"}
+    checks = inference_checks([{**model(**known), "runtime": "openai"}, {**model(**known), "runtime": "torchserve"}], files)
+    assert [check.get("runtime") for check in checks] == ["openai", None]
+
+
 def test_a_text_is_compared_as_text_and_anything_else_byte_for_byte(files):
     (text,) = inference_checks([model(input_file="cat.jpg", expected_file="cat.txt")], files)
     assert base64.b64decode(text["input_base64"]) == b"\xff\xd8\x00"

@@ -130,7 +130,7 @@ def test_models_of_a_hub_among_others():
     (both,) = inventory_findings([{**HUB, "object": "x.mar"}], settings=settings)
     assert "has an object and huggingface; keep the one that it is" in both
     (checked,) = inventory_findings([{**HUB, "default": True}], settings=settings)
-    assert "TorchServe does not serve it; leave default out" in checked
+    assert "has huggingface and default, but no runtime that serves it; name one, or leave default out" in checked
     again = {**HUB, "version": "2"}
     commit, ref = inventory_findings([HUB, again], settings=settings)
     assert "have one commit of org/bert for the group modelfleet-hf; keep one entry" in commit
@@ -144,6 +144,119 @@ def test_token_of_a_hub_that_nobody_gets():
     (finding,) = inventory_findings([HUB], settings={"modelfleet_huggingface_pins": PINS, "modelfleet_huggingface": source})
     assert "The modelfleet_huggingface cannot be used: none of the endpoints may have the token" in finding
     assert "s3cret" not in finding
+
+
+LETTERS = {**BUNDLE, "name": "letters", "runtime": "openai", "port": 8101}
+COMMAND = ["/opt/vllm/bin/vllm", "serve", "{directory}", "--port", "{port}"]
+SERVERS = {"openai_server_command": COMMAND, "torchserve_config": {}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, None),
+        ({"options": ["--tensor-parallel-size", "2", "{x}"], "environment": {"OMP_NUM_THREADS": 2}, "device": "gpu"}, None),
+        (
+            {"command": ["/usr/bin/llama-server", "-m", "{directory}/m.gguf", "--api-key-file", "/etc/key"], "options": ["--port={port}"]},
+            None,
+        ),
+        (
+            {"runtime": "tritno"},
+            "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai or triton.",
+        ),
+        (
+            {"bundle": None, "object": "l.mar"},
+            "is an object, and the runtime openai loads a bundle or huggingface only; publish it as that and give its key.",
+        ),
+        ({"workers": 2}, "The model letters 3.1 has workers, which the runtime openai does not know; leave it out."),
+        ({"batch_size": 4}, "has batch_size, which the runtime openai does not know"),
+        ({"runtime": "torchserve"}, "The model letters 3.1 has port, which the runtime torchserve does not know; leave it out."),
+        ({"port": None}, "has no port; add the one at which it is to answer"),
+        ({"port": "80"}, "has a port that is none ('80'); write a number from 1024 to 65535."),
+        ({"port": 8081}, "The port 8081 of the model letters 3.1 is that of torchserve; give each its own."),
+        (
+            {"command": ["vllm", "{directory}", "{port}"]},
+            "has a command that does not begin with the path of a program ('vllm'); write all of it",
+        ),
+        ({"command": ["/home/me/vllm", "{directory}", "{port}"]}, "has a command in /home/, which a unit does not see; put the program"),
+        ({"command": ["/vllm", "{port}"]}, "has a command without {directory}, so that the server would not know what to serve"),
+        ({"command": ["/vllm", "{directory}"]}, "has a command without {port}, so that the server would listen elsewhere"),
+        ({"command": "/vllm {directory}"}, "has a command or options that are no list; make each word an element."),
+        ({"options": ["a\nb"]}, "has a word 6 in its command and options that has the character U+000A"),
+        ({"options": ["--api-key=PLANTED"]}, "has --api-key in its command or options, which is a secret by its name"),
+        ({"options": ["--max-model-len", "8", "--tokenizer", "x"]}, None),
+        ({"environment": ["A=1"]}, "has an environment that is no dictionary"),
+        ({"environment": {"HF_TOKEN": "PLANTED"}}, "has the variable HF_TOKEN in its environment, which is a secret by its name"),
+        ({"environment": {"HOME": "/root"}}, "has the variable HOME in its environment, which must be the directory of the model's own"),
+    ],
+)
+def test_what_is_for_a_runtime(changed, words):
+    findings = inventory_findings([{**LETTERS, **changed}], settings=SERVERS)
+    assert [words in finding for finding in findings] == ([] if words is None else [True]), findings
+    assert "PLANTED" not in str(findings)
+    # What is to go is not looked at.
+    assert inventory_findings([{**LETTERS, **changed, "state": "absent"}], settings=SERVERS) == [] or changed.get("bundle", 1) is None
+
+
+def test_a_commit_of_a_hub_with_a_server():
+    served = {key: value for key, value in LETTERS.items() if key not in ("bundle", "sha256")}
+    served["huggingface"] = {"repo": "org/bert", "revision": COMMIT, "include": ["*.json"]}
+    settings = {**SERVERS, "modelfleet_huggingface_pins": PINS}
+    assert inventory_findings([{**served, "default": True}], settings=settings) == []
+    (wrong,) = inventory_findings([{**served, "runtime": "torchserve", "port": None}], settings=settings)
+    assert "is huggingface, and the runtime torchserve loads an object or a bundle only" in wrong
+
+
+def test_no_command_at_all():
+    (finding,) = inventory_findings([LETTERS], settings={"openai_server_command": []})
+    assert "has no command; write the one that starts its server into openai_server_command, or into the entry." in finding
+
+
+def test_servers_beside_each_other():
+    assert inventory_findings([LETTERS, {**LETTERS, "name": "numbers", "port": 8102}, GOOD], settings=SERVERS) == []
+    (port,) = inventory_findings([LETTERS, {**LETTERS, "name": "numbers"}], settings=SERVERS)
+    assert port == "The port 8101 of the model numbers 3.1 is that of the model letters; give each its own."
+    (versions,) = inventory_findings([LETTERS, {**LETTERS, "version": "3.2"}], settings=SERVERS)
+    assert "The model letters has several versions (3.1, 3.2) in modelfleet_models, and its runtime openai serves one at a time" in versions
+    (runtimes,) = inventory_findings([LETTERS, {**BUNDLE, "name": "letters", "version": "3.2"}], settings=SERVERS)
+    assert "The model letters has versions of the runtimes openai and torchserve in modelfleet_models; a name has one runtime" in runtimes
+    # The next version takes the port of the one that goes.
+    assert inventory_findings([{**LETTERS, "state": "absent"}, {**LETTERS, "version": "3.2"}], settings=SERVERS) == []
+
+
+DOUBLE = {**BUNDLE, "name": "double", "runtime": "triton"}
+TRITON = {"triton_home": "/opt/tritonserver", "triton_image": "", "triton_http_port": 8200, "torchserve_config": {}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings", "words"),
+    [
+        ({}, {}, None),
+        ({"bundle": None, "object": "d.mar"}, {}, "is an object, and the runtime triton loads a bundle only; publish it as that"),
+        ({"bundle": "models/d.mar"}, {}, "a .mar is one object"),
+        ({"port": 8101}, {}, "has port, which the runtime triton does not know; leave it out."),
+        ({}, {"triton_image": "nvcr.io/nvidia/tritonserver:25.07-py3"}, "The triton_image is not the name of an image with its digest"),
+        ({}, {"triton_http_port": 8080}, "The triton_http_port is that of torchserve (8080); give each its own."),
+        (
+            {},
+            {"triton_environment": {"HOME": "/x"}},
+            "The variable HOME in triton_environment must be the directory that the unit lets Triton",
+        ),
+    ],
+)
+def test_what_is_for_triton(changed, settings, words):
+    findings = inventory_findings([{**DOUBLE, **changed}], settings={**TRITON, **settings})
+    assert [words in finding for finding in findings] == ([] if words is None else [True]), findings
+
+
+def test_triton_is_nobodys_matter_without_a_model():
+    wrong = {**TRITON, "triton_home": "/home/me", "triton_http_port": 8080}
+    assert inventory_findings([GOOD], settings=wrong) == []
+    assert len(inventory_findings([DOUBLE], settings=wrong)) == 2
+    (versions,) = inventory_findings([DOUBLE, {**DOUBLE, "version": "3.2"}], settings=TRITON)
+    assert "and its runtime triton serves one at a time" in versions
+    (port,) = inventory_findings([DOUBLE, LETTERS], settings={**TRITON, **SERVERS, "triton_http_port": 8101})
+    assert port == "The port 8101 of the model letters 3.1 is that of Triton; give each its own."
 
 
 def test_lists():

@@ -22,3 +22,8 @@ def test_none_of_several():
 
 def test_no_models():
     assert rollout_models([]) == {"targets": [], "keep": []}
+
+
+def test_what_serves_a_model_goes_with_it():
+    llama = {**DEMO, "runtime": "openai", "port": 8101, "options": ["--x"]}
+    assert rollout_models([llama])["targets"] == [{**DEMO, "runtime": "openai"}]

@@ -447,3 +447,15 @@ def test_secrets_are_shown_nowhere(run, tmp_path, host):
 def test_bad_input(run, options, words):
     result = run(**options)
     assert result["failed"] and words in result["msg"]
+
+
+def test_only_the_files_for_whoever_starts_it_later(run, host):
+    assert run(start=False)["changed"] and host.told() == ["daemon-reload"]
+    again = run(start=False)
+    assert (again["changed"], again["action"], again["restart_owed"]) == (False, "none", False) and not host.told()
+    # Whoever starts it finds the record of that start; nothing is owed then.
+    host.start()
+    assert run()["action"] == "none" and host.told() == ["enable"]
+    # One that runs is left alone with other files.
+    assert run(unit=UNIT + "Nice=1\n", start=False)["action"] == "none" and host.told() == ["daemon-reload"]
+    assert run(unit=UNIT + "Nice=1\n")["action"] == "restarted"

@@ -8,8 +8,10 @@ import base64
 import json
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.modules import inference_check
+from ansible_collections.modelfleet.serving.plugins.modules import inference_check, openai_model, triton_model
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import INPUT, OUTPUT, FakeTriton
 
 
 @pytest.fixture
@@ -123,3 +125,105 @@ def test_unreachable(check):
 
 def test_needs_input_and_expected(check):
     assert "one of the following is required" in check({"model": "demo", "input": "x"})["msg"]
+
+
+class TestOpenAI:
+    """Of servers of OpenAI's protocol, beside those of TorchServe."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch):
+        fake = FakeOpenAI(tmp_path, monkeypatch)
+        yield fake
+        fake.close()
+
+    @pytest.fixture
+    def server(self, host, run_module):
+        model = host.model("1.0")
+        run_module(openai_model.main, host.arguments(model))
+        return host.served[host.unit_of(model)]
+
+    @pytest.mark.parametrize(
+        ("given", "expected", "path", "sent"),
+        [
+            ({"prompt": "abc"}, "def", "/v1/completions", {"model": "letters", "temperature": 0, "seed": 0, "prompt": "abc"}),
+            (
+                {"prompt": "abc", "seed": 7, "model": "x"},
+                "def\n",
+                "/v1/completions",
+                {"model": "x", "temperature": 0, "seed": 7, "prompt": "abc"},
+            ),
+            ({"messages": []}, "def", "/v1/chat/completions", {"model": "letters", "temperature": 0, "seed": 0, "messages": []}),
+            ({"input": "abc"}, [[0.5, 0.25]], "/v1/embeddings", {"model": "letters", "input": "abc"}),
+            ('{"prompt": "abc"}', "def", "/v1/completions", {"model": "letters", "temperature": 0, "seed": 0, "prompt": "abc"}),
+        ],
+    )
+    def test_what_is_asked_and_what_of_the_answer_counts(self, server, check, given, expected, path, sent):
+        one = {"model": "letters", "version": "1.0", "runtime": "openai", "input": given, "expected": expected}
+        assert check(one)["checks"][0]["ok"]
+        assert server.requests == [(path, sent)]
+
+    def test_both_runtimes_in_one_list(self, fake, server, check):
+        answers(fake, {"y": 1})
+        other = {"model": "letters", "runtime": "openai", "input": {"prompt": "abc"}, "expected": "xyz"}
+        result = check({"model": "demo", "input": "x", "expected": {"y": 1}}, other)
+        assert [one["ok"] for one in result["checks"]] == [True, False] and result["failed"]
+        assert '1 of 2 answers at http://127.0.0.1 are wrong: model letters: the answer is "def", expected "xyz".' in result["msg"]
+        assert "see journalctl -u openai-server-letters-1.0-" in result["msg"] and "torchserve" not in result["msg"]
+
+    @pytest.mark.parametrize(
+        ("given", "answer", "words"),
+        [
+            (
+                {"prompt": "abc", "stream": True},
+                None,
+                "the input is no request of OpenAI's protocol that is answered in one piece. Write JSON",
+            ),
+            ("abc", None, "the input is no request of OpenAI's protocol"),
+            ({"prompt": "abc"}, (404, {"error": {"message": "no such model", "code": 404}}), "the answer is 404: no such model"),
+            ({"prompt": "abc"}, (200, {"choices": []}), "/v1/completions answered: it is no answer of OpenAI's protocol"),
+            ({"prompt": "abc"}, (200, b"[]"), "it is no answer of OpenAI's protocol"),
+        ],
+    )
+    def test_what_is_no_answer(self, server, check, given, answer, words):
+        if answer:
+            server.answers["/v1/completions"] = answer
+        result = check({"model": "letters", "runtime": "openai", "input": given, "expected": "def"}, fail_on_mismatch=False)
+        assert words in result["checks"][0]["detail"]
+
+    def test_a_model_without_a_server(self, host, check):
+        result = check({"model": "letters", "version": "2.0", "runtime": "openai", "input": {"prompt": "a"}, "expected": "b"})
+        assert result["failed"] and "no server of it runs on this host. Run the playbook site" in result["msg"]
+
+
+class TestTriton:
+    """Of the Open Inference Protocol."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch, run_module):
+        fake = FakeTriton(tmp_path, monkeypatch)
+        assert run_module(triton_model.main, fake.arguments(fake.model("1.0")))["changed"]
+        yield fake
+        fake.close()
+
+    @pytest.mark.parametrize("version", ["1.0", None])
+    def test_only_the_outputs_count(self, host, check, version):
+        one = {"model": "double", "version": version, "runtime": "triton", "input": INPUT, "expected": OUTPUT}
+        assert check(one)["checks"][0]["ok"]
+        wrong = check({**one, "expected": [{**OUTPUT[0], "data": [2.0, 5.0]}]})
+        assert "$[0].data[1] is 4.0, expected 5.0" in wrong["msg"] and "see journalctl -u triton.service on this host" in wrong["msg"]
+
+    @pytest.mark.parametrize(
+        ("changed", "answer", "words"),
+        [
+            ({"input": "abc"}, None, "the input is no request of the Open Inference Protocol. Write JSON with inputs"),
+            ({"input": {"prompt": "abc"}}, None, "the input is no request of the Open Inference Protocol"),
+            ({}, (400, {"error": "unexpected shape for input 'X'"}), "the answer is 400: unexpected shape for input 'X'"),
+            ({}, (200, b"\x00"), "it is no answer of the Open Inference Protocol in JSON. Ask without binary_data"),
+            ({"version": "2.0"}, None, "it is not loaded on this host. Run the playbook site"),
+            ({"model": "other"}, None, "Failed to ask other 1.0: it is not loaded on this host"),
+        ],
+    )
+    def test_what_is_no_answer(self, host, check, changed, answer, words):
+        host.answers["/v2/models/double/versions/1/infer"] = answer
+        one = {"model": "double", "version": "1.0", "runtime": "triton", "input": INPUT, "expected": OUTPUT}
+        assert words in check({**one, **changed}, fail_on_mismatch=False)["checks"][0]["detail"]

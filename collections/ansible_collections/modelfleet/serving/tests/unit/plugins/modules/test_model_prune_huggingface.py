@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import grp
+import json
 import os
 import random
 import subprocess
@@ -115,6 +116,18 @@ def said_and_done(prune, *models, **options):
     assert not again["changed"]
     assert again["before"] == again["after"] == done["after"]
     return done
+
+
+def test_commit_that_a_server_serves_or_goes_back_to_stays(host, hub, bring, prune):
+    one, two, three = (model(hub, version, ref="") for version in ("1", "2", "3"))
+    bring(one, two, three)
+    entry = {"name": "bert", "kind": "huggingface", "runtime": "openai"}
+    sources = [{key: known["huggingface"][key] for key in ("repo", "revision", "group")} for known in (one, two)]
+    recorded = [{**entry, "version": str(number), "file": source["revision"], "params": source} for number, source in enumerate(sources, 1)]
+    (host.state / "models.json").write_text(json.dumps({"format": 1, "models": recorded[:1], "previous": recorded[1:]}))
+    result = prune()
+    assert states(result, *(snapshot(host, version) for version in (one, two, three))) == ["served", "recorded", "removed"]
+    assert contents(host, one) and contents(host, two) and not snapshot(host, three).exists()
 
 
 def test_commit_that_nobody_lists_goes_with_what_only_that_has(host, hub, bring, prune):

@@ -12,8 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _rollout, _torchserve
-from ansible_collections.modelfleet.serving.plugins.modules import model_rollout, torchserve_model
+from ansible_collections.modelfleet.serving.plugins.modules import model_rollout, openai_model, torchserve_model, triton_model
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import FakeTriton
 
 
 @pytest.fixture
@@ -377,3 +379,169 @@ def test_site_takes_a_retired_version_away(host):
     path = host.store / host.recorded("previous")["1.0"]["file"]
     host.serve({"name": "demo", "version": "1.0", "state": "absent"})
     assert not path.exists() and host.recorded("previous") == {} and list(host.recorded()) == ["2.0"]
+
+
+class TestOpenAI:
+    """A server of its own for each version: one takes the place of the other."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch):
+        fake = FakeOpenAI(tmp_path, monkeypatch)
+        yield fake
+        fake.close()
+
+    @pytest.fixture
+    def step(self, host, run_module):
+        def run(state, *models, check=False, **options):
+            listed = [{**{key: value for key, value in model.items() if key != "port"}, "runtime": "openai"} for model in models]
+            return run_module(model_rollout.main, host.arguments(*listed, state=state, grace_s=0, **options), check=check)
+
+        return run
+
+    @pytest.fixture
+    def versions(self, host, run_module):
+        old = host.model("1.0")
+        run_module(openai_model.main, host.arguments(old))
+        host.told()
+        return old, host.model("2.0", port=old["port"])
+
+    def parts(self, host):
+        return {
+            part: [one["version"] for one in entries] for part, entries in json.loads(host.record.read_text()).items() if part != "format"
+        }
+
+    def test_there_and_back(self, host, step, versions):
+        old, new = versions
+        planned = step("prepared", new, check=True)
+        assert (planned["models"][0]["action"], planned["models"][0]["from"], planned["models"][0]["runtime"]) == (
+            "prepared",
+            "1.0",
+            "openai",
+        )
+        assert not host.told()
+        assert step("prepared", new)["models"][0]["workers_ready"] == 1
+        assert host.told() == [f"disable --now {host.unit_of(old)}", f"enable --now {host.unit_of(new)}"]
+        assert self.parts(host) == {"models": ["1.0"], "staged": ["2.0"]}
+        assert not step("switched", new)["changed"]
+        assert step("finished", new)["models"][0]["action"] == "finished"
+        assert self.parts(host) == {"models": ["2.0"], "previous": ["1.0"]} and not host.told()
+        assert not step("prepared", new)["changed"]
+        # Whoever goes back need not know what serves it.
+        leaving = {"name": "letters", "version": "2.0"}
+        assert step("rolled_back", leaving)["models"][0]["action"] == "rolled_back"
+        assert host.told() == [f"disable --now {host.unit_of(new)}", f"enable --now {host.unit_of(old)}"]
+        assert self.parts(host) == {"models": ["1.0"], "previous": ["2.0"]}
+
+    def test_a_version_that_does_not_come_up_gives_its_place_back(self, host, step, versions):
+        old, new = versions
+        host.broken[host.unit_of(new)] = {"ActiveState": "failed", "SubState": "failed", "Result": "exit-code", "NRestarts": "3"}
+        failed = step("prepared", new)
+        assert failed["failed"] and "The server of model letters 2.0 is not ready after 0 s: systemd says failed" in failed["msg"]
+        assert step("undone", new)["models"][0]["action"] == "undone"
+        assert host.told()[-1] == f"enable --now {host.unit_of(old)}" and self.parts(host) == {"models": ["1.0"]}
+
+    def test_a_file_is_refused_before_anything_changes(self, host, step, versions):
+        refused = step("prepared", {**versions[1], "bundle": None, "object": "l.mar"})
+        assert "has the kind object, and the runtime openai loads bundle or huggingface only" in refused["msg"] and not host.told()
+
+    def test_commits_of_a_hub_there_and_back_and_what_nothing_goes_back_to(self, host, step, run_module):
+        old, new = host.commit("1.0"), host.commit("2.0")
+        run_module(openai_model.main, host.arguments(old))
+        for state in ("prepared", "switched", "finished"):
+            assert not step(state, new).get("failed")
+        assert step("rolled_back", {"name": "letters", "version": "2.0"})["models"][0]["action"] == "rolled_back"
+        assert host.told()[-2:] == [f"disable --now {host.unit_of(new)}", f"enable --now {host.unit_of(old)}"]
+        # The same commit under another number: what lies there is needed.
+        again = host.commit("3.0", content="letters 2.0")
+        for state in ("prepared", "switched"):
+            assert not step(state, again).get("failed")
+        assert step("finished", again)["models"][0]["removable"] == []
+        assert self.parts(host) == {"models": ["3.0"], "previous": ["1.0"]}
+        last = host.commit("4.0")
+        for state in ("prepared", "switched"):
+            assert not step(state, last).get("failed")
+        (gone,) = step("finished", last)["models"][0]["removable"]
+        assert gone == {"name": "letters", "version": "1.0", "huggingface": old["huggingface"]}
+
+    def test_models_of_both_runtimes_in_one_step(self, fake, host, run_module, versions):
+        _old, new = versions
+        content = b"demo"
+        entry = {"name": "demo", "version": "2.0", "object": "demo.mar", "sha256": hashlib.sha256(content).hexdigest()}
+        listed = [entry, {**{key: value for key, value in new.items() if key != "port"}, "runtime": "openai"}]
+        options = {"base_url": fake.url, "key_file": str(fake.key_file), "state": "prepared"}
+        result = run_module(model_rollout.main, host.arguments(*listed, **options), check=True, diff=True)
+        assert [(one["name"], one["runtime"], one["action"]) for one in result["models"]] == [
+            ("demo", "torchserve", "prepared"),
+            ("letters", "openai", "prepared"),
+        ]
+        assert [one["before_header"] for one in result["diff"]] == [fake.url, "http://127.0.0.1"]
+
+    def test_a_record_of_a_newer_release(self, host, run_module, versions):
+        record = json.loads(host.record.read_text())
+        record["models"][0]["runtime"] = "other"
+        host.record.write_text(json.dumps(record))
+        leaving = {"name": "letters", "version": "1.0"}
+        result = run_module(model_rollout.main, host.arguments(leaving, state="rolled_back"))
+        assert result["failed"] and "Failed to use the runtime 'other', which the record of this host names" in result["msg"]
+
+
+class TestTriton:
+    """One version of a model is loaded at a time: one takes the place of the other."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch):
+        fake = FakeTriton(tmp_path, monkeypatch)
+        yield fake
+        fake.close()
+
+    @pytest.fixture
+    def step(self, host, run_module):
+        def run(state, *models, check=False, **options):
+            listed = [{**model, "runtime": "triton"} for model in models]
+            return run_module(model_rollout.main, host.arguments(*listed, state=state, grace_s=0, **options), check=check)
+
+        return run
+
+    @pytest.fixture
+    def versions(self, host, run_module):
+        old, new = host.model("1.0"), host.model("2.0")
+        assert run_module(triton_model.main, host.arguments(old))["changed"]
+        host.told()
+        return old, new
+
+    def parts(self, host):
+        return {
+            part: [one["version"] for one in entries] for part, entries in json.loads(host.record.read_text()).items() if part != "format"
+        }
+
+    def serves(self, host):
+        return {name: link.split("-")[1] for name, link in host.links().items()}
+
+    def test_there_and_back(self, host, step, versions):
+        _old, new = versions
+        planned = step("prepared", new, check=True)["models"][0]
+        assert (planned["action"], planned["from"], planned["runtime"]) == ("prepared", "1.0", "triton") and not host.told()
+        assert step("prepared", new)["models"][0]["workers_ready"] == 1
+        assert host.told() == ["unload double", "load double"] and self.serves(host) == {"double": "2.0"}
+        assert self.parts(host) == {"models": ["1.0"], "staged": ["2.0"]}
+        assert not step("switched", new)["changed"]
+        assert step("finished", new)["models"][0]["action"] == "finished"
+        assert self.parts(host) == {"models": ["2.0"], "previous": ["1.0"]} and not host.told()
+        assert not step("prepared", new)["changed"]
+        # Whoever goes back need not know what serves it.
+        assert step("rolled_back", {"name": "double", "version": "2.0"})["models"][0]["action"] == "rolled_back"
+        assert host.told() == ["unload double", "load double"] and self.serves(host) == {"double": "1.0"}
+        assert self.parts(host) == {"models": ["1.0"], "previous": ["2.0"]}
+
+    def test_a_version_that_does_not_load_gives_its_place_back(self, host, step, versions):
+        _old, new = versions
+        host.broken["double"] = "ImportError"
+        failed = step("prepared", new)
+        assert failed["failed"] and "Triton does not load model double 2.0: load failed for model" in failed["msg"]
+        host.broken.clear()
+        assert step("undone", new)["models"][0]["action"] == "undone"
+        assert self.serves(host) == {"double": "1.0"} and self.parts(host) == {"models": ["1.0"]}
+
+    def test_a_file_is_refused_before_anything_changes(self, host, step, versions):
+        refused = step("prepared", {**versions[1], "bundle": None, "object": "double.mar"})
+        assert "has the kind object, and the runtime triton loads bundle only" in refused["msg"] and not host.told()

@@ -519,3 +519,12 @@ def test_the_kernel_is_asked_for_nf_tables():
 def test_the_kernel_says_from_where_it_would_call():
     assert str(_preflight_network._source(ipaddress.ip_address("127.0.0.1"))) == "127.0.0.1"
     assert _preflight_network._source(ipaddress.ip_address("255.255.255.255")) is None
+
+
+def test_versions_that_take_turns_at_a_port(preflight, host):
+    host.listen("127.0.0.1", 8101, {"pid": 812, "program": "vllm", "unit": "openai-server-llama-3.1-0f3a5e9c1f0c.service"})
+    assert preflight(ports=[{"port": 8101, "address": "127.0.0.1", "unit": "openai-server-llama-*.service"}])["findings"] == []
+    assert (
+        "Port 8101 on 127.0.0.1 is taken by"
+        in only_finding(preflight(ports=[{"port": 8101, "unit": "openai-server-other-*.service"}]))["message"]
+    )

@@ -106,3 +106,11 @@ def test_the_record_is_read_where_torchserve_is_down(read, tmp_path):
     result = read(base_url="http://127.0.0.1:9", record=str(record))
     assert not result["reachable"]
     assert result["recorded"] == [{"name": "demo", "version": "1.0", "device": "cpu"}]
+
+
+def test_what_another_runtime_serves_is_none_of_it(read, tmp_path):
+    record = tmp_path / "models.json"
+    record.write_text(json.dumps({"models": [entry("demo", "1.0"), {**entry("llama", "1.0"), "runtime": "openai"}]}))
+    result = read(record=str(record))
+    assert [one["name"] for one in result["recorded"]] == ["demo"] and result["not_restored"] == ["demo 1.0"]
+    assert result["other_runtimes"] == ["openai"]

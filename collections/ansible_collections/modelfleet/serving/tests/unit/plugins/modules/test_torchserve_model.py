@@ -100,6 +100,15 @@ def test_stopped_torchserve_is_an_error(apply):
     assert "torchserve.service" in result["msg"]
 
 
+def test_what_another_runtime_serves_stays_recorded(fake, apply):
+    llama = {"name": "llama", "version": "1.0", "file": "llama-1.0-0", "runtime": "openai"}
+    apply.record.write_text(json.dumps({"models": [llama]}))
+    assert apply(DEMO)["changed"]
+    assert apply.recorded()["llama", "1.0"]["runtime"] == "openai"
+    # A host that had no other runtime has the record that it always had.
+    assert "runtime" not in apply.recorded()["demo", "1.0"]
+
+
 def test_record_is_healed(fake, apply):
     fake.put("demo", description("1.0", FILE))
     assert apply(DEMO, check=True)["changed"]

@@ -1,0 +1,374 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, ModelFleet developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: openai_model
+short_description: Serve models by servers of the OpenAI protocol
+description:
+  - Makes each model of a list served by a server of its own, ready and started at every boot, or absent.
+  - The unit of a version must be on the host, as the role P(modelfleet.serving.openai_server#role) writes it. This module starts it, and
+    stops it.
+  - A server is ready when systemd says that it runs, C(/health) answers 200 and C(/v1/models) has the name of the model. For V(gpu) a
+    process of it must use one.
+  - Before a server is started, its bundle is verified against its manifest, and of a commit each file against its name in the cache.
+  - A version never takes the place of another one here. That fails before anything is changed, unless the list makes the other one absent.
+  - What this host serves is recorded in O(record) as well, which other modules read. systemd needs it not.
+version_added: 0.1.0
+author: ModelFleet developers (@modelfleet)
+extends_documentation_fragment:
+  - modelfleet.serving.attributes
+options:
+  models:
+    description: The models.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the model, which C(/v1/models) of its server says.
+        type: str
+        required: true
+      version:
+        description: Version of the model.
+        type: str
+        required: true
+      bundle:
+        description:
+          - Key prefix of the bundle in the object store.
+          - With O(models[].state=present) either this or O(models[].huggingface) is required.
+        type: str
+      sha256:
+        description: The sha256 of the bundle's manifest, 64 hexadecimal digits. Required with O(models[].bundle).
+        type: str
+      huggingface:
+        description: The commit of a repository of a Hugging Face hub, in the place of a bundle.
+        type: dict
+        suboptions:
+          repo:
+            description: Name of the repository, as in V(org/bert).
+            type: str
+            required: true
+          revision:
+            description: The commit, 40 hexadecimal digits.
+            type: str
+            required: true
+          include:
+            description: Which of its files were brought. Not looked at here.
+            type: list
+            elements: str
+          exclude:
+            description: Which of its files were not brought. Not looked at here.
+            type: list
+            elements: str
+          group:
+            description: The group in whose cache it lies.
+            type: str
+            default: modelfleet-hf
+          ref:
+            description: The branch that leads to the commit there. Not looked at here.
+            type: str
+            default: main
+      port:
+        description: The port of its server. Required with O(models[].state=present).
+        type: int
+      device:
+        description: Where it must run. Without it O(device).
+        type: str
+        choices: [cpu, gpu]
+      state:
+        description: Whether the model is served. The unit of an absent one stays, stopped.
+        type: str
+        choices: [present, absent]
+        default: present
+  device:
+    description: Where models run that do not say it themselves.
+    type: str
+    choices: [cpu, gpu]
+    default: cpu
+  model_store:
+    description: The directory with the models.
+    type: path
+    default: /var/lib/modelfleet/models
+  manifest_store:
+    description: The directory with the manifests of bundles.
+    type: path
+    default: /var/lib/modelfleet/manifests
+  huggingface_home:
+    description: The directory with the caches of a hub's models.
+    type: path
+    default: /var/lib/modelfleet/huggingface
+  record:
+    description: The record of what this host serves.
+    type: path
+    default: /var/lib/modelfleet/state/models.json
+  record_group:
+    description: Group of O(record).
+    type: str
+    default: torchserve
+  timeout:
+    description: Longest time for a server to become ready, in seconds.
+    type: int
+    default: 1800
+seealso:
+  - module: modelfleet.serving.openai_info
+  - module: modelfleet.serving.torchserve_model
+"""
+
+EXAMPLES = r"""
+- name: Serve a model
+  modelfleet.serving.openai_model:
+    models:
+      - name: llama
+        version: "3.1"
+        bundle: models/llama
+        sha256: 0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a
+        port: 8101
+
+- name: Serve its next version in its place, without a gate
+  modelfleet.serving.openai_model:
+    models:
+      - {name: llama, version: "3.1", state: absent}
+      - name: llama
+        version: "3.2"
+        bundle: models/llama
+        sha256: 9f2c1a4be3f2d6c7b8a90123456789abcdef0123456789abcdef0123456789ab
+        port: 8101
+"""
+
+RETURN = r"""
+models:
+  description: What was done for each model, in the order of O(models).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the model.
+      type: str
+    version:
+      description: Version of the model.
+      type: str
+    file:
+      description: Name of its directory in the model store, or the commit; empty for an absent one that had none.
+      type: str
+    action:
+      description: What was done, V(started), V(removed) or V(unchanged).
+      type: str
+    register_seconds:
+      description: How long it took until the server was ready; 0 where it was.
+      type: float
+    workers_ready:
+      description: Number of servers that are ready, V(1) or V(0).
+      type: int
+    bytes:
+      description: Always empty. The bundle came before.
+      type: dict
+  sample:
+    - name: llama
+      version: "3.1"
+      file: llama-3.1-0f3a5e9c1f0c
+      action: started
+      register_seconds: 42.1
+      workers_ready: 1
+      bytes: {}
+"""
+
+import time
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS, source_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import check_list, content_title, file_of, title
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of, predicted, unit_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
+
+RUNTIME = "openai"
+
+
+class OpenAIModels:
+    def __init__(self, module):
+        self.module = module
+        self.params = module.params
+        self.runtime = OpenAIRuntime(module)
+        self.record = Record(module)
+        self.wanted = [
+            # As other runtimes have it, for what all of them share.
+            {**model, "sha256": (model["sha256"] or "").lower(), "object": None, "workers": 1, "default": True, "runtime": RUNTIME}
+            for model in self.params["models"]
+        ]
+
+    def run(self):
+        self._check_list()
+        results = []
+        with self.record.locked():
+            # {unit: Server}: what serves, and in check mode what would.
+            self.served = {unit: one for unit, one in self.runtime.servers().items() if one.served}
+            before = self._lines()
+            for model in self._present():
+                self._refuse(model)
+            try:
+                # A port is free before another server takes it.
+                for model in sorted(self.wanted, key=lambda one: one["state"] == "present"):
+                    results.append(self._ensure(model) if model["state"] == "present" else self._remove(model))
+            except ModelFleetError as exc:
+                exc.result.update(models=results, changed=self._changed(results))
+                raise
+            finally:
+                self.record.write()
+        order = [(model["name"], model["version"]) for model in self.wanted]
+        result = {
+            "changed": self._changed(results),
+            "models": sorted(results, key=lambda one: order.index((one["name"], one["version"]))),
+        }
+        if self.module._diff:
+            place = self.runtime.place
+            result["diff"] = {"before": before, "after": self._lines(), "before_header": place, "after_header": place}
+        return result
+
+    def _changed(self, results):
+        return self.record.changed or any(result["action"] != "unchanged" for result in results)
+
+    def _present(self):
+        return [model for model in self.wanted if model["state"] == "present"]
+
+    def _check_list(self):
+        # Versions of one name would all be the default, which is said better below.
+        check_list([{**model, "default": False} for model in self.wanted], "api")
+        ports, names = {}, set()
+        for model in self._present():
+            problem = source_problem(model["huggingface"]) if model["huggingface"] else None
+            if problem:
+                raise ModelFleetError(f"The huggingface of {title(model)} in the list of models cannot be used: {problem}.")
+            if bool(model["bundle"]) == bool(model["huggingface"]):
+                has = "a bundle and huggingface" if model["bundle"] else "no bundle and no huggingface"
+                raise ModelFleetError(f"The {title(model)} in the list of models has {has}. Give the one that it is.")
+            if port_of(model["port"]) is None:
+                raise ModelFleetError(f"The {title(model)} in the list of models has no port from 1024 to 65535. Give it one.")
+            if model["name"] in names:
+                raise ModelFleetError(
+                    f"The list of models has several versions of {model['name']}. Keep one, or give each a name of its own."
+                )
+            names.add(model["name"])
+            if model["port"] in ports:
+                other = ports[model["port"]]
+                raise ModelFleetError(
+                    f"The list of models gives the port {model['port']} to {other} and to {model['name']}. Give each its own."
+                )
+            ports[model["port"]] = model["name"]
+
+    def _lines(self):
+        return "".join(f"{one.name} {one.version}: {one.file}, port {one.port}\n" for _unit, one in sorted(self.served.items()))
+
+    def _leaves(self, server):
+        return any((model["name"], model["version"], model["state"]) == (server.name, server.version, "absent") for model in self.wanted)
+
+    def _refuse(self, model):
+        """Fail on what would take the place of something that serves, before anything is changed."""
+        unit = unit_of(model)
+        retired = self.record.previous.get((model["name"], model["version"]))
+        if retired and retired["file"] != file_of(model):
+            raise ModelFleetError(
+                f"Refused {title(model)}: this host keeps {retired['file']} of that version for the way back from a rollout, and "
+                f"{content_title(model)} would be {file_of(model)}. Nothing was changed: publish the new content under a new version."
+            )
+        for other in self.served.values():
+            if other.unit == unit or self._leaves(other):
+                continue
+            if (other.name, other.version) == (model["name"], model["version"]):
+                raise ModelFleetError(
+                    f"Refused {title(model)}: this host serves {other.file} under that version, and {content_title(model)} would be "
+                    f"{file_of(model)}. Nothing was changed: publish the new content under a new version."
+                )
+            if other.name == model["name"]:
+                raise ModelFleetError(
+                    f"Refused {title(model)}: this host serves version {other.version} at port {other.port}, and one version at a time. "
+                    f"Nothing was changed: run the playbook rollout, or list {other.version} with state: absent."
+                )
+            if other.port == model["port"]:
+                raise ModelFleetError(
+                    f"Refused {title(model)}: this host serves {other.name} {other.version} at its port {other.port}. Nothing was changed: "
+                    f"give it another port, or list {other.name} {other.version} with state: absent."
+                )
+
+    def _ensure(self, model):
+        unit, file = unit_of(model), file_of(model)
+        result = _outcome(model, file, "unchanged" if unit in self.served else "started")
+        if self.module.check_mode:
+            self.served.setdefault(unit, predicted(model, self.runtime.device(model)))
+        else:
+            began = time.monotonic()
+            if unit in self.served:
+                self.runtime.wait_ready(model)
+            else:
+                self.runtime.load(model)
+                result["register_seconds"] = round(time.monotonic() - began, 3)
+            self.served[unit] = self.runtime.servers()[unit]
+            result["workers_ready"] = 1
+        self.record.put(model, file, self.runtime.device(model), {})
+        self.record.models[model["name"], model["version"]]["default"] = True
+        return result
+
+    def _remove(self, model):
+        key = model["name"], model["version"]
+        served = [one for one in self.served.values() if (one.name, one.version) == key]
+        recorded = self.record.known(model)
+        file = served[0].file if served else recorded["file"] if recorded else ""
+        if not self.module.check_mode:
+            for _one in served:
+                self.runtime.unload(*key)
+        for one in served:
+            del self.served[one.unit]
+        self.record.drop(model)
+        return _outcome(model, file, "removed" if served or recorded else "unchanged")
+
+
+def _outcome(model, file, action):
+    return {
+        "name": model["name"],
+        "version": model["version"],
+        "file": file,
+        "action": action,
+        "register_seconds": 0.0,
+        "workers_ready": 0,
+        "bytes": {},
+    }
+
+
+def main():
+    module = CheckedModule(
+        argument_spec={
+            "models": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "version": {"type": "str", "required": True},
+                    "bundle": {"type": "str"},
+                    "sha256": {"type": "str"},
+                    "huggingface": {"type": "dict", "options": COMMIT_OPTIONS},
+                    "port": {"type": "int"},
+                    "device": {"type": "str", "choices": ["cpu", "gpu"]},
+                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                },
+            },
+            "record": {"type": "path", "default": "/var/lib/modelfleet/state/models.json"},
+            "record_group": {"type": "str", "default": "torchserve"},
+            **OpenAIRuntime.OPTIONS,
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = OpenAIModels(module).run()
+    except ModelFleetError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
