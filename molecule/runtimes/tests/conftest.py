@@ -1,4 +1,4 @@
-"""What the scenario's tests share: both models as a user of a host asks them, their versions, and plays with a list of them."""
+"""What the scenario's tests share: the models as a user of a host asks them, their versions, and plays with a list of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from fleet import FILES, GPU_HOSTS, REPOSITORY, Scenario, declared_models, make_
 
 sys.path.insert(0, str(REPOSITORY / "lab/model"))
 import make_gguf
+import make_triton
 
 SCENARIO = Scenario("runtimes")
 RECORD = "/var/lib/modelfleet/state/models.json"
 PORT = 8101
-# How the language model goes on after abc, by its step; and what both models answer at a version, TorchServe's with its number.
+MODEL_NAMES = ("demo", "letters", "table")
+TRITON = "/var/lib/modelfleet/triton"
+# How the language model goes on after abc, by its step; what stands first in the table; and what the models answer at a version, TorchServe's
+# with its number.
+TABLE = {"inputs": [{"name": "index", "shape": [1], "datatype": "INT32", "data": [0]}]}
 SAYS = {1: "defghi", 25: "bazyxw", 3: "filoru"}
-FIRST, SECOND = ("1.0", SAYS[1]), ("2.0", SAYS[25])
+VALUE = 117
+FIRST, SECOND = ("1.0", SAYS[1], VALUE), ("2.0", SAYS[25], VALUE + 1000)
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +37,14 @@ def origin():
 
 @pytest.fixture(scope="session")
 def first():
-    """The entries that the fleet begins with, TorchServe's before the other."""
+    """The entries that the fleet begins with, in the order of MODEL_NAMES."""
     return [{key: value for key, value in model.items() if key != "path"} for model in declared_models(SCENARIO.directory / "inventory")]
 
 
 @pytest.fixture(scope="session")
-def second(first, demo, letters):
-    """The entries of the next version of both."""
-    return [demo("2.0", seed=2), letters["2.0"]]
+def second(first, demo, letters, table):
+    """The entries of the next version of each."""
+    return [demo("2.0", seed=2), letters["2.0"], table["2.0"]]
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +74,36 @@ def letters(first):
             with open(directory / "model.gguf", "r+b") as handle:
                 handle.write(b"GGML")
         (FILES / f"letters-{version}.txt").write_text(SAYS[known] + "\n", encoding="utf-8")
-    artifacts = [{"directory": f"letters-{version}", "bundle": "models/letters"} for version in made]
+    return versions(first[1], made, "letters-{}.txt")
+
+
+@pytest.fixture(scope="session")
+def table(first):
+    """The same of Triton's model."""
+    made = {"2.0": (1000, None), "3.1": (0, "load"), "3.2": (5, None), "4.0": (0, None)}
+    for version, (offset, fault) in made.items():
+        _request, outputs = make_triton.make(FILES / f"table-{version}", offset, 8, fault)
+        if version == "3.2":
+            outputs[0]["data"][0] += 1
+        (FILES / f"table-{version}.outputs.json").write_text(json.dumps(outputs), encoding="utf-8")
+    # One that Triton would not find.
+    (FILES / "table-4.0/config.pbtxt").unlink()
+    return versions(first[2], made, "table-{}.outputs.json")
+
+
+def versions(entry, made, expected):
+    """{version: the entry of it} of what lies in a directory of its own for each, published by one play."""
+    name = entry["name"]
+    artifacts = [{"directory": f"{name}-{version}", "bundle": f"models/{name}"} for version in made]
     done = SCENARIO.play("playbooks/publish.yml", "-e", json.dumps({"modelfleet_artifacts": artifacts}), json_results=True)
-    check = first[1]["check"]
     return {
-        version: {**first[1], "version": version, "sha256": entry["sha256"], "check": {**check, "expected_file": f"letters-{version}.txt"}}
-        for version, entry in zip(made, published(done), strict=True)
+        version: {
+            **entry,
+            "version": version,
+            "sha256": row["sha256"],
+            "check": {**entry["check"], "expected_file": expected.format(version)},
+        }
+        for version, row in zip(made, published(done), strict=True)
     }
 
 
@@ -91,7 +121,7 @@ def play():
 
 @pytest.fixture
 def restored(play, fleet, first):
-    """The fleet with the first versions of both, whatever a test before has left."""
+    """The fleet with the first versions of all, whatever a test before has left."""
     if any(serves(fleet[name]) != FIRST for name in GPU_HOSTS):
         play("rollout", first)
     assert {name: serves(fleet[name]) for name in GPU_HOSTS} == dict.fromkeys(GPU_HOSTS, FIRST)
@@ -109,10 +139,23 @@ def letters_say(host, port=PORT, name="letters"):
     return json.loads(done.stdout)["choices"][0]["text"] if done.rc == 0 else ""
 
 
+def table_says(host, number="1"):
+    """What stands first in Triton's table; nothing where it has none."""
+    place = f"http://127.0.0.1:8200/v2/models/table/versions/{number}/infer"
+    done = host.run("curl --silent --fail --max-time 60 --data %s %s", json.dumps(TABLE), place)
+    return json.loads(done.stdout)["outputs"][0]["data"][0] if done.rc == 0 else None
+
+
+def triton_has(host):
+    """{name: state} of Triton's own index."""
+    done = host.check_output("curl --silent --fail --request POST http://127.0.0.1:8200/v2/repository/index")
+    return {one["name"]: one.get("state") for one in json.loads(done)}
+
+
 def serves(host):
-    """(TorchServe's default version of its model, what the other says)."""
+    """(TorchServe's default version of its model, what the language model says, what Triton's says)."""
     status, found = host.request("GET", "http://127.0.0.1:8081/models/demo")
-    return found[0]["modelVersion"] if status == 200 else status, letters_say(host)
+    return found[0]["modelVersion"] if status == 200 else status, letters_say(host), table_says(host)
 
 
 def record(host):

@@ -6,44 +6,76 @@ import json
 import subprocess
 
 import pytest
-from conftest import FIRST, PORT, SCENARIO, SECOND, all_serve, letters_say, record, said, serves, unit_of
+from conftest import FIRST, PORT, SCENARIO, SECOND, TRITON, all_serve, letters_say, record, said, serves, table_says, triton_has, unit_of
 from fleet import GPU_HOSTS, MODELS, recap, wait_until
 
 pytestmark = pytest.mark.usefixtures("restored")
 RESTARTS = "systemctl show --property=NRestarts --value %s"
 
 
-def test_a_server_that_is_killed_comes_back_alone(fleet, play, first):
-    host, unit = fleet["gpu-1"], unit_of(first[1])
-    torchserve, before = host.main_pid("torchserve"), int(host.check_output(RESTARTS, unit))
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_server_that_is_killed_comes_back_alone(number, fleet, play, first):
+    host = fleet["gpu-1"]
+    units = ["torchserve", unit_of(first[1]), "triton.service"]
+    unit = units.pop(number)
+    others, before = [host.main_pid(one) for one in units], int(host.check_output(RESTARTS, unit))
     host.check_output("systemctl kill --signal=KILL %s", unit)
-    wait_until(lambda: letters_say(host) == FIRST[1], "the killed server back")
+    wait_until(lambda: serves(host) == FIRST, "the killed server back")
     assert int(host.check_output(RESTARTS, unit)) == before + 1
-    assert host.main_pid("torchserve") == torchserve
+    assert [host.main_pid(one) for one in units] == others
     done = play("site", first)
     assert {name: row["changed"] for name, row in recap(done).items()} == dict.fromkeys(recap(done), 0)
 
 
-def test_torchserve_that_is_killed_leaves_the_server_alone(fleet, first):
-    host, unit = fleet["gpu-2"], unit_of(first[1])
-    pid = host.main_pid(unit)
+def test_torchserve_that_is_killed_leaves_the_others_alone(fleet, first):
+    host, units = fleet["gpu-2"], (unit_of(first[1]), "triton")
+    pids = [host.main_pid(unit) for unit in units]
     host.check_output("systemctl kill --signal=KILL torchserve")
-    assert letters_say(host) == FIRST[1] and host.main_pid(unit) == pid
+    assert (letters_say(host), table_says(host)) == FIRST[1:] and [host.main_pid(unit) for unit in units] == pids
     wait_until(lambda: serves(host) == FIRST and host.gives(first[0]), "TorchServe back")
 
 
-def test_a_server_that_somebody_stopped_is_named_and_started_again(fleet, play, first, tmp_path):
+@pytest.fixture
+def diagnosed(play, first, tmp_path):
+    """A callable that runs doctor; returns {(host, what): finding} of what it found."""
+
+    def run():
+        path = tmp_path / "doctor.json"
+        play("doctor", first, code=2, doctor_report_path=str(path))
+        findings = json.loads(path.read_text(encoding="utf-8"))["findings"]
+        return {(one["host"], one["what"]): one for one in findings if one["severity"] != "ok"}
+
+    return run
+
+
+def test_a_server_that_somebody_stopped_is_named_and_started_again(fleet, play, first, diagnosed):
     host, unit = fleet["gpu-3"], unit_of(first[1])
     host.check_output("systemctl stop %s", unit)
-    path = tmp_path / "doctor.json"
-    play("doctor", first, code=2, doctor_report_path=str(path))
-    findings = json.loads(path.read_text(encoding="utf-8"))["findings"]
-    found = [one for one in findings if one["subject"] == "models" and one["severity"] != "ok"]
-    assert [(one["host"], one["what"]) for one in found] == [("gpu-3", "letters 1.0 is not ready")]
-    assert "systemd says inactive" in found[0]["cause"] and unit.removesuffix(".service") in found[0]["remedy"]
+    found = diagnosed()["gpu-3", "letters 1.0 is not ready"]
+    assert "systemd says inactive" in found["cause"] and unit.removesuffix(".service") in found["remedy"]
     assert "letters 1.0 is not ready" in said(play("smoke", first, code=2))
     play("site", first)
     assert {name: serves(fleet[name]) for name in GPU_HOSTS} == dict.fromkeys(GPU_HOSTS, FIRST)
+
+
+def test_a_triton_that_somebody_stopped_is_named_and_started_again(fleet, play, first, diagnosed):
+    host = fleet["gpu-3"]
+    host.check_output("systemctl stop triton")
+    assert any(name == "gpu-3" and "triton" in what.lower() for name, what in diagnosed())
+    assert "table 1.0 is not ready" in said(play("smoke", first, code=2))
+    play("site", first)
+    assert {name: serves(fleet[name]) for name in GPU_HOSTS} == dict.fromkeys(GPU_HOSTS, FIRST)
+
+
+def test_a_model_that_somebody_unloaded_is_named_and_loaded_again(fleet, play, first, diagnosed):
+    host = fleet["gpu-3"]
+    pid = host.main_pid("triton")
+    host.check_output("curl --silent --fail --request POST http://127.0.0.1:8200/v2/repository/models/table/unload")
+    wait_until(lambda: table_says(host) is None, "Triton without its model")
+    found = diagnosed()["gpu-3", "table 1.0 is not ready"]
+    assert "unloaded" in found["cause"] and "triton" in found["remedy"]
+    play("site", first)
+    assert serves(host) == FIRST and host.main_pid("triton") == pid
 
 
 # Runs on the host: the last byte of a file, in place, so that every name of it has the change.
@@ -91,7 +123,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_rollout(fleet, play, second)
     assert {name: serves(fleet[name]) for name in GPU_HOSTS} == dict.fromkeys(GPU_HOSTS, SECOND)
 
 
-def test_a_reboot_brings_both_back(fleet, play, first):
+def test_a_reboot_brings_all_back(fleet, play, first):
     host = fleet["gpu-2"]
     subprocess.run(["podman", "restart", "--time", "30", host.container], check=True, capture_output=True)
     wait_until(lambda: serves(host) == FIRST and host.gives(first[0]), "the rebooted host serving what it served")
@@ -101,16 +133,18 @@ def test_a_reboot_brings_both_back(fleet, play, first):
 
 
 def test_a_model_that_is_absent_leaves_nothing(fleet, play, first):
-    gone = [first[0], {**first[1], "state": "absent"}]
+    gone = [first[0], *({**one, "state": "absent"} for one in first[1:])]
     play("site", gone)
     for name in GPU_HOSTS:
         host = fleet[name]
         assert letters_say(host) == "" and host.gives(first[0])
+        assert table_says(host) is None and "READY" not in triton_has(host).values()
+        assert host.check_output("find %s -mindepth 2", TRITON) == ""
         assert host.check_output("ss -Hltn sport = :%s", str(PORT)) == ""
         assert host.run("find /etc/systemd/system -name %s", f"{unit_of(first[1])}*").stdout == ""
-        assert [file for file in host.stored() if file.startswith("letters-1.0-")] == []
+        assert [file for file in host.stored() if file.startswith(("letters-1.0-", "table-1.0-"))] == []
         assert host.run("find /var/lib/openai-server -mindepth 1 -name 'letters-1.0-*'").stdout == ""
-        assert [key for key in record(host)["models"] if key[0] == "letters"] == []
+        assert set(record(host)["models"]) == {("demo", "1.0")}
     again = play("site", gone)
     assert {name: row["changed"] for name, row in recap(again).items()} == dict.fromkeys(recap(again), 0)
     play("site", first)
@@ -121,7 +155,8 @@ def test_everything_is_taken_away(fleet, play, first):
     play("uninstall", first, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=True)
     for name in GPU_HOSTS:
         host = fleet[name]
-        assert host.run("getent passwd openai-server").rc == 2
-        assert host.run("ls -d /var/lib/openai-server /var/lib/modelfleet").stdout == ""
-        assert host.check_output("find /etc/systemd /usr/lib/sysusers.d /etc/tmpfiles.d -name '*openai-server*'") == ""
-        assert host.run("pgrep -u openai-server").stdout == ""
+        for user in ("openai-server", "triton"):
+            assert host.run("getent passwd %s", user).rc == 2
+            assert host.run("pgrep -u %s", user).stdout == ""
+            assert host.check_output("find /etc/systemd /usr/lib/sysusers.d /etc/tmpfiles.d -name %s", f"*{user}*") == ""
+        assert host.run("ls -d /var/lib/openai-server /var/lib/triton /var/lib/modelfleet").stdout == ""
