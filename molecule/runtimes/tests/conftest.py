@@ -17,8 +17,8 @@ RECORD = "/var/lib/modelfleet/state/models.json"
 PORT = 8101
 MODEL_NAMES = ("demo", "letters", "table")
 TRITON = "/var/lib/modelfleet/triton"
-# How the language model goes on after abc, by its step; what stands first in the table; and what the models answer at a version, TorchServe's
-# with its number.
+# What Triton is asked here, and what it answers at the first version; how the language model goes on after abc, by its step; and what all
+# models answer at a version, TorchServe's with its number.
 TABLE = {"inputs": [{"name": "index", "shape": [1], "datatype": "INT32", "data": [0]}]}
 SAYS = {1: "defghi", 25: "bazyxw", 3: "filoru"}
 VALUE = 117
