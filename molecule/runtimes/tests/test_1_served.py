@@ -55,7 +55,8 @@ def test_triton_sees_its_own_models_and_calls_nobody(fleet, name):
     assert host.check_output("readlink %s", f"{TRITON}/models/table") == f"../versions/{version}"
     for port in (8200, 8201, 8202):
         listening = [line.split()[3] for line in host.check_output("ss -Hltn sport = :%s", str(port)).splitlines()]
-        assert listening == [f"127.0.0.1:{port}"]
+        # gRPC's name of the same address.
+        assert [place.replace("[::ffff:127.0.0.1]", "127.0.0.1") for place in listening] == [f"127.0.0.1:{port}"]
     # The workers are its own, in the same sandbox, and their files root's.
     writable = host.run("nsenter --target %s --mount --setuid $(id -u triton) --setgid $(id -g triton) touch %s", pid, f"{TRITON}/models/x")
     assert writable.rc != 0 and "Read-only" in writable.stderr
@@ -169,6 +170,10 @@ def test_another_option_of_triton_restarts_it_and_its_models_are_back(fleet, pla
     assert {name: serves(fleet[name]) for name in GPU_HOSTS} == dict.fromkeys(GPU_HOSTS, FIRST)
 
 
+def without(entry, key):
+    return {name: value for name, value in entry.items() if name != key}
+
+
 WRONG = {
     "two models on one port": (
         lambda demo, letters, table: [demo, letters, table, {**letters, "name": "numbers"}],
@@ -179,8 +184,8 @@ WRONG = {
         "The model letters 1.0 is an object, and the runtime openai loads a bundle or huggingface only",
     ),
     "an archive for Triton": (
-        lambda demo, letters, table: [{**demo, "runtime": "triton", "workers": None}],
-        "The model demo 1.0 is an object, and the runtime triton loads a bundle only",
+        lambda demo, letters, table: [{**without(demo, "workers"), "name": "archive", "runtime": "triton"}, letters, table],
+        "The model archive 1.0 is an object, and the runtime triton loads a bundle only",
     ),
     "two versions of one name": (
         lambda demo, letters, table: [demo, letters, table, {**letters, "version": "2.0", "port": 8102}],
@@ -192,7 +197,7 @@ WRONG = {
     ),
     "a port of Triton": (
         lambda demo, letters, table: [demo, {**letters, "port": 8200}, table],
-        "8200",
+        "The port 8200 of the model letters 1.0 is that of Triton",
     ),
     "a secret where everyone reads it": (
         lambda demo, letters, table: [demo, {**letters, "options": ["--api-key", "planted-key"]}, table],
