@@ -233,7 +233,7 @@ VARIABLES = {
     ),
     "a runtime that does not exist": (
         lambda variables: model(variables, runtime="tritno"),
-        ["(resnet50) is not what its role takes: value of runtime must be one of: torchserve, openai, triton, got: tritno"],
+        ["(resnet50) is not what its role takes: value of runtime must be one of: torchserve, openai, triton, bentoml, got: tritno"],
     ),
     "models that their runtime cannot serve": (
         lambda variables: variables.update(
