@@ -29,18 +29,20 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def environment(tmp_path_factory):
     place = tmp_path_factory.mktemp("bentoml")
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
     install = ["install", "--quiet", "--disable-pip-version-check", "--no-index", f"--find-links={WHEELS}", f"bentoml=={make_bento.BENTOML}"]
     subprocess.run([place / "bin/python", "-m", "pip", *install], check=True)
-    return place / "bin/bentoml"
+    return place
 
 
 class Host(Machine):
-    def __init__(self, run, top, program):
+    def __init__(self, run, top, environment):
         super().__init__(run, top)
-        self.program = program
+        # As plays see it, and servers.
+        (top / "opt/bentoml").symlink_to(environment)
+        self.program = "/opt/bentoml/bin/bentoml"
         (self.files / "abc.json").write_text(json.dumps({"text": "abc"}))
         (self.files / "forward.txt").write_text("bcd\n")
         (self.files / "backward.txt").write_text("zab\n")
@@ -60,7 +62,7 @@ class Host(Machine):
         }
 
     def play(self, variables, tasks):
-        return super().play({**variables, "bentoml_program": str(self.program), "bentoml_start_timeout": 600}, tasks)
+        return super().play({**variables, "bentoml_program": self.program, "bentoml_start_timeout": 600}, tasks)
 
 
 class Clients:
@@ -99,8 +101,8 @@ class Clients:
 
 
 @pytest.fixture
-def host(run, tmp_path, program):
-    running = Host(run, tmp_path, program)
+def host(run, tmp_path, environment):
+    running = Host(run, tmp_path, environment)
     yield running
     running.stop()
 

@@ -139,7 +139,7 @@ class FakeBentoML:
 
     def serve(self, unit):
         said = dict(line.split("=", 1) for line in (self.units / unit).read_text().splitlines() if "=" in line)
-        answers = {"/readyz": (200, ""), f"/{said['Route']}": (200, said["Version"])}
+        answers = {"/readyz": (200, ""), f"/{said['Route']}": (200, {"version": said["Version"]})}
         self.served[unit] = Served(said["Address"], int(said["Port"]), answers, {})
 
     def switch(self, verb, state):
