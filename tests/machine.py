@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -173,11 +174,24 @@ class Machine:
         return lines
 
     def stop(self):
-        """End what units have started, each a session of its own."""
-        for path in self.state.glob("*.service"):
-            pid = json.loads(path.read_text())["pid"]
-            if pid and os.path.exists(f"/proc/{pid}") and os.getsid(pid) == pid:
-                os.killpg(pid, signal.SIGKILL)
+        """End what units have started, each a session of its own, in the order that it ends its own processes in."""
+        pids = [json.loads(path.read_text())["pid"] for path in self.state.glob("*.service")]
+        pids = [pid for pid in pids if pid and os.path.exists(f"/proc/{pid}") and os.getsid(pid) == pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while pids and time.monotonic() < deadline:
+            pids = [pid for pid in pids if self.runs(pid)]
+            time.sleep(0.1)
+        for pid in pids:
+            os.killpg(pid, signal.SIGKILL)
+
+    @staticmethod
+    def runs(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
 
 
 def role(name, entry, models="{{ [one] }}"):
