@@ -22,7 +22,7 @@ import yaml
 from conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "collections"))
-from ansible_collections.modelfleet.serving.plugins.module_utils import _bundle  # noqa: E402
+from ansible_collections.modelfleet.serving.plugins.module_utils import _bundle
 
 # Starts and stops what a unit says, and remembers it; it does not start anything again.
 SYSTEMCTL = r"""#!{python}
@@ -136,9 +136,7 @@ class Machine:
         """Put the directory ``source`` into the store as distribute leaves a bundle there, and return the sha256 of its manifest."""
         paths = sorted(path for path in source.rglob("*") if path.is_file())
         files = [
-            _bundle.File(
-                str(path.relative_to(source)), path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "0644"
-            )
+            _bundle.File(str(path.relative_to(source)), path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "0644")
             for path in paths
         ]
         manifest = _bundle.manifest_bytes(_bundle.Manifest(files, []))

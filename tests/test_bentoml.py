@@ -19,7 +19,7 @@ from conftest import REPOSITORY
 from machine import RECORD, Machine, must_be, role, step
 
 sys.path.insert(0, str(REPOSITORY / "lab/model"))
-import make_bento  # noqa: E402
+import make_bento
 
 WHEELS = REPOSITORY / ".cache/bentoml"
 pytestmark = pytest.mark.skipif(
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.skipif(
 def environment(tmp_path_factory):
     place = tmp_path_factory.mktemp("bentoml")
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    install = ["install", "--quiet", "--disable-pip-version-check", "--no-index", f"--find-links={WHEELS}", f"bentoml=={make_bento.BENTOML}"]
-    subprocess.run([place / "bin/python", "-m", "pip", *install], check=True)
+    pip = [place / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-index", f"--find-links={WHEELS}", f"bentoml=={make_bento.BENTOML}"], check=True)
     return place
 
 

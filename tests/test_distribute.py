@@ -386,9 +386,7 @@ def test_site_serves_models_of_bentoml_and_who_leads_their_ports(fleet, tmp_path
         daemon={"action": "none", "restart_owed": False},
     )
     gone = {**MOVED, "version": "0.9", "state": "absent"}
-    done, calls = fleet(
-        "site", [OBJECT, BUNDLE, OLD, MOVED, gone], answers, "--tags", "bentoml,models", bentoml_program=str(program)
-    )
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD, MOVED, gone], answers, "--tags", "bentoml,models", bentoml_program=str(program))
     assert done.returncode == 0, done.stdout
     assert [[one["name"] for one in args["models"]] for args in asked(calls, "torchserve_model")] == [["tiny", "llama", "llama"]]
     look, served = asked(calls, "bentoml_model")

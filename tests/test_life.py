@@ -207,7 +207,8 @@ class TestUninstall:
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
         units = ["modelfleet-gateway-watch.service", "modelfleet-gateway-key.socket", "modelfleet-gateway.service"]
-        units += ["triton.service", "modelfleet-bentoml.service", "torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units += ["triton.service", "modelfleet-bentoml.service"]
+        units += ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
         units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
@@ -320,7 +321,8 @@ class TestAdd:
 
     @pytest.mark.parametrize("runtime", ["triton", "bentoml"])
     def test_others_are_asked_for_as_well(self, fleet, runtime):
-        double = {**NEXT, "name": "double", "runtime": runtime, "bundle": "models/double", **({"port": 8301} if runtime == "bentoml" else {})}
+        port = {"port": 8301} if runtime == "bentoml" else {}
+        double = {**NEXT, "name": "double", "runtime": runtime, "bundle": "models/double", **port}
         del double["object"], double["default"]
         info = f"{runtime}_info"
         there = {info: {**GOOD[info], "models": [{"name": "double", "version": "1.0", "default": True}]}}

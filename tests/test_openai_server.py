@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 from machine import RECORD, Machine, must_be, role, step
 
 sys.path.insert(0, str(REPOSITORY / "lab/model"))
-import make_gguf  # noqa: E402
+import make_gguf
 
 SERVERS = REPOSITORY / ".cache/servers"
 pytestmark = pytest.mark.skipif(

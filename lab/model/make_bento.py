@@ -19,7 +19,7 @@ from pathlib import Path
 
 BENTOML = "1.4.39"
 TIME = "'2026-01-01T00:00:00+00:00'"
-SERVICE = '''\
+SERVICE = """\
 from __future__ import annotations
 
 import json
@@ -44,7 +44,7 @@ class Moved:
     def slow(self, text: str, seconds: float) -> str:
         time.sleep(seconds)
         return self.answer(text)
-'''
+"""
 BENTO = f"""\
 service: service:Moved
 name: moved

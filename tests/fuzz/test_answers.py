@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _bentoml,
     _dfdaemon,
     _doctor_daemon,
-    _bentoml,
     _openai_server,
     _runtime_openai,
     _runtime_torchserve,
@@ -239,7 +239,11 @@ SECTIONS = _bentoml.sections_text({"moved": _bentoml.Section(8301, "moved-1-" + 
 DESCRIPTION = "services:\n- models:\n  - tag: moved:1\n"
 
 
-@given(st.text() | st.tuples(st.integers(0, len(SECTIONS)), odd_texts).map(lambda at: SECTIONS[: at[0]] + str(at[1]) + SECTIONS[at[0] :]))
+def with_odd_texts(text):
+    return st.text() | st.tuples(st.integers(0, len(text)), odd_texts).map(lambda at: text[: at[0]] + at[1] + text[at[0] :])
+
+
+@given(with_odd_texts(SECTIONS))
 @example(SECTIONS)
 def test_where_ports_lead_is_read_or_refused(text):
     with pytest.MonkeyPatch.context() as patch:
@@ -251,7 +255,7 @@ def test_where_ports_lead_is_read_or_refused(text):
     assert not text or _bentoml.sections_text(sections) == text
 
 
-@given(st.text() | st.tuples(st.integers(0, len(DESCRIPTION)), odd_texts).map(lambda at: DESCRIPTION[: at[0]] + str(at[1]) + DESCRIPTION[at[0] :]))
+@given(with_odd_texts(DESCRIPTION))
 def test_the_description_of_a_bento_is_read(text):
     said = _bentoml.bundle_problem({"bento.yaml"}, text)
     assert said is None or "\n" not in said

@@ -258,8 +258,8 @@ def runtime_list_findings(models, settings):
         elif len({str(model["port"]) for model in versions if model.get("port") is not None}) > 1:
             listed = ", ".join(f"{model.get('version')} at {model['port']}" for model in versions if model.get("port") is not None)
             yield (
-                f"The model {name} has versions with several ports ({listed}) in modelfleet_models, and one port leads to its default version; "
-                "give all of them the same."
+                f"The model {name} has versions with several ports ({listed}) in modelfleet_models, and one port leads to its default "
+                "version; give all of them the same."
             )
     taken = _ports_of_daemons(settings)
     if any(runtime_name(model) == "triton" for model in present):

@@ -33,12 +33,13 @@ SECTIONS = "/etc/modelfleet-bentoml/models.cfg"
 HEADER = "x-modelfleet-model"
 DESCRIPTION = "bento.yaml"
 ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~/-]{0,199}")
+_PLACE = "must be the directory of the model's own that the unit lets its server write to; leave it out"
+_ELSEWHERE = "would have a server listen where nobody looks for it; leave it out"
 OWNED_ENVIRONMENT = {
-    name: "must be the directory of the model's own that the unit lets its server write to; leave it out"
-    for name in ("HOME", "BENTOML_HOME")
-} | {
-    "BENTOML_HOST": "would have a server listen where nobody looks for it; leave it out",
-    "BENTOML_PORT": "would have a server listen where nobody looks for it; leave it out",
+    "HOME": _PLACE,
+    "BENTOML_HOME": _PLACE,
+    "BENTOML_HOST": _ELSEWHERE,
+    "BENTOML_PORT": _ELSEWHERE,
     "HF_HUB_OFFLINE": "keeps a server from fetching what nobody verified; leave it out, and publish what it needs in the bundle",
 }
 _HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost. Each model, and the version that answers at its port.\n"

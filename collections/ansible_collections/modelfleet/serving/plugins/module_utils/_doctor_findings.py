@@ -68,7 +68,7 @@ class Patient:
         self.daemons = {one["unit"]: one for one in self.info.get("daemons") or []}
         self.rollout = facts.get("rollout") or {}
         self.versions = {one["name"]: one for one in self.rollout.get("models") or []}
-        # Names of models that TorchServe has nothing to do with: those of Triton and of BentoML, and with those that have a server of their own.
+        # Names of models that TorchServe has nothing to do with: those of Triton and BentoML, and of servers of their own.
         self.triton, self.bentoml = (facts.get(runtime) or [] for runtime in ("triton", "bentoml"))
         self.servers = [*(facts.get("servers") or []), *self.triton, *self.bentoml]
         self.units = list(dict.fromkeys(unit for job in jobs for unit in UNITS[job]))

@@ -130,8 +130,8 @@ class BentoMLRuntime(UnitRuntime):
         for name, section in read_sections().items():
             if name != server.name and section.port == server.port:
                 raise ModelFleetError(
-                    f"Failed to start the server of {title(model)}: the port {server.port} is that of {name}. Give it another port, or make "
-                    f"{name} absent first."
+                    f"Failed to start the server of {title(model)}: the port {server.port} is that of {name}. Give it another port, or "
+                    f"make {name} absent first."
                 )
         self.check(model)
         self.verify(model)
@@ -162,8 +162,8 @@ class BentoMLRuntime(UnitRuntime):
         except ModelFleetError as exc:
             self.module.warn(str(exc))
         raise ModelFleetError(
-            f"Failed to have {name} {version} answer at port {server.port} of this host within {TURN_S} s: {why}. What answered there before "
-            f"does so still. See journalctl -u {SWITCH} on this host."
+            f"Failed to have {name} {version} answer at port {server.port} of this host within {TURN_S} s: {why}. What answered there "
+            f"before does so still. See journalctl -u {SWITCH} on this host."
         )
 
     def unload(self, name, version):
@@ -190,8 +190,10 @@ class BentoMLRuntime(UnitRuntime):
             if sections and state["enabled"] != "enabled":
                 self.systemctl("enable", SWITCH)
         except ModelFleetError:
-            # For the next start.
+            # For the next start; without a port there is nothing to start.
             self._write(before or sections_text({}))
+            if sections and not read_sections():
+                self._withdraw(SWITCH)
             raise
 
     def _write(self, text):

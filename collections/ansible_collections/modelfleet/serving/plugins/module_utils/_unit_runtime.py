@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runtimes share that have a unit of its own for each version, see _runtime.py. PRIVATE to the collection: it can have breaking changes
-at any time.
+"""What runtimes share that have a unit for each version, see _runtime.py. PRIVATE to the collection: it can have breaking changes at any
+time.
 
 None of their servers loads a model at the request of a client, so loading one is starting its server, which a role has described in a unit.
 """

@@ -51,8 +51,8 @@ class Served:
 
 
 class FakeBentoML:
-    """``served`` is {unit: Served} of those that run, ``ports`` {port: Served} of where they lead, ``broken`` {unit: state} of those that do
-    not come up; ``lost`` has the configuration of who leads them come to nothing, and ``refuses`` is why it does not take it."""
+    """``served`` is {unit: Served} of those that run, ``ports`` {port: Served} of where they lead, ``broken`` {unit: state} of those that
+    do not come up; ``lost`` has the configuration of who leads them come to nothing, and ``refuses`` is why it does not take it."""
 
     def __init__(self, directory, monkeypatch):
         self.units, self.store, self.manifests, self.state = (directory / name for name in ("units", "models", "manifests", "state"))

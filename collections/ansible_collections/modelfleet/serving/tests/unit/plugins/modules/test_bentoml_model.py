@@ -151,6 +151,15 @@ def test_a_port_that_does_not_come_to_lead_there(host, apply, monkeypatch):
     assert host.leads() == {"letters": host.file_of(old)} and host.unit_of(new) not in host.served
 
 
+def test_a_first_port_that_cannot_be_had(host, apply):
+    model = host.model("1.0")
+    host.refuses = "cannot bind socket"
+    refused = apply(model)
+    assert "Failed to start modelfleet-bentoml.service: cannot bind socket. See journalctl -u" in refused["msg"]
+    assert host.told()[-3:] == [f"start {SWITCH}", f"disable --now {SWITCH}", f"disable --now {host.unit_of(model)}"]
+    assert host.leads() == {} and not host.record.exists()
+
+
 def test_a_configuration_that_somebody_changed(host, apply):
     model = host.model("1.0")
     apply(model)

@@ -210,7 +210,8 @@ class TestBentoML:
 
     @pytest.mark.parametrize("version", ["1.0", "2.0", None])
     def test_a_version_is_asked_where_it_is(self, host, check, version):
-        one = {"model": "letters", "version": version, "runtime": "bentoml", "input": {"text": "abc"}, "expected": {"version": version or "1.0"}}
+        one = {"model": "letters", "version": version, "runtime": "bentoml", "input": {"text": "abc"}}
+        one["expected"] = {"version": version or "1.0"}
         assert check(one)["checks"][0]["ok"]
         asked = [("/predict", "application/json", {"text": "abc"})]
         # The default version where its clients ask, another one at its own address.

@@ -12,7 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _rollout, _torchserve
-from ansible_collections.modelfleet.serving.plugins.modules import bentoml_model, model_rollout, openai_model, torchserve_model, triton_model
+from ansible_collections.modelfleet.serving.plugins.modules import (
+    bentoml_model,
+    model_rollout,
+    openai_model,
+    torchserve_model,
+    triton_model,
+)
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_bentoml import FakeBentoML
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
