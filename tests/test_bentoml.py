@@ -92,7 +92,7 @@ class Clients:
             except (OSError, http.client.HTTPException) as exc:
                 got, connection = repr(exc), None
             self.seen[route, got] += 1
-            time.sleep(0.02)
+            time.sleep(0.2)
 
     def stop(self):
         self.stopped.set()

@@ -42,15 +42,15 @@ OWNED_ENVIRONMENT = {
     "BENTOML_PORT": _ELSEWHERE,
     "HF_HUB_OFFLINE": "keeps a server from fetching what nobody verified; leave it out, and publish what it needs in the bundle",
 }
-_HEADER = "# Managed by Ansible (modelfleet.serving): changes made here are lost. Each model, and the version that answers at its port.\n"
-_SECTION = """
-listen {name}
-    bind 127.0.0.1:{port}
-    http-after-response set-header x-modelfleet-model {file}
-    server {file} {address}:{port}
+_TOP = "# Managed by Ansible (modelfleet.serving): changes made here are lost. Each model, and the version that answers at its port.\n"
+_TEXT = f"""
+listen {{name}}
+    bind {HOST}:{{port}}
+    http-after-response set-header {HEADER} {{file}}
+    server {{file}} {{address}}:{{port}}
 """
 _READ = re.compile(
-    r"listen (?P<name>\S+)\n    bind 127\.0\.0\.1:(?P<port>[0-9]+)\n    http-after-response set-header x-modelfleet-model (?P<file>\S+)\n"
+    rf"listen (?P<name>\S+)\n    bind {re.escape(HOST)}:(?P<port>[0-9]+)\n    http-after-response set-header {HEADER} (?P<file>\S+)\n"
     r"    server (?P=file) (?P<address>127\.[0-9.]+):(?P=port)\n"
 )
 _TAG = re.compile(r"^ *-? *tag: ['\"]?([a-z0-9][a-z0-9._-]*):([A-Za-z0-9][A-Za-z0-9._-]*)['\"]?$", re.MULTILINE)
@@ -117,7 +117,7 @@ def read_sections():
 
 
 def sections_text(sections):
-    return _HEADER + "".join(_SECTION.format(name=name, **sections[name]._asdict()) for name in sorted(sections))
+    return _TOP + "".join(_TEXT.format(name=name, **sections[name]._asdict()) for name in sorted(sections))
 
 
 def entry_problems(model, settings):
