@@ -317,11 +317,8 @@ def test_a_model_with_a_server_of_its_own_and_its_way_back(fleet):
     assert balanced(calls, "gpu-1") == ["drain", "rolled_back", "ready"]
 
 
-def test_a_model_of_bentoml_and_its_way_back(fleet, tmp_path):
+def test_a_model_of_bentoml_and_its_way_back(fleet):
     """Its unit is there before its server is to start, and as both are beside each other, nobody is drained."""
-    program = tmp_path / "bentoml"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
     new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "bentoml", "port": 8301}
     same = {
         "hosts": FEW,
@@ -329,7 +326,7 @@ def test_a_model_of_bentoml_and_its_way_back(fleet, tmp_path):
         "groups": {"load_balancers": ["balancer-1"]},
         "modelfleet_drain": "haproxy",
         "modelfleet_return": "haproxy",
-        "bentoml_program": str(program),
+        "bentoml_program": "/usr/bin/true",
     }
     daemons = {"daemon": {"action": "none", "restart_owed": False}}
     done, calls = fleet.play("rollout", **same, answers=dict.fromkeys(FEW, daemons))

@@ -22,8 +22,8 @@ TIME = "'2026-01-01T00:00:00+00:00'"
 SERVICE = """\
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 
 import bentoml
 
@@ -36,14 +36,17 @@ class Moved:
         with open(self.model.path_of("step.json"), encoding="utf-8") as handle:
             self.step = json.load(handle)["step"]
 
-    @bentoml.api
-    def answer(self, text: str) -> str:
+    def moved(self, text: str) -> str:
         return "".join(chr((ord(one) - 97 + self.step) % 26 + 97) for one in text)
 
     @bentoml.api
-    def slow(self, text: str, seconds: float) -> str:
-        time.sleep(seconds)
-        return self.answer(text)
+    def answer(self, text: str) -> str:
+        return self.moved(text)
+
+    @bentoml.api
+    async def slow(self, text: str, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return self.moved(text)
 """
 BENTO = f"""\
 service: service:Moved
