@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -28,8 +30,11 @@ SERVER = {
     },
     "openai_server_command": ["/opt/vllm/bin/vllm", "serve", "{directory}", "--host", "{host}", "--port", "{port}"],
 }
+BENTO = {"__bentoml_model": {**SERVER["__openai_server_model"], "route": "answer"}}
+OF_ONE = {"openai-server.service.j2": SERVER, "bentoml.service.j2": BENTO}
 # A unit and the variables that give it another sandbox.
-VARIANTS = {path.name: (path, SERVER if path.name.startswith("openai-server") else {}) for path in UNITS}
+VARIANTS = {path.name: (path, OF_ONE.get(path.name, {})) for path in UNITS}
+VARIANTS["bentoml.service.j2 on GPUs"] = (ROLES / "bentoml/templates/bentoml.service.j2", {**BENTO, "torchserve_device": "gpu"})
 VARIANTS["openai-server.service.j2 on GPUs"] = (
     ROLES / "openai_server/templates/openai-server.service.j2",
     {**SERVER, "torchserve_device": "gpu"},
@@ -168,7 +173,7 @@ def test_a_worker_that_the_kernel_kills_takes_no_other_with_it(rendered):
 
 def test_nvidia_devices_of_every_driver(rendered):
     """The class of the devices has two names, and those of a module that is not loaded yet are not allowed to the unit at all."""
-    for unit in ("torchserve.service.j2", "openai-server.service.j2", "triton.service.j2"):
+    for unit in ("torchserve.service.j2", "openai-server.service.j2", "triton.service.j2", "bentoml.service.j2"):
         gpu, cpu = (rendered[name].read_text() for name in (f"{unit} on GPUs", unit))
         for kind in ("nvidia", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"):
             assert f"\nDeviceAllow=char-{kind} rw" in gpu
@@ -195,6 +200,27 @@ def test_a_server_sees_its_own_model_and_is_told_what_the_inventory_says(rendere
     assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={repository}\n" in hub
     assert f'"serve" \\\n    "{repository}/snapshots/{"0f" * 20}" \\\n' in hub and f"\nFile={'0f' * 20}\n" in hub
     assert f"\nStateDirectory=openai-server/bert-1-{'0f' * 6}\n" in hub
+
+
+def test_a_version_of_bentoml_sees_its_own_model_and_has_an_address_of_its_own(rendered):
+    text = rendered["bentoml.service.j2"].read_text()
+    directory = f"/var/lib/modelfleet/models/llama-3.1-{'9f' * 6}"
+    assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={directory}\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text and "\nUser=bentoml\n" in text
+    found = re.fullmatch(rf"/opt/bentoml/bin/bentoml serve {directory} --host (\S+) --port 8101", command_of(text))
+    assert ipaddress.ip_address(found[1]) in ipaddress.ip_network("127.64.0.0/10")
+    assert r'Environment="ODD=50%% of \"it\""' in text and f" BENTOML_HOME=/var/lib/bentoml/llama-3.1-{'9f' * 6}\n" in text
+    said = dict(line.split("=") for line in text.partition("[X-ModelFleet]\n")[2].splitlines())
+    assert said == {
+        **{"Name": "llama", "Version": "3.1", "File": f"llama-3.1-{'9f' * 6}", "Port": "8101", "Device": "cpu"},
+        **{"Address": found[1], "Route": "answer"},
+    }
+
+
+def test_who_leads_ports_to_servers_sees_nothing_of_the_fleet(rendered):
+    text = rendered["modelfleet-bentoml.service.j2"].read_text()
+    assert "\nUser=modelfleet-bentoml\n" in text and "\nTemporaryFileSystem=/var/lib/modelfleet:ro\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost\n" in text
 
 
 def command_of(text):

@@ -21,7 +21,8 @@ options:
       - C(scheduler) has a C(problem), C(seed) too, and the bytes by source C(before) and C(after) the registration. Without one of the two
         the bytes from the origin are not known.
       - C(gpu) has C(brought) (C(artifacts) and C(bytes)), C(registrations), C(served) of TorchServe, C(openai) of servers of that protocol,
-        C(triton) of Triton, C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the registrations.
+        C(triton) of Triton, C(bentoml) of BentoML, C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the
+        registrations.
       - C(models) is the C(modelfleet_models) of the host, C(device) its C(torchserve_device).
     type: dict
     required: true
@@ -157,7 +158,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import
 SOURCES = ("origin", "remote_peer", "local_peer")
 SITE = "run modelfleet.serving.site"
 # Where the facts of a host have what each runtime serves.
-SERVED = {"torchserve": "served", "openai": "openai", "triton": "triton"}
+SERVED = {"torchserve": "served", "openai": "openai", "triton": "triton", "bentoml": "bentoml"}
 
 
 def fleet_report(facts, jobs, asked=(), stopped_by=()):

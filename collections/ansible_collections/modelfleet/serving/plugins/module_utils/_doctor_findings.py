@@ -17,8 +17,13 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import hu
 PROBLEM, WARNING, OK = "problem", "warning", "ok"
 CODES = {OK: 0, WARNING: 1, PROBLEM: 2}
 
-SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON = (
-    f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall", "triton")
+SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON, BENTOML = (
+    f"{name}.service"
+    for name in (
+        *("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall", "triton"),
+        # Who leads the ports of its models; each model has a server of its own.
+        "modelfleet-bentoml",
+    )
 )
 GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
 UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE), "gateway": (GATEWAY, GATEWAY_WATCH)}
@@ -28,6 +33,7 @@ SUBJECTS = {
     TORCHSERVE: "torchserve",
     FIREWALL: "firewall",
     TRITON: "triton",
+    BENTOML: "bentoml",
     GATEWAY: "gateway",
     GATEWAY_WATCH: "gateway",
 }
@@ -62,12 +68,11 @@ class Patient:
         self.daemons = {one["unit"]: one for one in self.info.get("daemons") or []}
         self.rollout = facts.get("rollout") or {}
         self.versions = {one["name"]: one for one in self.rollout.get("models") or []}
-        # Names of models that TorchServe has nothing to do with: those of Triton, and with those that have a server of their own.
-        self.triton = facts.get("triton") or []
-        self.servers = [*(facts.get("servers") or []), *self.triton]
+        # Names of models that TorchServe has nothing to do with: those of Triton and BentoML, and of servers of their own.
+        self.triton, self.bentoml = (facts.get(runtime) or [] for runtime in ("triton", "bentoml"))
+        self.servers = [*(facts.get("servers") or []), *self.triton, *self.bentoml]
         self.units = list(dict.fromkeys(unit for job in jobs for unit in UNITS[job]))
-        if TRITON in self.daemons:
-            self.units.append(TRITON)
+        self.units += [unit for unit in (TRITON, BENTOML) if unit in self.daemons]
         self.findings = []
         self.checked = {}
 
@@ -532,7 +537,7 @@ def _model_finding(patient, sentence, label):
         if silent:
             return PROBLEM, silent[1], silent[2], f"{silent[3]}, and run doctor again"
         if "known answer" in sentence:
-            unit = "triton" if name in patient.triton else f"'openai-server-{name}-*'"
+            unit = "triton" if name in patient.triton else f"'{'bentoml' if name in patient.bentoml else 'openai-server'}-{name}-*'"
             remedy = f"compare the file of the check, the sha256 of the version and journalctl -u {unit}"
             return PROBLEM, f"{label} does not give its known answer", sentence.partition("known answer: ")[2], remedy
     if "fell back to the CPU" in sentence:

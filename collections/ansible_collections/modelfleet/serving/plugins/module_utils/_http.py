@@ -22,11 +22,12 @@ class Unreachable(ModelFleetError):
 
 
 class Answer:
-    """An HTTP answer: ``status`` and ``body`` (bytes)."""
+    """An HTTP answer: ``status``, ``body`` (bytes) and ``headers``."""
 
-    def __init__(self, status, body):
+    def __init__(self, status, body, headers=None):
         self.status = status
         self.body = body
+        self.headers = headers or {}
 
     @property
     def text(self):
@@ -67,7 +68,7 @@ def send(method, url, body=None, headers=None, timeout=30, remedy=""):
             )
         except HTTPError as exc:
             response = exc
-        return Answer(response.getcode(), response.read())
+        return Answer(response.getcode(), response.read(), response.headers)
     except Exception as exc:  # open_url lets URLError, socket timeouts and HTTPException through
         reason = getattr(exc, "reason", None) or exc
         raise Unreachable(f"Failed to call {method} {url.split('?')[0]}: {str(reason).rstrip('.')}. {remedy}".rstrip()) from exc

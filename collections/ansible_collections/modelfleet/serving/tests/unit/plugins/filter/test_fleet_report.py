@@ -347,6 +347,18 @@ def test_a_server_that_is_not_as_the_list_says(found, said):
     assert host == "gpu-1" and message.startswith(said)
 
 
+def test_a_model_of_bentoml():
+    listed = {**LLAMA, "runtime": "bentoml", "default": True}
+    there = {**SERVER, "unit": "bentoml-llama-3.1-0f3a5e9c1f0c.service"}
+    assert report_of({"gpu-1": gpu([*MODELS, listed], bentoml=[there], recorded=[served(), there])})["ok"]
+    beside = {**there, "default": False}
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], bentoml=[beside])})
+    assert message == "llama 3.1 is not the default version; run modelfleet.serving.rollout"
+    silent = {**there, "workers_ready": 0, "detail": "no port leads to it"}
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], bentoml=[silent])})
+    assert message == f"llama 3.1 is not ready (no port leads to it); see journalctl -u {there['unit']}"
+
+
 def test_a_model_of_triton():
     listed = {key: value for key, value in LLAMA.items() if key != "port"} | {"runtime": "triton"}
     there = {**SERVER, "unit": "triton.service"}

@@ -368,6 +368,17 @@ def test_program_that_asks_dfdaemon(preflight, monkeypatch, tmp_path):
     assert finding["check"] == "curl" and "There is no program curl on this host" in finding["message"]
 
 
+def test_program_that_serves(preflight, tmp_path):
+    program = tmp_path / "bentoml"
+    wanted = {"bentoml_program": str(program)}
+    program.write_text("#!/bin/sh\n")
+    finding = only_finding(preflight(programs=wanted))
+    assert (finding["check"], finding["severity"]) == ("programs", "error")
+    assert finding["message"] == f"There is no program {program} on this host; install it, or correct bentoml_program."
+    program.chmod(0o755)
+    assert preflight(programs=wanted)["findings"] == []
+
+
 def test_library_that_signs_for_google(preflight, monkeypatch):
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "cryptography", None)
