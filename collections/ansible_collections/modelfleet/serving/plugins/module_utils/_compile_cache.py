@@ -154,5 +154,5 @@ def owner_of(user, group):
         return pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
     except KeyError as exc:
         raise ModelFleetError(
-            f"Failed to give a compile cache to {user}:{group}: {str(exc.args[0])}. Run the role modelfleet.serving.modelfleet."
+            f"Failed to give a compile cache to {user}:{group}: {exc.args[0]!s}. Run the role modelfleet.serving.modelfleet."
         ) from exc

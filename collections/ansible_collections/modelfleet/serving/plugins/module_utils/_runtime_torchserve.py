@@ -58,7 +58,10 @@ class TorchServeRuntime:
         problem = prefix_problem(str(model["compile_cache"]))
         if problem:
             yield f"has a compile_cache that cannot be used ({model['compile_cache']!r}); {problem}"
-        for key, why in ("check", "whose input has the model compile"), ("response_timeout", "within which it must come to its end, 600 say"):
+        for key, why in (
+            ("check", "whose input has the model compile"),
+            ("response_timeout", "within which it must come to its end, 600 say"),
+        ):
             if not model.get(key):
                 yield f"has compile_cache and no {key}, {why}; add it to the entry in modelfleet_models"
         if not is_name(artifact_of(model, "0" * 16)[0]) or not is_name(artifact_of(model, "0" * 16)[1]):

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: compile_cache
 short_description: Give models the directories of what torch compiles for them
 description:
-  - Each model of the list gets a directory of its own for what this host compiles for, which the workers of TorchServe write. One that has a
-    cache which came to this host begins with a copy of it, any other is empty, and its model starts cold.
+  - Each model of the list gets a directory of its own for what this host compiles for, which the workers of TorchServe write. One that has
+    a cache which came to this host begins with a copy of it, any other is empty, and its model starts cold.
   - A directory that is there is left as it is. What came is not restored over it.
   - A cache that says that it is of another model, or of another fingerprint, is refused before anything is changed.
   - Directories of models that are neither in the list nor in O(record), and those of another fingerprint, are removed.
@@ -41,12 +41,14 @@ options:
         required: true
       cache:
         description:
-          - The sha256 of the manifest of its cache, which M(modelfleet.serving.model_artifact) has brought as the bundle NAME.compile of the
-            version VERSION-FINGERPRINT. Empty for none.
+          - The sha256 of the manifest of its cache, which M(modelfleet.serving.model_artifact) has brought as the bundle NAME.compile of
+            the version VERSION-FINGERPRINT. Empty for none.
         type: str
         default: ""
   fingerprint:
-    description: What this host compiles for, as M(modelfleet.serving.compile_cache_info) says it. Empty where nobody knows, then nothing is restored.
+    description:
+      - What this host compiles for, as M(modelfleet.serving.compile_cache_info) says it.
+      - Empty where nobody knows, then nothing is restored.
     type: str
     required: true
   state:
@@ -182,7 +184,8 @@ def check(params):
     """Fail on options that cannot be, before anything is done."""
     if params["fingerprint"] and not is_fingerprint(params["fingerprint"]):
         raise ModelFleetError(
-            f"Failed to use the fingerprint {params['fingerprint'][:80]!a}: it is not 16 hexadecimal digits. Give that of compile_cache_info."
+            f"Failed to use the fingerprint {params['fingerprint'][:80]!a}: it is not 16 hexadecimal digits. Give that of "
+            "compile_cache_info."
         )
     for model in params["models"]:
         for key in ("name", "version"):
@@ -191,7 +194,8 @@ def check(params):
         for key in ("sha256", "cache"):
             model[key] = model[key].lower()
             if not _SHA256.fullmatch(model[key]) and (key == "sha256" or model[key]):
-                raise ModelFleetError(f"The {key} of {title(model)} is not 64 hexadecimal digits. Give that of its {'manifest' if key == 'cache' else 'entry'}.")
+                whose = "the manifest of its cache" if key == "cache" else "its entry in the list of models"
+                raise ModelFleetError(f"The {key} of {title(model)} is not 64 hexadecimal digits. Give that of {whose}.")
     if params["state"] == "packed" and (len(params["models"]) != 1 or not params["dest"] or not params["fingerprint"]):
         raise ModelFleetError("Failed to pack a compile cache: it takes one model, its fingerprint and dest. Give these three.")
 
@@ -294,9 +298,7 @@ class Caches:
         if not models and not before:
             return False, {}
         content = json.dumps({"format": 1, "models": models}, indent=2, sort_keys=True) + "\n"
-        return put_file(
-            self.module, self.params["list"], content, params={"owner": "root", "group": self.params["group"], "mode": "0640"}
-        )
+        return put_file(self.module, self.params["list"], content, params={"owner": "root", "group": self.params["group"], "mode": "0640"})
 
     def _stale(self, names):
         recorded = {entry["sha256"][:12] for part in read_parts(self.params["record"]).values() for entry in part.values()}
@@ -319,8 +321,8 @@ class Caches:
                 files += 1
         if not files:
             raise ModelFleetError(
-                f"Failed to pack the compile cache of {title(model)}: {path} has nothing in it. Ask the model first, and see that its handler "
-                "uses torch.compile."
+                f"Failed to pack the compile cache of {title(model)}: {path} has nothing in it. Ask the model first, and see that its "
+                "handler uses torch.compile."
             )
         before = _read(dest)
         changed = before != content.getvalue()
@@ -331,7 +333,13 @@ class Caches:
                 file.write(content.getvalue())
             os.replace(temporary, dest)
         digest = [hashlib.sha256(one).hexdigest() + "\n" if one is not None else "" for one in (before, content.getvalue())]
-        result = {"name": model["name"], "version": model["version"], "path": path, "action": "packed" if changed else "unchanged", "detail": ""}
+        result = {
+            "name": model["name"],
+            "version": model["version"],
+            "path": path,
+            "action": "packed" if changed else "unchanged",
+            "detail": "",
+        }
         done = {"changed": changed, "caches": [result], "removed": [], "files": files}
         if self.module._diff:
             done["diff"] = {"before_header": dest, "after_header": dest, "before": digest[0], "after": digest[1]}

@@ -202,8 +202,8 @@ class Checks:
         if wrong:
             sentences = "; ".join(f"model {one['model']} {one['version']}: {one['detail']}" for one in wrong)
             raise ModelFleetError(
-                f"{len(wrong)} of {len(results)} compiled models at {self.inference.place} answer wrongly: {sentences}. Check the model, its "
-                "expected answer and its response timeout; see journalctl -u torchserve on this host.",
+                f"{len(wrong)} of {len(results)} compiled models at {self.inference.place} answer wrongly: {sentences}. Check the model, "
+                "its expected answer and its response timeout; see journalctl -u torchserve on this host.",
                 checks=results,
                 changed=changed,
             )
@@ -226,8 +226,9 @@ class Checks:
         if self.params["anew"]:
             if not path:
                 raise ModelFleetError(
-                    f"Failed to compile model {check['model']} {check['version']} anew: its workers have no directory of their own for that "
-                    "on this host. Run the playbook site, and see journalctl -u torchserve for why what the host compiles for is not known."
+                    f"Failed to compile model {check['model']} {check['version']} anew: its workers have no directory of their own for "
+                    "that on this host. Run the playbook site, and see journalctl -u torchserve for why it is not known what the host "
+                    "compiles for."
                 )
             self._go_cold(check, workers, path)
             return {**self._ask(check, workers, timeout), "cold": True}

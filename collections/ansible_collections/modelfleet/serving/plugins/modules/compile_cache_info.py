@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: compile_cache_info
 short_description: Say what the code that torch compiles on a host depends on
 description:
-  - Asks the Python of TorchServe, in a process of its own, for what the result of C(torch.compile) depends on, and makes a fingerprint of it.
-    Hosts with one fingerprint may use one compile cache.
+  - Asks the Python of TorchServe, in a process of its own, for what the result of C(torch.compile) depends on, and makes a fingerprint of
+    it. Hosts with one fingerprint may use one compile cache.
   - The key that torch itself gives to what it compiled leaves out the instruction set of the processor. A cache of another one gives wrong
     answers, or ends the process.
 version_added: 0.1.0

@@ -91,7 +91,7 @@ _PIN = re.compile(r"[0-9a-f]{64}-[0-9a-f]{16}")
 class Lock(Pins):
     variable = "modelfleet_compile_cache_pins"
     header = (
-        "# Written by modelfleet.serving.compile. Keep it with the inventory: hosts use exactly these caches, each by what it compiles for.\n"
+        "# Written by modelfleet.serving.compile. Keep it with the inventory: a host uses the cache of what it compiles for.\n"
         "# To have one built again, take its entry out and run the play again.\n"
     )
     setting = "modelfleet_compile_cache_lock"

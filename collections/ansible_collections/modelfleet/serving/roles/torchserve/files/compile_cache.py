@@ -49,7 +49,9 @@ def gpus(torch):
     if not torch.cuda.is_available():
         return []
     count = torch.cuda.device_count()
-    return sorted({"{} {}.{}".format(torch.cuda.get_device_name(index), *torch.cuda.get_device_capability(index)) for index in range(count)})
+    return sorted(
+        {"{} {}.{}".format(torch.cuda.get_device_name(index), *torch.cuda.get_device_capability(index)) for index in range(count)}
+    )
 
 
 def cpu_flags(path):

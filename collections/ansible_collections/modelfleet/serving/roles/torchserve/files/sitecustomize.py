@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tell a worker of TorchServe where what it compiles is kept, before any handler is imported.
 
-The unit of TorchServe has Python find this file. The environment of all workers is one, and each model has a directory of its own, by what the
-host compiles for (compile_cache.py). A model that is not in the list keeps what the unit says.
+The unit of TorchServe has Python find this file. The environment of all workers is one, and each model has a directory of its own, by what
+the host compiles for (compile_cache.py). A model that is not in the list keeps what the unit says.
 """
 
 from __future__ import annotations

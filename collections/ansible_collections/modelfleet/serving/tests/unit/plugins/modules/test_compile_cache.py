@@ -48,9 +48,7 @@ class Host:
         """A cache as model_artifact brings it; returns the sha256 of its manifest."""
         said = {"format": 1, "model": "demo", "version": "1.0", "sha256": SHA256, "fingerprint": FINGERPRINT, **(says or {})}
         content = {"compile-cache.json": json.dumps(said), "ab/kernel.so": "code", **files}
-        rows = [
-            _bundle.File(path, len(text), hashlib.sha256(text.encode()).hexdigest(), "0644") for path, text in sorted(content.items())
-        ]
+        rows = [_bundle.File(path, len(text), hashlib.sha256(text.encode()).hexdigest(), "0644") for path, text in sorted(content.items())]
         manifest = _bundle.manifest_bytes(_bundle.Manifest(rows, []))
         sha256 = hashlib.sha256(manifest).hexdigest()
         (self.manifests / f"{sha256}.json").write_bytes(manifest)
@@ -171,7 +169,9 @@ def test_a_cache_with_a_path_outside_its_directory_is_a_miss(host, path):
 
 
 def test_directories_of_what_is_gone_go(host):
-    previous, old_torch, gone = (f"{digest * 6}-{fingerprint}" for digest, fingerprint in (("c3", FINGERPRINT), ("a1", OTHER), ("b2", FINGERPRINT)))
+    previous, old_torch, gone = (
+        f"{digest * 6}-{fingerprint}" for digest, fingerprint in (("c3", FINGERPRINT), ("a1", OTHER), ("b2", FINGERPRINT))
+    )
     for name in (previous, old_torch, gone, "not-ours"):
         (host.caches / name).mkdir()
     retired = {"name": "demo", "version": "0.9", "file": "demo-0.9-c3c3c3c3c3c3.mar", "sha256": "c3" * 32}

@@ -72,7 +72,9 @@ def test_every_worker_is_asked_at_once(fake, cache, check):
     assert (cache / "kernel.so").exists()
 
 
-@pytest.mark.parametrize("wrong", [(200, b'{"y": [13.0]}'), (503, b'{"code": 503, "type": "InternalServerException", "message": "Worker died."}')])
+@pytest.mark.parametrize(
+    "wrong", [(200, b'{"y": [13.0]}'), (503, b'{"code": 503, "type": "InternalServerException", "message": "Worker died."}')]
+)
 def test_what_answers_wrongly_is_thrown_away(fake, cache, check, wrong):
     """The first is AVX512 under AVX2, the second the reverse."""
     fake.answer = lambda name, body: wrong if (cache / "kernel.so").exists() else (200, b'{"y": [1.5]}')

@@ -52,7 +52,7 @@ def test_a_damaged_file_of_the_unit_is_none(ask, tmp_path, text):
     ("text", "options", "detail"),
     [
         ("import torch_that_is_not_there", {}, "No module named 'torch_that_is_not_there'"),
-        ("print('{\"fingerprint\": \"../x\", \"parts\": {}}')", {}, "ended with 0"),
+        ('print(\'{"fingerprint": "../x", "parts": {}}\')', {}, "ended with 0"),
         ("import time\ntime.sleep(60)", {"timeout": 1}, "no answer within 1 s"),
         ("", {"python": "/nowhere/python"}, "this host has no /nowhere/python"),
     ],
