@@ -30,6 +30,7 @@ STARTED = "/run/torchserve/compile_cache.json"
 IDENTITY = "compile-cache.json"
 FORMAT = 1
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 # Of one process, and of no use to another.
 _LEFT_OUT = re.compile(r"(.*/)?locks/|.*\.(lock|tmp)\Z|(.*/)?\.[^/]*\Z|(.*/)?tmp[^/]*/")
 
@@ -64,7 +65,7 @@ def read_list(path):
     """{"NAME VERSION": sha256 of the model} of the models whose workers look for a cache."""
     try:
         models = from_json(read_text(path) or "{}").get("models", {})
-        return {key: sha256 for key, sha256 in models.items() if isinstance(sha256, str)}
+        return {key: sha256 for key, sha256 in models.items() if isinstance(sha256, str) and _SHA256.fullmatch(sha256)}
     except (ValueError, AttributeError):
         return {}
 

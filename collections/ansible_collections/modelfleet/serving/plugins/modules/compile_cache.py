@@ -171,7 +171,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._compile_cache 
     read_list,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, put_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, digest_of, put_file
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, model_directory, title
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
@@ -259,7 +259,8 @@ class Caches:
             return []
 
     def _source(self, model):
-        """(directory of what came, why there is none to restore). Raises ModelFleetError for what is not of this model and this host."""
+        """((directory of what came, its Manifest), why there is none to restore). Raises ModelFleetError for what is not of this model and
+        this host."""
         if not self.fingerprint:
             return None, "what this host compiles for is not known"
         if not model["cache"]:
@@ -273,7 +274,7 @@ class Caches:
         if problem:
             return None, f"{path} on this host {problem}"
         check_identity(path, identity(model, self.fingerprint))
-        return path, ""
+        return (path, manifest), ""
 
     def _ensure(self, model, source, why, owner):
         path = self._path(model)
@@ -286,7 +287,7 @@ class Caches:
         if model["cache"] and not source:
             self.module.warn(f"The {title(model)} starts cold: {why}.")
         if not self.module.check_mode:
-            make_private(path, owner, (lambda target: _copy(source, target)) if source else None)
+            make_private(path, owner, (lambda target: _copy(*source, target)) if source else None)
         return result
 
     def _list(self):
@@ -354,9 +355,19 @@ def _member(name):
     return found
 
 
-def _copy(source, target):
-    shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    os.unlink(os.path.join(target, IDENTITY))
+def _copy(source, manifest, target):
+    """Copy what the manifest says and nothing else: where TorchServe's user may rename, it could have put something else there since."""
+    for file in manifest.files:
+        if file.path == IDENTITY:
+            continue
+        os.makedirs(os.path.join(target, os.path.dirname(file.path)), exist_ok=True)
+        with open(os.path.join(source, file.path), "rb") as handle, open(os.path.join(target, file.path), "xb") as sink:
+            found = digest_of(handle, sink=sink)
+        if found != file.sha256:
+            raise ModelFleetError(
+                f"Failed to restore {source}: {file.path} in it changed while it was copied. Nothing was restored: run the playbook "
+                "distribute, and see which model of this host does that."
+            )
 
 
 def _read(path):

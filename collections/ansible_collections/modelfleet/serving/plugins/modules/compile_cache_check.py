@@ -196,7 +196,12 @@ class Checks:
     def run(self):
         results = []
         for check in self.params["checks"] if not self.module.check_mode else ():
-            results.append(self._of(check))
+            try:
+                results.append(self._of(check))
+            except OSError as exc:
+                raise ModelFleetError(
+                    f"Failed to empty {exc.filename or self.params['directory']}: {exc.strerror}. Check the directory and the disk."
+                ) from exc
         changed = any(result["cold"] for result in results)
         wrong = [result for result in results if not result["ok"]]
         if wrong:

@@ -102,7 +102,7 @@ def ask(module):
         if not os.path.exists(path):
             return "", {}, f"this host has no {path}; run the role modelfleet.serving.torchserve"
     environment = {name: str(value) for name, value in module.params["environment"].items()}
-    command = ["timeout", "--kill-after=5", str(module.params["timeout"]), python, "-I", program]
+    command = ["timeout", "--kill-after=5", str(max(1, module.params["timeout"])), python, "-I", program]
     code, out, err = module.run_command(command, environ_update=environment, errors="surrogate_then_replace")
     if code == TIMED_OUT:
         return "", {}, f"{python} gave no answer within {module.params['timeout']} s; see whether import torch ends there"

@@ -119,6 +119,23 @@ def test_what_was_damaged_on_the_disk_is_a_miss(host):
     assert host.state()[0] == {}
 
 
+def test_what_is_exchanged_while_it_is_copied_is_not_restored(host, tmp_path, monkeypatch):
+    """Where the plugin downloads, model code may rename in the model store."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    cache = host.bring()
+    kernel = next(host.models.glob("*/ab/kernel.so"))
+
+    def exchange(*_args):
+        kernel.unlink()
+        kernel.symlink_to(secret)
+
+    monkeypatch.setattr(compile_cache, "check_identity", exchange)
+    result = host.run({**MODEL, "cache": cache})
+    assert "ab/kernel.so in it changed while it was copied" in result["msg"]
+    assert host.state()[:2] == ({}, [])
+
+
 def test_without_a_fingerprint_nothing_is_restored_and_nothing_removed(host):
     (host.caches / f"{'b2' * 6}-{OTHER}").mkdir()
     result = host.run({**MODEL, "cache": host.bring()}, fingerprint="")
