@@ -89,7 +89,7 @@ import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._compile_cache import STARTED, parse_fingerprint, started_fingerprint
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 # What timeout ends with when it had to end the program.
 TIMED_OUT = 124
@@ -116,7 +116,7 @@ def ask(module):
 
 
 def main():
-    module = CheckedModule(
+    module = DiscreetModule(
         argument_spec={
             "python": {"type": "path", "required": True},
             "environment": {"type": "dict", "default": {}},

@@ -81,7 +81,7 @@ pins:
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._pins import Pins
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -113,7 +113,7 @@ class Lock(Pins):
 
 
 def main():
-    module = CheckedModule(
+    module = DiscreetModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "caches": {
