@@ -225,9 +225,9 @@ class Caches:
         before = self._names()
         sources = {model["sha256"]: self._source(model) for model in self.params["models"]}
         stale = self._stale(before)
-        changed, diff = self._list()
         # Not before there is anything to give.
         owner = owner_of(self.params["user"], self.params["group"]) if self.params["models"] and not self.module.check_mode else None
+        changed, diff = self._list()
         for model in self.params["models"]:
             self.results.append(self._ensure(model, *sources[model["sha256"]], owner))
         for name in stale if not self.module.check_mode else ():

@@ -249,4 +249,4 @@ def test_nothing_is_not_packed(host, tmp_path):
 )
 def test_options_that_cannot_be(host, model, options, sentence):
     assert sentence in host.run({**MODEL, **model}, **options)["msg"]
-    assert host.state()[:2] == ({}, [])
+    assert host.state() == ({}, [], None)
