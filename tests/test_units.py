@@ -77,6 +77,18 @@ FOR_HANDLERS = {
 }
 for variant, variables in FOR_HANDLERS.items():
     VARIANTS[f"torchserve.service.j2{variant}"] = (ROLES / "torchserve/templates/torchserve.service.j2", variables)
+COMPILED = {"name": "net", "version": "1", "object": "net.mar", "sha256": "9f" * 32, "compile_cache": "caches/net"}
+FOR_CACHES = {
+    " with a compile cache": {"modelfleet_models": [COMPILED]},
+    " with a compile cache and a path of its own": {
+        "modelfleet_models": [COMPILED],
+        "modelfleet_plugin_downloads": False,
+        "torchserve_environment": {"PYTHONPATH": "/srv/handlers"},
+    },
+    " with a compile cache that goes": {"modelfleet_models": [{**COMPILED, "state": "absent"}]},
+}
+for variant, variables in FOR_CACHES.items():
+    VARIANTS[f"torchserve.service.j2{variant}"] = (ROLES / "torchserve/templates/torchserve.service.j2", variables)
 VARIANTS["torchserve.service.j2 on the LAN"] = (
     ROLES / "torchserve/templates/torchserve.service.j2",
     {"torchserve_config": {"inference_address": "http://10.0.0.1:8080"}},
@@ -281,3 +293,17 @@ def test_is_understood_by_systemd(rendered, name):
     known = ("not found", "Unknown key 'LogFilterPatterns'", "Unknown key name 'LogFilterPatterns'")
     assert [line for line in result.stderr.splitlines() if line not in absent and not any(part in line for part in known)] == []
     assert result.returncode == (1 if absent else 0)
+
+
+def test_workers_find_their_compile_caches_by_what_the_host_is_at_this_start(rendered):
+    found, beside, gone = (rendered[f"torchserve.service.j2{variant}"].read_text() for variant in FOR_CACHES)
+    asked = "/bin/python -I /opt/torchserve/compile_cache.py --write /run/torchserve/compile_cache.json"
+    for text in (found, beside):
+        # Before any worker, and not in the way of a start.
+        assert asked in text.partition("\nExecStart=")[0]
+        assert "\nExecStartPre=-timeout 75 /opt/torchserve/venv-" in text
+    assert '\nEnvironment="PYTHONPATH=/opt/torchserve/worker"\n' in found or "\nEnvironment=PYTHONPATH=/opt/torchserve/worker\n" in found
+    last = [line for line in beside.splitlines() if "PYTHONPATH=" in line][-1]
+    assert "PYTHONPATH=/opt/torchserve/worker:/srv/handlers" in last
+    assert "\nReadWritePaths=-/var/lib/modelfleet/compile-caches\n" in beside
+    assert gone == rendered["torchserve.service.j2"].read_text()

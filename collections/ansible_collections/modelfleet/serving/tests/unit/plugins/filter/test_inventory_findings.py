@@ -55,6 +55,30 @@ def test_wrong_value(options, words):
     assert words in finding
 
 
+CACHED = {**GOOD, "compile_cache": "caches/resnet50", "response_timeout": 600, "check": {"input_file": "x", "expected_file": "x"}}
+
+
+def test_a_model_with_a_compile_cache():
+    assert inventory_findings([CACHED]) == []
+    assert inventory_findings([{**CACHED, "response_timeout": None, "state": "absent"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"check": None}, "The model resnet50 1.0 has compile_cache and no check, whose input has the model compile; add it"),
+        ({"response_timeout": None}, "has compile_cache and no response_timeout, within which it must come to its end, 600 say; add it"),
+        ({"compile_cache": "../caches"}, "has a compile_cache that cannot be used ('../caches')"),
+        ({"compile_cache": "caches/x.mar"}, "has a compile_cache that cannot be used"),
+        ({"name": "x" * 95}, "its name or version is too long for that"),
+        ({"version": "1" * 90}, "its name or version is too long for that"),
+    ],
+)
+def test_a_compile_cache_that_cannot_be(options, words):
+    (finding,) = inventory_findings([{**CACHED, **options}])
+    assert words in finding
+
+
 @pytest.mark.parametrize("key", ["models/a b/ü+%/x.mar", "x.mar", ".hidden/x.mar"])
 def test_odd_keys_are_accepted(key):
     assert inventory_findings([{**GOOD, "object": key}]) == []
