@@ -11,7 +11,7 @@ options:
   url:
     description: The manager's REST API, without a path. It listens on loopback, so this runs on its host unless a proxy stands before it.
     type: str
-    default: http://127.0.0.1:8080
+    default: http://127.0.0.1:8090
   token:
     description: A personal access token, instead of O(token_path).
     type: str

@@ -27,7 +27,7 @@ _SESSION_S = 300
 _LOG = "journalctl -u dragonfly-manager on its host says more"
 
 OPTIONS = {
-    "url": {"type": "str", "default": "http://127.0.0.1:8080"},
+    "url": {"type": "str", "default": "http://127.0.0.1:8090"},
     "token": {"type": "str", "no_log": True},
     "token_path": {"type": "path", "default": "/etc/dragonfly/manager-token"},
     "ca_path": {"type": "path"},

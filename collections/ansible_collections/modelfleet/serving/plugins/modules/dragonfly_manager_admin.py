@@ -27,7 +27,7 @@ options:
   url:
     description: The manager's REST API, without a path.
     type: str
-    default: http://127.0.0.1:8080
+    default: http://127.0.0.1:8090
   ca_path:
     description: File with the authorities of which the certificate at O(url) may be, where that is not known to the host.
     type: path
@@ -277,7 +277,7 @@ def main():
     }
     module = DiscreetModule(
         argument_spec={
-            "url": {"type": "str", "default": "http://127.0.0.1:8080"},
+            "url": {"type": "str", "default": "http://127.0.0.1:8090"},
             "ca_path": {"type": "path"},
             "jwt_key": {"type": "str", "required": True, "no_log": True},
             "root_password": {"type": "str", "required": True, "no_log": True},
