@@ -62,7 +62,7 @@ def written(run, tmp_path_factory):
             },
             "dragonfly_seed_peers": {"hosts": {"seed-1": {"modelfleet_address": "10.0.0.2"}}},
             "gpu_hosts": {"hosts": {"gpu-1": {"modelfleet_address": "10.0.0.3"}}},
-            **({"dragonfly_managers": {"hosts": dict.fromkeys(managers, {})}} if managers else {}),
+            **({"dragonfly_managers": {"hosts": {name: {} for name in managers}}} if managers else {}),
         }
         (directory / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
         done = run("ansible-playbook", "-i", directory / "hosts.yml", directory / "play.yml", ANSIBLE_CALLBACK_RESULT_FORMAT="json")

@@ -53,7 +53,8 @@ _value:
   description:
     - The sets, as O(modelfleet.serving.nft_table#module:sets) takes them. C(schedulers), C(peers) and C(callers) with the version of IP at
       the end of the name are addresses, the last those of C(modelfleet_firewall_addresses).
-    - C(scheduler_ports), those of the manager among them, C(peer_ports) and, of UDP, C(peer_udp_ports) are where these listen, on any host of the fleet.
+    - C(scheduler_ports), those of the manager among them, C(peer_ports) and, of UDP, C(peer_udp_ports) are where these listen, on any
+      host of the fleet.
   type: list
   elements: dict
 """

@@ -38,6 +38,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import OU
 
 # By variable, how long it must be at least, and at the most.
 SECRETS = {"jwt_key": (32, None), "root_password": (8, 20), "database_password": (12, None), "redis_password": (12, None)}
+NO_HOST = "The variable modelfleet_manager_mode is true, and the group dragonfly_managers has no host; name one, or take the variable out."
 # What is published with Dragonfly: its documentation, its chart, its first start.
 PUBLISHED = ("dragonfly", "ZHJhZ29uZmx5Cg==")
 # Keys that other variables own, so that whoever asks the manager finds it.
@@ -53,9 +54,10 @@ def _of_fleet(settings):
     if len(hosts) > 1:
         yield f"The group dragonfly_managers has {len(hosts)} hosts ({', '.join(hosts)}), and daemons ask one; leave one of them in it."
     if outside:
-        yield f"The manager's host {outside[0]} is not in dragonfly_schedulers; the manager runs beside a scheduler, add the host to that group too."
+        runs = "the manager runs beside a scheduler, add the host to that group too"
+        yield f"The manager's host {outside[0]} is not in dragonfly_schedulers; {runs}."
     if settings["mode"] and not hosts:
-        yield "The variable modelfleet_manager_mode is true, and the group dragonfly_managers has no host; name one, or take the variable out."
+        yield NO_HOST
 
 
 def _of_secrets(settings):
@@ -69,15 +71,18 @@ def _of_secrets(settings):
         elif value in PUBLISHED:
             yield f"The variable {variable} is what Dragonfly publishes, which everybody knows; write another, of {length}, in vault."
         elif len(value) < least or (most and len(value) > most):
-            yield f"The variable {variable} has {len(value)} characters; write one of {length}, in vault (openssl rand -hex {least // 2 + 2} makes one)."
+            makes = f"openssl rand -hex {least // 2 + 2} makes one"
+            yield f"The variable {variable} has {len(value)} characters; write one of {length}, in vault ({makes})."
 
 
 def _of_the_rest(settings):
     if settings["database_type"] == "postgres" and not settings["database_host"]:
-        yield "The variable dragonfly_manager_database_type is postgres, and only a MariaDB is installed here; name a PostgreSQL in dragonfly_manager_database_host."
+        remedy = "name a PostgreSQL in dragonfly_manager_database_host"
+        yield f"The variable dragonfly_manager_database_type is postgres, and only a MariaDB is installed here; {remedy}."
     for address in settings["redis_addresses"]:
         if str(address).rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]") and len(settings["schedulers"]) > 1:
-            yield f"The address {address} in dragonfly_manager_redis_addresses is loopback, and the schedulers of other hosts call it too; name one they reach."
+            why = "is loopback, and the schedulers of other hosts call it too; name one that they reach"
+            yield f"The address {address} in dragonfly_manager_redis_addresses {why}."
     taken = {}
     for variable, port in settings["ports"].items():
         if port in taken:

@@ -22,7 +22,13 @@ SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON = (
 )
 GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
 MANAGER, MANAGER_REDIS = "dragonfly-manager.service", "dragonfly-manager-redis.service"
-UNITS = {"scheduler": (SCHEDULER,), "manager": (MANAGER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE), "gateway": (GATEWAY, GATEWAY_WATCH)}
+UNITS = {
+    "scheduler": (SCHEDULER,),
+    "manager": (MANAGER,),
+    "seed": (DFDAEMON,),
+    "gpu": (DFDAEMON, TORCHSERVE),
+    "gateway": (GATEWAY, GATEWAY_WATCH),
+}
 SUBJECTS = {
     SCHEDULER: "scheduler",
     MANAGER: "manager",

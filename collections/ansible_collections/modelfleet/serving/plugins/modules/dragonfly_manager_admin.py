@@ -169,8 +169,8 @@ class Admin:
         if any(self.reset(old, wanted) for old in [PUBLISHED, *self.params["old_root_passwords"]] if 8 <= len(old) <= 20):
             return True
         raise ModelFleetError(
-            f"Failed to set the password of root at the manager {self.open.url}: it is none of those that are known. Name the one that it has "
-            "in dragonfly_manager_old_root_passwords."
+            f"Failed to set the password of root at the manager {self.open.url}: it is none of those that are known. Name the one "
+            "that it has in dragonfly_manager_old_root_passwords."
         )
 
     def reset(self, old, new):
@@ -255,8 +255,8 @@ class Admin:
             if exc.answer.status != 401:
                 raise
             raise ModelFleetError(
-                f"Failed to {doing} at the manager {self.manager.url}: it does not know a session signed with jwt_key. It runs with another "
-                "key, or its clock is wrong by minutes; restart it with the configuration that is there."
+                f"Failed to {doing} at the manager {self.manager.url}: it does not know a session signed with jwt_key. It runs "
+                "with another key, or its clock is wrong by minutes; restart it with the configuration that is there."
             ) from exc
 
 

@@ -122,12 +122,38 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._module import 
 POLL_S = 5
 ENDED = ("SUCCESS", "FAILURE")
 # The manager's own, of 2.5.1.
-FILTERED = (
-    "X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-SignedHeaders X-Amz-Signature X-Amz-Security-Token X-Amz-User-Agent "
-    "X-Goog-Algorithm X-Goog-Credential X-Goog-Date X-Goog-Expires X-Goog-SignedHeaders X-Goog-Signature OSSAccessKeyId Expires Signature "
-    "SecurityToken AccessKeyId X-Obs-Date X-Obs-Security-Token q-sign-algorithm q-ak q-sign-time q-key-time q-header-list "
-    "q-url-param-list q-signature x-cos-security-token ns"
-).split()
+FILTERED = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+    "X-Amz-User-Agent",
+    "X-Goog-Algorithm",
+    "X-Goog-Credential",
+    "X-Goog-Date",
+    "X-Goog-Expires",
+    "X-Goog-SignedHeaders",
+    "X-Goog-Signature",
+    "OSSAccessKeyId",
+    "Expires",
+    "Signature",
+    "SecurityToken",
+    "AccessKeyId",
+    "X-Obs-Date",
+    "X-Obs-Security-Token",
+    "q-sign-algorithm",
+    "q-ak",
+    "q-sign-time",
+    "q-key-time",
+    "q-header-list",
+    "q-url-param-list",
+    "q-signature",
+    "x-cos-security-token",
+    "ns",
+]
 
 
 def check(params):
@@ -223,7 +249,7 @@ def wait(manager, job, params):
     while job.get("state") not in ENDED:
         if time.monotonic() > end:
             raise ModelFleetError(
-                f"Failed to see the end of job {job['id']} at the manager {manager.url} within {params['timeout']} s; it goes on there. Ask "
+                f"Failed to see the end of job {job['id']} at the manager {manager.url} within {params['timeout']} s; it goes on. Ask "
                 "again with a longer timeout, which waits for the same job.",
                 job_id=job["id"],
             )
@@ -232,8 +258,8 @@ def wait(manager, job, params):
     said = why_not(job)
     if said:
         raise ModelFleetError(
-            f"Failed to preheat at the manager {manager.url}: job {job['id']} says: {without_queries(said, params['urls'])}. See that the seed "
-            "peers run and reach the origin, that it answers requests for a range with 206, and that the URLs are not expired.",
+            f"Failed to preheat at the manager {manager.url}: job {job['id']} says: {without_queries(said, params['urls'])}. "
+            "See that the seed peers run and reach the origin, that it answers requests for a range with 206, and that the URLs are not expired.",
             job_id=job["id"],
         )
     return job

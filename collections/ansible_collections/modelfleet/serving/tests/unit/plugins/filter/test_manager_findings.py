@@ -43,7 +43,10 @@ def test_nothing_is_wrong():
         ({"database_type": "postgres"}, "only a MariaDB is installed here"),
         ({"redis_addresses": ["127.0.0.1:6379"]}, "is loopback, and the schedulers of other hosts call it too"),
         ({"ports": {"a": 1, "b": 1}}, "The variables a and b are both 1"),
-        ({"config": {"server": {"rest": {"addr": "0.0.0.0:8080"}}}}, "The key server.rest in dragonfly_manager_config is what other variables"),
+        (
+            {"config": {"server": {"rest": {"addr": "0.0.0.0:8080"}}}},
+            "The key server.rest in dragonfly_manager_config is what other variables",
+        ),
         ({"config": {"consolle": True}}, "The key consolle in dragonfly_manager_config "),
     ],
 )

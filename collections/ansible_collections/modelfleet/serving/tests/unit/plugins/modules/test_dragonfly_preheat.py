@@ -101,7 +101,7 @@ def test_a_single_seed_peer_succeeds_only_where_it_names_the_file(manager, run):
 def test_one_that_does_not_end(manager, run):
     manager.looks = 10**6
     result = run(timeout=0)
-    assert "Failed to see the end of job" in result["msg"] and "it goes on there" in result["msg"]
+    assert "Failed to see the end of job" in result["msg"] and "it goes on. Ask again" in result["msg"]
     manager.jobs[0]["looks"] = manager.looks = 1
     assert not run()["changed"] and len(manager.jobs) == 1
 
