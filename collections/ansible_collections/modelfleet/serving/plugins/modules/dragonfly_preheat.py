@@ -257,9 +257,10 @@ def wait(manager, job, params):
         job = read(manager, job["id"])
     said = why_not(job)
     if said:
+        why = without_queries(said, params["urls"])
         raise ModelFleetError(
-            f"Failed to preheat at the manager {manager.url}: job {job['id']} says: {without_queries(said, params['urls'])}. "
-            "See that the seed peers run and reach the origin, that it answers requests for a range with 206, and that the URLs are not expired.",
+            f"Failed to preheat at the manager {manager.url}: job {job['id']} says: {why}. See that the seed peers run and reach the origin, "
+            "that it answers requests for a range with 206, and that the URLs are not expired.",
             job_id=job["id"],
         )
     return job
