@@ -259,7 +259,7 @@ def wait(manager, job, params):
     if said:
         why = without_queries(said, params["urls"])
         raise ModelFleetError(
-            f"Failed to preheat at the manager {manager.url}: job {job['id']} says: {why}. See that the seed peers run and reach the origin, "
+            f"Failed to preheat at the manager {manager.url}: job {job['id']} says: {why}. See that seed peers run and reach the origin, "
             "that it answers requests for a range with 206, and that the URLs are not expired.",
             job_id=job["id"],
         )

@@ -84,7 +84,7 @@ def test_check_mode_and_diff(manager, run):
 def test_a_failure_says_why_without_the_signature(manager, run):
     manager.fails = f"all peers preheat failed: 10.0.0.2 seed task 69b4 failed: backend error: 404 Not Found for {SIGNED}"
     result = run(SIGNED)
-    assert "404 Not Found for https://data.example.com/shard.tar. See that the seed peers run" in result["msg"]
+    assert "404 Not Found for https://data.example.com/shard.tar. See that seed peers run" in result["msg"]
     assert "deadbeef" not in json.dumps(result) and result["job_id"] == manager.jobs[0]["id"]
     assert run(SIGNED)["msg"] and len(manager.jobs) == 2
 
