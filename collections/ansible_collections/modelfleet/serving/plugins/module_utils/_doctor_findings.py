@@ -26,9 +26,18 @@ SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON, BENTOML = (
     )
 )
 GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
-UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE), "gateway": (GATEWAY, GATEWAY_WATCH)}
+MANAGER, MANAGER_REDIS = "dragonfly-manager.service", "dragonfly-manager-redis.service"
+UNITS = {
+    "scheduler": (SCHEDULER,),
+    "manager": (MANAGER,),
+    "seed": (DFDAEMON,),
+    "gpu": (DFDAEMON, TORCHSERVE),
+    "gateway": (GATEWAY, GATEWAY_WATCH),
+}
 SUBJECTS = {
     SCHEDULER: "scheduler",
+    MANAGER: "manager",
+    MANAGER_REDIS: "manager",
     DFDAEMON: "dfdaemon",
     TORCHSERVE: "torchserve",
     FIREWALL: "firewall",
@@ -72,7 +81,8 @@ class Patient:
         self.triton, self.bentoml = (facts.get(runtime) or [] for runtime in ("triton", "bentoml"))
         self.servers = [*(facts.get("servers") or []), *self.triton, *self.bentoml]
         self.units = list(dict.fromkeys(unit for job in jobs for unit in UNITS[job]))
-        self.units += [unit for unit in (TRITON, BENTOML) if unit in self.daemons]
+        # Where the inventory says so.
+        self.units += [unit for unit in (TRITON, BENTOML, MANAGER_REDIS) if unit in self.daemons]
         self.findings = []
         self.checked = {}
 
@@ -336,7 +346,7 @@ def _answers(patient):
         running = f", though it has been running for {_span(patient.age(TORCHSERVE))}" if patient.runs(TORCHSERVE) else ""
         silence = f"nothing came from its management API{running}"
         _add_silent(patient, TORCHSERVE, f"{silence} ({torchserve['msg'].rstrip('.')})" if torchserve.get("msg") else silence)
-    for what, unit in (("own scheduler", SCHEDULER), ("own gateway", GATEWAY)):
+    for what, unit in (("own scheduler", SCHEDULER), ("own manager", MANAGER), ("own gateway", GATEWAY)):
         own = [entry for entry in patient.info.get("reach") or [] if entry["what"] == what and entry["problem"]]
         if own and patient.runs(unit):
             _add_silent(patient, unit, _listed(own))

@@ -52,8 +52,11 @@ class Answer:
         return " ".join(str(text).split()) or f"HTTP {self.status} without a text"
 
 
-def send(method, url, body=None, headers=None, timeout=30, remedy=""):
-    """Return the Answer, whatever its status; raises Unreachable, which ends with ``remedy`` (a sentence), when there is none."""
+def send(method, url, body=None, headers=None, timeout=30, remedy="", ca_path=None):
+    """Return the Answer, whatever its status; raises Unreachable, which ends with ``remedy`` (a sentence), when there is none.
+
+    ``ca_path``: a file with the authorities of which the server's certificate may be, instead of those of this machine.
+    """
     try:
         try:
             response = open_url(
@@ -65,6 +68,7 @@ def send(method, url, body=None, headers=None, timeout=30, remedy=""):
                 use_proxy=False,
                 follow_redirects="none",
                 http_agent="modelfleet.serving",
+                ca_path=ca_path,
             )
         except HTTPError as exc:
             response = exc
