@@ -65,6 +65,7 @@ bench-quick: bench-setup ## Measure one cell of it (a quarter of an hour)
 
 # Of Triton there is a Python backend for Debian 12 only, so that is where all servers run.
 bench-runtimes: $(VENV)/complete ## Measure what TorchServe, Triton, BentoML and a bare FastAPI cost on top of one model (hours; BENCH=--quick: minutes)
+	lab/setup
 	lab/setup --build
 	lab/wheels
 	lab/image/build bookworm

@@ -48,7 +48,17 @@ def podman(*arguments, feed: str | None = None, timeout: float | None = None) ->
     """A command in a container without a network; what it printed."""
     limits = ["--runtime=runc", "--ulimit=nofile=20000:20000", "--ulimit=nproc=30000:30000"]
     mounts = [f"--volume={HERE}:/bench:ro", f"--volume={CACHE}:/cache"]
-    command = ["podman", "run", "--rm", "--interactive", "--init", "--network=none", "--label=modelfleet.lab=runtimes", *limits, *mounts]
+    command = [
+        "podman",
+        "run",
+        "--rm",
+        "--interactive",
+        "--network=none",
+        "--shm-size=1g",
+        "--label=modelfleet.lab=bench-runtimes",
+        *limits,
+        *mounts,
+    ]
     done = subprocess.run([*command, *arguments], input=feed, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
         raise RuntimeError(f"Failed to run {' '.join(arguments[-3:])[-200:]} in {IMAGE}: {done.stderr.strip()[-2000:]}")

@@ -22,7 +22,7 @@ READY: list = []
 
 @events.request.add_listener
 def note(response_time, exception, start_time, **_rest):
-    ROWS.append((start_time, response_time / 1000, exception is None))
+    ROWS.append((start_time, response_time / 1000, "" if exception is None else repr(exception)))
 
 
 @events.spawning_complete.add_listener

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ import jinja2
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(REPOSITORY / "collections"))
+
+from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve_config import file_text  # noqa: E402
+
 ROLE = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles/torchserve"
 VENV = "/cache/venv"
 PORT = 8080
@@ -64,7 +69,7 @@ SERVERS = {
         _torchserve("-serial", "serial collector", variables={"torchserve_java_options": ["-XX:+UseSerialGC"]}),
         _torchserve("-parallel", "parallel collector", variables={"torchserve_java_options": ["-XX:+UseParallelGC"]}),
         _torchserve("-heap", "heap of 128 MiB", variables={"torchserve_heap": "128m"}),
-        _torchserve("-nometrics", "without metrics", config={"enable_metrics_api": "false", "disable_system_metrics": "true"}),
+        _torchserve("-nometrics", "without metrics", config={"disable_system_metrics": "true"}),
     )
 }
 COMPARED = ("model", "fastapi", "torchserve", "triton", "bentoml", "torchserve-before", "torchserve-tuned")
@@ -194,7 +199,9 @@ def _torchserve_spec(server: Server, batch: int) -> dict:
         "cwd": home,
         "directories": [f"{home}/tmp"],
         "files": {
-            "/etc/torchserve/config.properties": "".join(f"{key}={value}\n" for key, value in role.config.items()),
+            "/etc/torchserve/config.properties": file_text(
+                role.variables["torchserve_version"], role.config, role.variables["torchserve_config_allow"], "config.properties"
+            ),
             "/etc/torchserve/log4j2.xml": role.template("log4j2.xml.j2"),
         },
         "links": {"/var/lib/modelfleet/models/bench.mar": "/cache/model/bench.mar"},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 
 PERCENTILES = (50, 95, 99)
 
@@ -22,6 +23,10 @@ def latencies(seconds: list, errors: int) -> dict:
     all_of_them = [*seconds, *[math.inf] * errors]
     found = {f"p{share}": percentile(all_of_them, share) * 1000 if all_of_them else math.inf for share in PERCENTILES}
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def most_frequent(errors: list) -> str:
+    return Counter(errors).most_common(1)[0][0] if errors else ""
 
 
 def constant_rate(lines, rate: float) -> dict:
@@ -41,7 +46,7 @@ def constant_rate(lines, rate: float) -> dict:
         "rate": rate,
         "sent": len(rows),
         "errors": len(failed),
-        "error": max(set(failed), key=failed.count) if failed else "",
+        "error": most_frequent(failed),
         "throughput": len(answered) / lasted,
         **latencies(answered, len(failed)),
         "lag_p99": percentile(lags, 99) * 1000,
@@ -49,14 +54,15 @@ def constant_rate(lines, rate: float) -> dict:
 
 
 def closed_loop(rows: list, begin: float, end: float, late_s: float) -> dict:
-    """Of requests (when it began, seconds, whether it was answered) those that began and ended while all users were there."""
+    """Of requests (when it began, seconds, what went wrong) those that began and ended while all users were there."""
     inside = [row for row in rows if begin <= row[0] and row[0] + row[1] <= end]
-    answered = [took for _at, took, good in inside if good]
-    errors = len(inside) - len(answered)
+    answered = [took for _at, took, error in inside if not error]
+    failed = [error for _at, _took, error in inside if error]
     return {
         "sent": len(inside),
-        "errors": errors,
+        "errors": len(failed),
+        "error": most_frequent(failed),
         "late": sum(took > late_s for took in answered),
         "throughput": len(answered) / (end - begin),
-        **latencies(answered, errors),
+        **latencies(answered, len(failed)),
     }

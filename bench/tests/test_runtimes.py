@@ -56,9 +56,9 @@ def test_errors_of_a_step_are_counted_and_the_most_frequent_is_named():
 
 
 def test_of_a_closed_loop_counts_what_all_users_did():
-    rows = [(9.0, 2.0, True), (10.0, 1.0, True), (11.0, 2.0, True), (12.0, 0.1, False), (19.5, 1.0, True)]
+    rows = [(9.0, 2.0, ""), (10.0, 1.0, ""), (11.0, 2.0, ""), (12.0, 0.1, "busy"), (19.5, 1.0, "")]
     found = timing.closed_loop(rows, 10, 20, late_s=1.5)
-    assert (found["sent"], found["errors"], found["late"]) == (3, 1, 1)
+    assert (found["sent"], found["errors"], found["error"], found["late"]) == (3, 1, "busy", 1)
     assert found["throughput"] == pytest.approx(0.2)
     assert found["p50"] == pytest.approx(2000)
 
