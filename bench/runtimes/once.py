@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import timing
@@ -29,6 +30,8 @@ BOUNDARY = "modelfleet-bench"
 TOLERANCE = 1e-5
 START_S = 120
 TIMEOUT_S = 10
+# All users are there a little later than they should.
+SPAWN_LATE_S = 5
 # What goes before others where processors are short: the generators, so that a request leaves when it is due.
 NICE = 5
 LOG = Path("/tmp/server.log")
@@ -171,8 +174,12 @@ class Server:
     def ask(self, number: int) -> dict:
         return self.read(self._call(self.spec["url"], *self.request(number)))
 
-    def wrong(self) -> list:
-        return [number for number, known in enumerate(self.known) if not equal(self.ask(number), known["answer"])]
+    def wrong(self, together: bool = False) -> list:
+        """The pictures that have another answer than the model's own, asked for one after another or, as for a batch, at once."""
+        numbers = range(len(self.known))
+        with ThreadPoolExecutor(len(numbers) if together else 1) as asking:
+            answers = list(asking.map(self.ask, numbers))
+        return [number for number in numbers if not equal(answers[number], self.known[number]["answer"])]
 
 
 def attack(server: Server, rate: float, seconds: float) -> dict:
@@ -203,7 +210,7 @@ def crowd(server: Server, users: int, spawn_rate: float, seconds: float, late_s:
     bodies = [base64.b64encode(server.request(number)[0]).decode() for number in range(len(server.known))]
     load = {"url": server.spec["url"], "headers": server.request(0)[1], "bodies": bodies, "timeout_s": TIMEOUT_S, "out": "/tmp/rows"}
     Path("/tmp/load").write_text(json.dumps(load))
-    runs = users / spawn_rate + seconds
+    runs = users / spawn_rate + seconds + SPAWN_LATE_S
     locust = [
         "/cache/venv/bin/locust",
         "--locustfile=/bench/locustfile.py",
@@ -271,15 +278,13 @@ def measure(spec: dict) -> dict:
         return alone(spec["seconds"])
     server = Server(spec)
     result = {"start_s": server.wait()}
-    wrong = server.wrong()
-    if wrong:
+    if wrong := server.wrong() or server.wrong(together=True):
         raise RuntimeError(f"Other answers than the model's, for the pictures {wrong}: {server.ask(wrong[0])}")
     attack(server, spec["rates"][0], spec["warm_up_s"])
     result["steps"] = [attack(server, rate, spec["step_s"]) for rate in spec["rates"]]
     result["closed"] = crowd(server, spec["users"], spec["spawn_rate"], spec["closed_s"], spec["late_s"])
     result["memory"] = resident()
-    # That there were batches, and that they answer what one picture does, only the load has shown.
-    if wrong := server.wrong():
+    if wrong := server.wrong(together=True):
         raise RuntimeError(f"Other answers than the model's after the load, for the pictures {wrong}")
     return result
 
