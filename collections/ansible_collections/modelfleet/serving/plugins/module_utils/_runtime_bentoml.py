@@ -183,7 +183,8 @@ class BentoMLRuntime(UnitRuntime):
             state = unit_state(self.module.run_command, SWITCH)
             if not sections:
                 self.systemctl("disable", "--now", SWITCH)
-            elif state["active"] == "active":
+            # Where it still takes over what it was told before, a start would tell it nothing, and a reload waits for its turn.
+            elif state["active"] in ("active", "reloading"):
                 self.systemctl("reload", SWITCH)
             else:
                 self.systemctl("start", SWITCH)

@@ -310,7 +310,8 @@ class BentoMLModels:
     def _ensure(self, model):
         name, version, file = model["name"], model["version"], file_of(model)
         here = self.served[name].get(version)
-        becomes = self._successor(name) == version and not self.runtime.leads(name, version)
+        answers = self._successor(name) == version
+        becomes = answers and not self.runtime.leads(name, version)
         result = _outcome(model, file, "started" if not here else "default_set" if becomes else "unchanged")
         if self.module.check_mode:
             for other in self.served[name].values() if becomes else ():
@@ -324,8 +325,11 @@ class BentoMLModels:
             else:
                 self.runtime.load(model)
                 result["register_seconds"] = round(time.monotonic() - began, 3)
-            if becomes and not self.runtime.leads(name, version):
+            # Also where its port leads elsewhere than is written, as after a run that ended in between.
+            if answers and (not self.runtime.leads(name, version) or self.runtime.why_not_reached(name)):
                 self.runtime.set_default(name, version)
+                if here:
+                    result["action"] = "default_set"
             result["workers_ready"] = 1
             self._look(name)
         self.record.put(model, file, self.runtime.device(model), {})

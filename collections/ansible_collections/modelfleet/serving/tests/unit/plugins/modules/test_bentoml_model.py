@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _runtime_bentoml
+from ansible_collections.modelfleet.serving.plugins.module_utils import _bentoml, _runtime_bentoml
 from ansible_collections.modelfleet.serving.plugins.modules import bentoml_model
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_bentoml import FakeBentoML
 
@@ -110,6 +110,32 @@ def test_another_port_of_the_version_that_answers(host, apply):
     host.served.pop(host.unit_of(model)).close()
     host.serve(host.unit_of(moved))
     assert actions(apply(moved)) == ["default_set"] and list(host.ports) == [moved["port"]]
+
+
+def test_a_port_is_told_again_while_it_still_takes_over_what_it_was_told(host, apply):
+    old = host.model("1.0")
+    apply(old)
+    host.told()
+    host.states[SWITCH]["ActiveState"] = "reloading"
+    new = host.model("2.0", port=old["port"])
+    assert actions(apply(new, absent(old))) == ["started", "removed"] and f"reload {SWITCH}" in host.told()
+
+
+@pytest.mark.parametrize("state", ["active", "inactive"])
+def test_a_port_that_does_not_lead_where_is_written(host, apply, state):
+    """As after a run that ended before HAProxy knew it, or where somebody has stopped HAProxy."""
+    old = host.model("1.0")
+    new = host.model("2.0", port=old["port"])
+    apply(old, new)
+    (section,) = _bentoml.read_sections().values()
+    written = _bentoml.Section(section.port, host.file_of(new), host.address_of(new))
+    host.sections.write_text(_bentoml.sections_text({"letters": written}))
+    host.states[SWITCH]["ActiveState"] = state
+    host.told()
+    assert actions(apply(old, new)) == ["unchanged", "default_set"]
+    assert host.told() == [f"{'reload' if state == 'active' else 'start'} {SWITCH}"]
+    assert host.ports[old["port"]].headers == {_bentoml.HEADER: host.file_of(new)}
+    assert not apply(old, new)["changed"]
 
 
 def test_a_server_that_does_not_come_up_is_stopped_again(host, apply):
