@@ -1,4 +1,4 @@
-"""A third model beside the two, on BentoML: its next version under load and back, and gone again at the end."""
+"""A fourth model beside the three, on BentoML: its next version under load and back, and gone again at the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import sys
 
 import pytest
-from conftest import FIRST, SCENARIO, record, said, serves
-from fleet import FILES, GPU_HOSTS, MODELS, REPOSITORY, published, recap
+from conftest import FIRST, MODEL_NAMES, record, said, serves, versions
+from fleet import FILES, GPU_HOSTS, MODELS, REPOSITORY, recap
 
 sys.path.insert(0, str(REPOSITORY / "lab/model"))
 import make_bento
@@ -16,18 +16,38 @@ PORT = 8301
 SWITCH = "modelfleet-bentoml.service"
 # By version, the step of the model and what it makes of abc.
 MADE = {"1.0": (1, "bcd"), "2.0": (25, "zab")}
-# Runs on the host: asks without a pause until a file is there, and says how often it got what.
+# Runs on the host until a file is there, and says how often it got what: one client asks without a pause, each time by another connection, the others
+# keep theirs and ask now and then.
 LOOP = f"""
-import collections, json, os, time, urllib.request
+import collections, http.client, json, os, threading, time
 seen = collections.Counter()
-request = urllib.request.Request("http://127.0.0.1:{PORT}/answer", b'{{"text": "abc"}}', {{"Content-Type": "application/json"}})
-while not os.path.exists("/run/enough"):
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            seen[answer.read().decode()] += 1
-    except OSError as exc:
-        seen[repr(exc)] += 1
-    time.sleep(0.05)
+
+def ask(pause, keeps):
+    connection = None
+    while not os.path.exists("/run/enough"):
+        kept = connection is not None
+        connection = connection or http.client.HTTPConnection("127.0.0.1", {PORT}, timeout=60)
+        try:
+            connection.request("POST", "/answer", '{{"text": "abc"}}', {{"Content-Type": "application/json"}})
+            seen[connection.getresponse().read().decode()] += 1
+        except (OSError, http.client.HTTPException) as exc:
+            connection.close()
+            connection = None
+            # Whoever keeps a connection knows that it may be closed while nothing is asked.
+            if kept and isinstance(exc, (BrokenPipeError, ConnectionResetError)):
+                continue
+            seen[repr(exc)] += 1
+        if connection and not keeps:
+            connection.close()
+            connection = None
+        time.sleep(pause)
+
+clients = [threading.Thread(target=ask, args=(0.05, False))]
+clients += [threading.Thread(target=ask, args=(pause, True)) for pause in (0.5, 2, 3, 6, 7, 8, 9, 10)]
+for client in clients:
+    client.start()
+for client in clients:
+    client.join()
 print(json.dumps(seen))
 """
 
@@ -39,16 +59,15 @@ def moved():
     for version, (step, answer) in MADE.items():
         make_bento.make(FILES / f"moved-{version}", version, step, 8)
         (FILES / f"moved-{version}.txt").write_text(answer + "\n", encoding="utf-8")
-    artifacts = [{"directory": f"moved-{version}", "bundle": "models/moved"} for version in MADE]
-    done = SCENARIO.play("playbooks/publish.yml", "-e", json.dumps({"modelfleet_artifacts": artifacts}), json_results=True)
-    return {
-        version: {
-            **{"name": "moved", "version": version, "bundle": "models/moved", "sha256": entry["sha256"], "size": "9MiB"},
-            **{"runtime": "bentoml", "port": PORT, "route": "answer"},
-            "check": {"input_file": "moved.json", "expected_file": f"moved-{version}.txt"},
-        }
-        for version, entry in zip(MADE, published(done), strict=True)
-    }
+    entry = {"name": "moved", "bundle": "models/moved", "size": "9MiB", "runtime": "bentoml", "port": PORT, "route": "answer"}
+    return versions({**entry, "check": {"input_file": "moved.json"}}, MADE, "moved-{}.txt")
+
+
+@pytest.fixture(scope="module")
+def plain(first):
+    """The entry of a bundle that is no bento."""
+    bundle = {key: first[1][key] for key in ("bundle", "sha256", "size")}
+    return {"name": "plain", "version": "1.0", **bundle, "runtime": "bentoml", "port": PORT + 1}
 
 
 def unit_of(entry):
@@ -114,18 +133,20 @@ def test_the_next_version_and_back_while_clients_ask(fleet, play, first, moved):
     assert set(seen) == {"bcd", "zab"}, seen
 
 
-def test_what_is_no_bento_is_refused(fleet, play, first, moved):
-    letters = {key: first[1][key] for key in ("bundle", "sha256", "size")}
-    plain = {"name": "plain", "version": "1.0", **letters, "runtime": "bentoml", "port": PORT + 1}
+def test_what_is_no_bento_is_refused(fleet, play, first, moved, plain):
     done = play("site", [*first, moved["1.0"], plain], code=2)
     assert "has no bento.yaml; publish the directory of a built bento" in said(done)
     assert everywhere(fleet, moved["1.0"])
 
 
-def test_it_goes_and_the_others_stay(fleet, play, first, moved):
-    play("site", [*first, *({**entry, "state": "absent"} for entry in moved.values())])
+def test_it_goes_and_the_others_stay(fleet, play, first, moved, plain):
+    gone = [{**entry, "state": "absent"} for entry in (*moved.values(), plain)]
+    play("site", [*first, *gone])
     for name in GPU_HOSTS:
         host = fleet[name]
         assert moved_says(host) == ("",) and serves(host) == FIRST and not host.active(SWITCH)
-        assert not [file for file in host.stored() if file.startswith("moved-")]
-        assert set(record(host)["models"]) == {("demo", "1.0"), ("letters", "1.0")}
+        assert not [file for file in host.stored() if file.startswith(("moved-", "plain-"))]
+        assert host.check_output("find /etc/systemd/system -name 'bentoml-*'") == "" and host.check_output("ls /var/lib/bentoml") == ""
+        assert {name for name, _version in record(host)["models"]} == set(MODEL_NAMES) and record(host)["previous"] == {}
+    done = play("site", [*first, *gone])
+    assert {name: row["changed"] for name, row in recap(done).items()} == dict.fromkeys(recap(done), 0)
