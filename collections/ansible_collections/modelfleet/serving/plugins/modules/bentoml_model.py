@@ -298,12 +298,16 @@ class BentoMLModels:
         return next((version for version, one in self.served[name].items() if one["is_default"]), None)
 
     def _successor(self, name):
-        """The version that is to answer when the list is done: the one that says so, or else the one that does, or else the newest."""
+        """The version that is to answer when the list is done: the one that says so, or else the one that does, or else the newest.
+
+        Where no port leads to any, the recorded one counts as the one that does.
+        """
         wanted = [model for model in self.wanted if model["name"] == name]
         leaving = {model["version"] for model in wanted if model["state"] == "absent"}
         present = [model["version"] for model in wanted if model["state"] == "present"]
         named = next((model["version"] for model in wanted if model["default"] and model["state"] == "present"), None)
-        live = self._live(name)
+        current = self.record.current(name)
+        live = self._live(name) or (current["version"] if current and current["version"] in self.served[name] else None)
         others = (self.served[name].keys() | set(present)) - leaving
         return named or (live if live and live not in leaving else max(others, key=version_key, default=None))
 

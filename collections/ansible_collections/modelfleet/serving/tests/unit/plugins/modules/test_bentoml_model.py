@@ -193,6 +193,15 @@ def test_a_configuration_that_somebody_changed(host, apply):
     assert "models.cfg on this host: somebody has changed it. Remove it, and run the playbook site." in apply(model)["msg"]
 
 
+def test_a_configuration_that_somebody_removed(host, apply):
+    """The version that answered before does so again, and not the newest one."""
+    old = host.model("1.0")
+    new = host.model("2.0", port=old["port"])
+    apply(old, new)
+    host.sections.unlink()
+    assert actions(apply(old, new)) == ["default_set", "unchanged"] and host.leads() == {"letters": host.file_of(old)}
+
+
 BUNDLES = {
     "no bento": ({"bento.yaml": None}, "has no bento.yaml; publish the directory of a built bento, as bentoml export makes it"),
     "a bento without its model": (
