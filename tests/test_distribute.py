@@ -399,6 +399,9 @@ def test_site_serves_models_of_bentoml_and_who_leads_their_ports(fleet):
         *((switch, False, "present"), (unit, True, "present"), (switch, True, "present")),
         *((switch, False, "present"), (unit, False, "present"), (old, True, "absent")),
     ]
+    # Before a rollout stops the version that such a connection still leads to.
+    (config,) = (one["content"] for one in asked(calls, "daemon")[0]["files"] if one["path"] == "/etc/modelfleet-bentoml/haproxy.cfg")
+    assert "\n    timeout http-keep-alive 4s\n" in config
     assert ["moved", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
 
 
