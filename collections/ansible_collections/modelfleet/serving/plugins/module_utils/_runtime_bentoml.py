@@ -204,12 +204,12 @@ class BentoMLRuntime(UnitRuntime):
 
     def predict(self, name, version, body, content_type, timeout):
         """The default version is asked at the port of the model, as everybody asks it, another one at its own address."""
-        server, default = self.served(name, version), self.default(name)
+        server, section = self.served(name, version), read_sections().get(name)
         if not server:
             raise Unreachable(
                 f"Failed to ask {' '.join(filter(None, (name, version)))}: no server of it runs on this host. Run the playbook site."
             )
-        url = f"http://{HOST}:{server.port}" if default and default.unit == server.unit else server.url
+        url = section.url if section and section.file == server.file else server.url
         remedy = f"See journalctl -u {server.unit} on this host."
         return send("POST", f"{url}/{server.route}", body, {"Content-Type": content_type}, timeout, remedy)
 
