@@ -16,8 +16,8 @@ PORT = 8301
 SWITCH = "modelfleet-bentoml.service"
 # By version, the step of the model and what it makes of abc.
 MADE = {"1.0": (1, "bcd"), "2.0": (25, "zab")}
-# Runs on the host until a file is there, and says how often it got what: one client asks without a pause, each time by another connection, the others
-# keep theirs and ask now and then.
+# Runs on the host until a file is there, and says how often it got what: one client asks without a pause, each time by another connection,
+# the others keep theirs and ask now and then.
 LOOP = f"""
 import collections, http.client, json, os, threading, time
 seen = collections.Counter()
