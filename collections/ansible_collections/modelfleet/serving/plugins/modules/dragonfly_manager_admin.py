@@ -222,9 +222,13 @@ class Admin:
         return action, action != "none" or (before is not None and written)
 
     def must_renew(self, token):
-        left = _time(token["expired_at"]) - datetime.now(timezone.utc)
+        end = _manager.time_of(token["expired_at"])
+        if end is None:
+            raise ModelFleetError(
+                f"Failed to read when a token expires: the manager says {token['expired_at']}. Correct the URL; it is no manager 2.5."
+            )
         return (
-            left < timedelta(days=self.params["token_days"]) / 10
+            end - datetime.now(timezone.utc) < timedelta(days=self.params["token_days"]) / 10
             or token["state"] != "active"
             or sorted(token["scopes"] or []) != sorted(SCOPES)
             or token["user_id"] != _manager.ROOT_ID
@@ -258,15 +262,6 @@ class Admin:
                 f"Failed to {doing} at the manager {self.manager.url}: it does not know a session signed with jwt_key. It runs "
                 "with another key, or its clock is wrong by minutes; restart it with the configuration that is there."
             ) from exc
-
-
-def _time(text):
-    try:
-        return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    except ValueError as exc:
-        raise ModelFleetError(
-            f"Failed to read when a token expires: the manager says {text}. Correct the URL; it is no manager 2.5."
-        ) from exc
 
 
 def main():
