@@ -64,6 +64,7 @@ options:
     description:
       - The schedulers that register themselves. What the manager knows of another port of one of them is forgotten, for it refuses a
         scheduler whose port has changed; so is an inactive one that is not among them.
+      - Without any nothing is forgotten, for then nobody registers himself.
     type: list
     elements: dict
     default: []
@@ -242,6 +243,8 @@ class Admin:
 
     def forget(self):
         known = {(one["hostname"], one["ip"]): one["port"] for one in self.params["schedulers"]}
+        if not known:
+            return []
         forgotten = []
         for one in self.ask("GET", "/api/v1/schedulers?page=1&per_page=10000", "read the schedulers") or []:
             port = known.get((one["host_name"], one["ip"]))
