@@ -56,7 +56,10 @@ def test_of_a_host_that_does_not_run_it_only_what_concerns_all():
             "The key server.rest in dragonfly_manager_config is what other variables",
         ),
         ({"config": {"consolle": True}}, "The key consolle in dragonfly_manager_config "),
-        ({"config": {"database": {"redis": {"password": "another"}}}}, "The key database.redis.password in dragonfly_manager_config is what"),
+        (
+            {"config": {"database": {"redis": {"password": "another"}}}},
+            "The key database.redis.password in dragonfly_manager_config is what",
+        ),
         ({"config": {"database": {"mysql": {"migrat": True}}}}, "The key database.mysql.migrat in dragonfly_manager_config "),
         ({"cluster": {"candidate_parents": 2}}, "The key candidate_parents in dragonfly_manager_cluster is none of candidate_parent_limit"),
     ],
