@@ -115,7 +115,7 @@ release-rehearsal:
 
 # What "make setup" leaves out, because only these need it.
 scenario-rollout: image-rollout
-scenario-mixed: image-bookworm
+scenario-mixed scenario-runtimes: image-bookworm
 scenario-manager: image-manager
 scenario-rollout scenario-life: programs-before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import MANAGER, SCENARIO, SECRETS, TOKEN, address_of, ask, config, query, token_of
-from fleet import GPU_HOSTS, declared_models, recap, wait_until
+from fleet import CONNECT, GPU_HOSTS, declared_models, recap, wait_until
 
 
 def test_every_host_serves(fleet):
@@ -29,6 +29,18 @@ def test_only_the_fleet_reaches_it(manager, fleet):
     assert not {f"*:{port}" for port in (8090, 6380, 65003, 65100)} & listening
     for name in GPU_HOSTS:
         assert fleet[name].run("curl --silent --max-time 5 %s", f"http://{address}:8090/healthy").rc != 0
+
+
+@pytest.mark.parametrize("name", [MANAGER, "gpu-1"])
+def test_of_a_host_only_its_daemons_reach_manager_and_redis(fleet, name):
+    places = [f"{address_of(11)}:{port}" for port in (65003, 65100)]
+    for user, said in (("root", {"connected"}), ("dfdaemon", {"connected"}), ("nobody", {"ConnectionRefusedError"})):
+        assert set(fleet[name].check_output("runuser -u %s -- python3 -c %s %s %s", user, CONNECT, *places).split()) == said, user
+
+
+def test_redis_answers_nobody_without_its_password(manager):
+    for place in ("127.0.0.1 -p 6380", f"{address_of(11)} -p 65100"):
+        assert "NOAUTH" in manager.run(f"redis-cli -h {place} ping").stdout
 
 
 def test_nobody_registers_himself(manager):
@@ -59,7 +71,9 @@ def test_the_token_is_for_root_alone_and_opens_jobs_and_clusters(manager):
 
 
 def test_no_secret_is_readable_by_others(manager):
-    files = manager.check_output("find /etc/dragonfly /run /var/log/dragonfly-manager -type f -perm /o=r 2>/dev/null").split()
+    # What is in /run may go while it is looked at.
+    files = manager.run("find /etc/dragonfly /run /var/log/dragonfly-manager -type f -perm /o=r").stdout.split()
+    assert "/etc/dragonfly/tls/ca.pem" in files
     for name in ("jwt_key", "root_password", "database_password", "redis_password"):
         command = "grep --files-with-matches --fixed-strings --no-messages -e %s -- " + " ".join(["%s"] * len(files))
         assert manager.run(command, SECRETS[f"dragonfly_manager_{name}"], *files).stdout == "", name

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from conftest import MANAGER, SECRETS, TOKEN, address_of, ask, config, query, token_of
-from fleet import GPU_HOSTS, wait_until
+from fleet import GPU_HOSTS, recap, wait_until
 
 SIZE = 9 << 20
 PASSWORD = SECRETS["dragonfly_manager_root_password"]
@@ -136,13 +138,22 @@ def test_dfdaemon_starts_again_until_it_finds_a_scheduler(manager, fleet):
     wait_until(lambda: host.run("curl --silent --fail http://127.0.0.1:4003/healthy").rc == 0, "dfdaemon", 180)
 
 
-def test_downloads_go_on_without_the_manager(manager, fleet, play):
+def test_downloads_go_on_without_the_manager(manager, fleet, play, url):
     manager.check_output("systemctl stop dragonfly-manager mariadb")
     try:
-        for name in GPU_HOSTS:
-            assert fleet[name].active("dfdaemon")
+        # Longer than dfdaemon keeps what the manager has said.
+        time.sleep(70)
+        target = "/var/lib/modelfleet/incoming/warm"
+        fleet["gpu-2"].check_output("/opt/dragonfly/client/current/dfget --no-progress %s -O %s", f"{url}?another", target)
+        wanted = fleet["gpu-1"].check_output("sha256sum < /run/warm.bin")
+        assert fleet["gpu-2"].check_output("sha256sum < %s", target) == wanted
+        fleet["gpu-2"].check_output("rm %s", target)
         done = play("doctor", code=2)
         assert "dragonfly-manager" in done.stdout
+        # Nobody is restarted who would not come back.
+        pid = fleet["seed-1"].main_pid("dfdaemon")
+        done = play("site", "--tags", "dfdaemon", code=2, dfdaemon_config={"scheduler": {"announceInterval": "61s"}})
+        assert "Failed to reach Dragonfly's manager at" in done.stdout and fleet["seed-1"].main_pid("dfdaemon") == pid
     finally:
         manager.check_output("systemctl start mariadb dragonfly-manager")
     wait_until(lambda: ask(manager, "GET", "/healthy")[0] == 200, "the manager")
@@ -155,6 +166,8 @@ def test_and_back(manager, fleet, play):
     for name in ("seed-1", *GPU_HOSTS):
         assert "manager" not in config(fleet[name], "dfdaemon") and fleet[name].active("dfdaemon")
     assert manager.active("dragonfly-manager")
+    again = recap(play("site", modelfleet_manager_mode=False))
+    assert {name: row["changed"] for name, row in again.items()} == dict.fromkeys(again, 0)
     play("uninstall", "--limit", MANAGER, modelfleet_uninstall_confirm=True)
     assert manager.run("systemctl cat dragonfly-manager dragonfly-manager-redis").rc != 0
     assert (

@@ -16,6 +16,10 @@ options:
     description: The settings, as the role P(modelfleet.serving.dragonfly_manager#role) collects them.
     type: dict
     required: true
+  runs:
+    description: Whether the host is to run the manager. Of another one only the group and the mode are looked at.
+    type: bool
+    default: true
 author:
   - ModelFleet developers (@modelfleet)
 """
@@ -41,12 +45,19 @@ SECRETS = {"jwt_key": (32, None), "root_password": (8, 20), "database_password":
 NO_HOST = "The variable modelfleet_manager_mode is true, and the group dragonfly_managers has no host; name one, or take the variable out."
 # What is published with Dragonfly: its documentation, its chart, its first start.
 PUBLISHED = ("dragonfly", "ZHJhZ29uZmx5Cg==")
-# Keys that other variables own, so that whoever asks the manager finds it.
-OWNED = ("server.rest", "server.grpc.listenIP", "server.grpc.port", "server.grpc.tls", "auth.jwt.key", "metrics.addr")
+# Keys that other variables own, so that whoever asks the manager, its database or Redis finds it.
+OWNED = (
+    *("server.rest", "server.grpc.listenIP", "server.grpc.port", "server.grpc.tls", "auth.jwt.key", "metrics.addr", "database.type"),
+    *(f"database.redis.{key}" for key in ("addrs", "username", "password", "proxy")),
+    *(f"database.{kind}.{key}" for kind in ("mysql", "postgres") for key in ("host", "port", "user", "password", "dbname")),
+)
+LIMITS = ("candidate_parent_limit", "filter_parent_limit", "job_rate_limit", "peer_load_limit", "seed_peer_load_limit")
+# What the rest of the configuration has.
+ELSEWHERE = "is missing;"
 
 
-def manager_findings(settings):
-    return [*_of_fleet(settings), *_of_secrets(settings), *_of_the_rest(settings)]
+def manager_findings(settings, runs=True):
+    return [*_of_fleet(settings), *(_of_secrets(settings) if runs else ()), *(_of_the_rest(settings) if runs else ())]
 
 
 def _of_fleet(settings):
@@ -95,10 +106,12 @@ def _of_the_rest(settings):
             value = value.get(part) if hasattr(value, "get") else None
         if value is not None:
             yield f"The key {key} in dragonfly_manager_config is what other variables of the role say; leave it out."
-    missing = ("auth.jwt.key", "database.")
     for key, problem in problems("manager", config):
-        if not key.startswith(missing):
+        if not problem.startswith(ELSEWHERE):
             yield f"The key {key} in dragonfly_manager_config {problem}."
+    for key in settings["cluster"]:
+        if key not in LIMITS:
+            yield f"The key {key} in dragonfly_manager_cluster is none of {', '.join(LIMITS)}; correct it."
 
 
 class FilterModule:

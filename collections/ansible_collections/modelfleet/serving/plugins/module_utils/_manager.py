@@ -14,7 +14,9 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
+from datetime import datetime, timedelta, timezone
 from urllib.parse import urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
@@ -24,6 +26,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._http import se
 # root is the first user that a manager makes.
 ROOT_ID = 1
 _SESSION_S = 300
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))\Z")
 _LOG = "journalctl -u dragonfly-manager on its host says more"
 
 OPTIONS = {
@@ -99,6 +102,19 @@ def token_of(params):
             "role dragonfly_manager writes it, or name the token itself."
         )
     return text.strip()
+
+
+def time_of(text):
+    """A time as the manager writes it, in the zone of its host; None where it is none."""
+    found = _TIME.match(str(text))
+    if not found:
+        return None
+    offset = timedelta(hours=int(found[3]), minutes=int(found[4])) if found[2] else timedelta()
+    try:
+        local = datetime.strptime(found[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return local + offset if found[2] == "-" else local - offset
 
 
 def session(jwt_key, user_id=ROOT_ID):

@@ -64,6 +64,7 @@ options:
     description:
       - The schedulers that register themselves. What the manager knows of another port of one of them is forgotten, for it refuses a
         scheduler whose port has changed; so is an inactive one that is not among them.
+      - Without any nothing is forgotten, for then nobody registers himself.
     type: list
     elements: dict
     default: []
@@ -222,9 +223,13 @@ class Admin:
         return action, action != "none" or (before is not None and written)
 
     def must_renew(self, token):
-        left = _time(token["expired_at"]) - datetime.now(timezone.utc)
+        end = _manager.time_of(token["expired_at"])
+        if end is None:
+            raise ModelFleetError(
+                f"Failed to read when a token expires: the manager says {token['expired_at']}. Correct the URL; it is no manager 2.5."
+            )
         return (
-            left < timedelta(days=self.params["token_days"]) / 10
+            end - datetime.now(timezone.utc) < timedelta(days=self.params["token_days"]) / 10
             or token["state"] != "active"
             or sorted(token["scopes"] or []) != sorted(SCOPES)
             or token["user_id"] != _manager.ROOT_ID
@@ -238,6 +243,8 @@ class Admin:
 
     def forget(self):
         known = {(one["hostname"], one["ip"]): one["port"] for one in self.params["schedulers"]}
+        if not known:
+            return []
         forgotten = []
         for one in self.ask("GET", "/api/v1/schedulers?page=1&per_page=10000", "read the schedulers") or []:
             port = known.get((one["host_name"], one["ip"]))
@@ -258,15 +265,6 @@ class Admin:
                 f"Failed to {doing} at the manager {self.manager.url}: it does not know a session signed with jwt_key. It runs "
                 "with another key, or its clock is wrong by minutes; restart it with the configuration that is there."
             ) from exc
-
-
-def _time(text):
-    try:
-        return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    except ValueError as exc:
-        raise ModelFleetError(
-            f"Failed to read when a token expires: the manager says {text}. Correct the URL; it is no manager 2.5."
-        ) from exc
 
 
 def main():

@@ -106,6 +106,10 @@ RULE = "modelfleet_known_users"
 NAME = re.compile(r"[A-Za-z0-9_.-]{3,10}\Z")
 PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 PORTS = {"mariadb": 3306, "mysql": 3306, "postgres": 5432}
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# From 11.4 on MariaDB's client refuses a server without TLS, or with a certificate that it cannot verify, to which the manager connects
+# all the same. Programs that do not know the option let it be.
+AS_THE_MANAGER = "loose-ssl-verify-server-cert=0\n"
 
 
 class Database:
@@ -210,7 +214,7 @@ class MySQL(Database):
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(
                 f"[client]\nhost={self.params['host']}\nport={self.port}\nprotocol=tcp\nuser={self.params['user']}\n"
-                f'password="{password}"\ndefault-character-set=utf8mb4\n'
+                f'password="{password}"\ndefault-character-set=utf8mb4\n{"" if self.params["host"] in LOOPBACK else AS_THE_MANAGER}'
             )
         self.module.add_cleanup_file(path)
         return f"--defaults-file={path}"

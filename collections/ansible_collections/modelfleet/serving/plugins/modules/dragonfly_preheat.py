@@ -199,12 +199,8 @@ def _unsigned(url, filtered):
 
 def age_s(job):
     """Seconds since the manager last wrote it."""
-    text = str(job.get("updated_at") or "")[:19]
-    try:
-        written = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    except ValueError:
-        return float("inf")
-    return (datetime.now(timezone.utc) - written).total_seconds()
+    written = _manager.time_of(job.get("updated_at"))
+    return float("inf") if written is None else (datetime.now(timezone.utc) - written).total_seconds()
 
 
 def earlier(manager, params):

@@ -19,6 +19,7 @@ FINE = {
     "database_host": "",
     "redis_addresses": [],
     "config": {},
+    "cluster": {},
     "ports": {"dragonfly_manager_port": 65003, "dragonfly_manager_rest_port": 8090},
 }
 
@@ -26,6 +27,13 @@ FINE = {
 def test_nothing_is_wrong():
     assert manager_findings(FINE) == []
     assert manager_findings({**FINE, "config": {"job": {"syncPeers": {"interval": "13h"}}}}) == []
+    assert manager_findings({**FINE, "config": {"database": {"mysql": {"migrate": True}}}, "cluster": {"job_rate_limit": 20}}) == []
+
+
+def test_of_a_host_that_does_not_run_it_only_what_concerns_all():
+    assert manager_findings({**FINE, "jwt_key": ""}, runs=False) == []
+    (found,) = manager_findings({**FINE, "hosts": ["three"], "jwt_key": ""}, runs=False)
+    assert "The manager's host three is not in dragonfly_schedulers" in found
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,12 @@ def test_nothing_is_wrong():
             "The key server.rest in dragonfly_manager_config is what other variables",
         ),
         ({"config": {"consolle": True}}, "The key consolle in dragonfly_manager_config "),
+        (
+            {"config": {"database": {"redis": {"password": "another"}}}},
+            "The key database.redis.password in dragonfly_manager_config is what",
+        ),
+        ({"config": {"database": {"mysql": {"migrat": True}}}}, "The key database.mysql.migrat in dragonfly_manager_config "),
+        ({"cluster": {"candidate_parents": 2}}, "The key candidate_parents in dragonfly_manager_cluster is none of candidate_parent_limit"),
     ],
 )
 def test_what_is_wrong_is_said_once_and_without_a_secret(change, said):

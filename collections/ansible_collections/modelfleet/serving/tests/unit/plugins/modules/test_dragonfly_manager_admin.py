@@ -124,6 +124,13 @@ def test_forgets_a_scheduler_whose_port_has_changed(manager, run):
     assert not run(schedulers=known)["changed"]
 
 
+def test_forgets_nobody_where_nobody_registers_himself(manager, run):
+    """After the way back from the manager's mode its schedulers become inactive behind the run, and the next one would change something."""
+    run()
+    manager.schedulers.append(scheduler(1, 8002, "inactive"))
+    assert not run()["changed"] and len(manager.schedulers) == 1
+
+
 def test_another_key(manager, run):
     result = run(jwt_key="wrong-key-12345")
     assert "it does not know a session signed with jwt_key. It runs with another key" in result["msg"]

@@ -110,6 +110,14 @@ def test_the_password_is_in_no_argument(database, run):
     assert environment["PGPASSWORD"] == PASSWORD and "--port=5432" in command
 
 
+def test_a_server_elsewhere_need_have_no_certificate(database, run):
+    """The client of Debian 13 would not speak to it."""
+    run(host="10.0.0.9")
+    assert database.options.endswith("\nloose-ssl-verify-server-cert=0\n")
+    run()
+    assert "ssl" not in database.options
+
+
 def test_before_the_first_start_of_the_manager(database, run):
     database.tables = False
     assert run(check=True)["changed"]

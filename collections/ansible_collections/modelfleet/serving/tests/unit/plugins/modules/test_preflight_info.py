@@ -488,7 +488,8 @@ class TestFirewall:
     def test_a_user_who_is_not_there(self, preflight):
         message = only_finding(preflight(**FIREWALL, firewall_users=["no-such-runtime"], fail_on_error=False))["message"]
         assert message == (
-            "There is no user no-such-runtime on this host, whom modelfleet_firewall_users names; create it, or leave it out."
+            "There is no user no-such-runtime on this host, whom modelfleet_firewall_users or dragonfly_manager_rest_users names; "
+            "create it, or leave it out."
         )
 
     def test_an_address_by_which_the_others_do_not_know_this_host(self, preflight, host):
