@@ -102,10 +102,11 @@ def artifact_of(model, fingerprint):
 
 
 def packable(path):
-    """Yield (relative path, content) of the files below the directory ``path`` that are worth keeping, in order.
+    """Yield (relative path, open file) of the files below the directory ``path`` that are worth keeping, in order.
 
-    Who writes there may put a link anywhere at any time, so none is followed.
+    Who writes there may put a link anywhere at any time, so none is followed, and another name of a file that is not theirs is left out.
     """
+    owner = os.stat(path).st_uid
     for directory, directories, names, top in os.fwalk(path):
         directories.sort()
         for name in sorted(names):
@@ -118,8 +119,9 @@ def packable(path):
                 # A link, or gone by now.
                 continue
             with open(handle, "rb") as file:
-                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    yield within, file.read()
+                found = os.fstat(file.fileno())
+                if stat.S_ISREG(found.st_mode) and found.st_uid == owner:
+                    yield within, file
 
 
 def make_private(path, owner, fill=None):
@@ -145,8 +147,25 @@ def make_private(path, owner, fill=None):
 
 def empty(path, owner):
     """Have the cache ``path`` begin anew. The directory itself says that nothing is to be restored there."""
-    shutil.rmtree(path, ignore_errors=True)
+    remove(path)
     make_private(path, owner)
+
+
+def remove(path):
+    """Take a cache away in one step, whatever a process that has not ended yet writes there meanwhile."""
+    aside = tempfile.mkdtemp(prefix=UNFINISHED, dir=os.path.dirname(path))
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        pass
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_unfinished(directory):
+    """What a run that was killed has left there."""
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.startswith(UNFINISHED):
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
 
 
 def owner_of(user, group):
