@@ -29,6 +29,7 @@ LIST = "/var/lib/modelfleet/state/compile_caches.json"
 STARTED = "/run/torchserve/compile_cache.json"
 IDENTITY = "compile-cache.json"
 FORMAT = 1
+_LARGEST = 1 << 20  # bytes of such a file
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Of one process, and of no use to another.
@@ -54,11 +55,16 @@ def parse_fingerprint(text):
 
 def started_fingerprint(path):
     """The fingerprint that the workers of this TorchServe use; None where it has none."""
-    text = read_text(path)
+    return started(path)[0] or None
+
+
+def started(path):
+    """(fingerprint, parts) of the same; empty where it has none. TorchServe's user writes the file, so that it may be anything."""
     try:
-        return parse_fingerprint(text)[0] if text else None
-    except ValueError:
-        return None
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as handle:
+            return parse_fingerprint(handle.read(_LARGEST).decode("utf-8"))
+    except (OSError, ValueError):
+        return "", {}
 
 
 def read_list(path):
