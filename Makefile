@@ -117,6 +117,7 @@ release-rehearsal:
 scenario-rollout: image-rollout
 scenario-mixed scenario-runtimes: image-bookworm
 scenario-manager: image-manager
+scenario-compile: image-compile
 scenario-rollout scenario-life: programs-before
 
 image-%:

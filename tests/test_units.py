@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import pathlib
 import re
 import subprocess
@@ -293,6 +294,28 @@ def test_is_understood_by_systemd(rendered, name):
     known = ("not found", "Unknown key 'LogFilterPatterns'", "Unknown key name 'LogFilterPatterns'")
     assert [line for line in result.stderr.splitlines() if line not in absent and not any(part in line for part in known)] == []
     assert result.returncode == (1 if absent else 0)
+
+
+def test_what_another_processor_compiled_goes(rendered, tmp_path):
+    """What models share that have no compile cache of their own."""
+    (line,) = (one for one in rendered["torchserve.service.j2"].read_text().splitlines() if "/proc/cpuinfo" in one)
+    cpuinfo, inductor = tmp_path / "cpuinfo", tmp_path / "inductor"
+    command = line.removeprefix("ExecStartPre=-/bin/sh -c '").removesuffix("'").replace("$$", "$").replace("/proc/cpuinfo", str(cpuinfo))
+
+    def start(flags, capability=""):
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        cpuinfo.write_text(f"processor : 0\nflags\t: {flags}\n" * 2)
+        command_here = ["/bin/sh", "-c", command.replace("/var/lib/torchserve", str(tmp_path))]
+        subprocess.run(command_here, check=True, env={"PATH": os.environ["PATH"], "ATEN_CPU_CAPABILITY": capability})
+        kept = (inductor / "kernel.so").exists()
+        (inductor / "kernel.so").touch()
+        return kept
+
+    assert not start("avx2 avx512f")
+    assert start("avx2 avx512f")
+    assert not start("avx2")
+    assert start("avx2")
+    assert not start("avx2", "default")
 
 
 def test_workers_find_their_compile_caches_by_what_the_host_is_at_this_start(rendered):

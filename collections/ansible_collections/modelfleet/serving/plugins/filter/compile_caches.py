@@ -56,13 +56,14 @@ def compile_caches(models, fingerprint=None, pins=None):
     found = []
     for model in models:
         if model.get("state", "present") == "present" and model.get("compile_cache"):
-            every = [key.rpartition("-")[2] for key in pins if key.startswith(f"{model['sha256']}-")]
+            every = [key.rpartition("-")[2] for key in pins if key.startswith(f"{model['sha256'].lower()}-")]
             found += [_cache(model, one, pins) for one in (every if fingerprint is None else [fingerprint])]
     return found
 
 
 def _cache(model, fingerprint, pins):
-    key = f"{model['sha256']}-{fingerprint}" if fingerprint else ""
+    # Whoever writes the list may write the digits in capitals.
+    key = f"{model['sha256'].lower()}-{fingerprint}" if fingerprint else ""
     pin = pins.get(key)
     if pin is not None and not (isinstance(pin, dict) and isinstance(pin.get("sha256"), str)):
         raise AnsibleFilterError(

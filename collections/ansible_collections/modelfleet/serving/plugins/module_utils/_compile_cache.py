@@ -29,6 +29,7 @@ LIST = "/var/lib/modelfleet/state/compile_caches.json"
 STARTED = "/run/torchserve/compile_cache.json"
 IDENTITY = "compile-cache.json"
 FORMAT = 1
+_LARGEST = 1 << 20  # bytes of such a file
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Of one process, and of no use to another.
@@ -54,11 +55,16 @@ def parse_fingerprint(text):
 
 def started_fingerprint(path):
     """The fingerprint that the workers of this TorchServe use; None where it has none."""
-    text = read_text(path)
+    return started(path)[0] or None
+
+
+def started(path):
+    """(fingerprint, parts) of the same; empty where it has none. TorchServe's user writes the file, so that it may be anything."""
     try:
-        return parse_fingerprint(text)[0] if text else None
-    except ValueError:
-        return None
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as handle:
+            return parse_fingerprint(handle.read(_LARGEST).decode("utf-8"))
+    except (OSError, ValueError):
+        return "", {}
 
 
 def read_list(path):
@@ -102,10 +108,11 @@ def artifact_of(model, fingerprint):
 
 
 def packable(path):
-    """Yield (relative path, content) of the files below the directory ``path`` that are worth keeping, in order.
+    """Yield (relative path, open file) of the files below the directory ``path`` that are worth keeping, in order.
 
-    Who writes there may put a link anywhere at any time, so none is followed.
+    Who writes there may put a link anywhere at any time, so none is followed, and another name of a file that is not theirs is left out.
     """
+    owner = os.stat(path).st_uid
     for directory, directories, names, top in os.fwalk(path):
         directories.sort()
         for name in sorted(names):
@@ -118,8 +125,9 @@ def packable(path):
                 # A link, or gone by now.
                 continue
             with open(handle, "rb") as file:
-                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    yield within, file.read()
+                found = os.fstat(file.fileno())
+                if stat.S_ISREG(found.st_mode) and found.st_uid == owner:
+                    yield within, file
 
 
 def make_private(path, owner, fill=None):
@@ -145,8 +153,25 @@ def make_private(path, owner, fill=None):
 
 def empty(path, owner):
     """Have the cache ``path`` begin anew. The directory itself says that nothing is to be restored there."""
-    shutil.rmtree(path, ignore_errors=True)
+    remove(path)
     make_private(path, owner)
+
+
+def remove(path):
+    """Take a cache away in one step, whatever a process that has not ended yet writes there meanwhile."""
+    aside = tempfile.mkdtemp(prefix=UNFINISHED, dir=os.path.dirname(path))
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        pass
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_unfinished(directory):
+    """What a run that was killed has left there."""
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.startswith(UNFINISHED):
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
 
 
 def owner_of(user, group):

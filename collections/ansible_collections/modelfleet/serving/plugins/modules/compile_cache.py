@@ -146,8 +146,6 @@ files:
   type: int
 """
 
-import hashlib
-import io
 import json
 import os
 import re
@@ -169,9 +167,11 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._compile_cache 
     owner_of,
     packable,
     read_list,
+    remove,
+    remove_unfinished,
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, digest_of, put_file
+from ansible_collections.modelfleet.serving.plugins.module_utils._files import UNFINISHED, digest_of, put_file, sha256_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import NAME_RULE, is_name, model_directory, title
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import read_parts
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
@@ -230,8 +230,10 @@ class Caches:
         changed, diff = self._list()
         for model in self.params["models"]:
             self.results.append(self._ensure(model, *sources[model["sha256"]], owner))
-        for name in stale if not self.module.check_mode else ():
-            shutil.rmtree(os.path.join(self.params["directory"], name))
+        if not self.module.check_mode:
+            for name in stale:
+                remove(os.path.join(self.params["directory"], name))
+            remove_unfinished(self.params["directory"])
         made = {os.path.basename(one["path"]) for one in self.results if one["action"] in ("restored", "cold")}
         result = {
             "changed": bool(changed or stale or made),
@@ -286,8 +288,17 @@ class Caches:
         result.update(action="restored" if source else "cold", detail=why)
         if model["cache"] and not source:
             self.module.warn(f"The {title(model)} starts cold: {why}.")
-        if not self.module.check_mode:
+        if self.module.check_mode:
+            return result
+        try:
             make_private(path, owner, (lambda target: _copy(*source, target)) if source else None)
+        except OSError as exc:
+            if not source:
+                raise
+            # Without a directory the next run tries again.
+            why = f"its cache cannot be copied to {path} ({exc.strerror}); check the disk"
+            self.module.warn(f"The {title(model)} starts cold: {why}.")
+            result.update(action="none", detail=why)
         return result
 
     def _list(self):
@@ -312,28 +323,26 @@ class Caches:
     def _packed(self):
         model, dest = self.params["models"][0], self.params["dest"]
         path = self._path(model)
-        content = io.BytesIO()
-        files = 0
-        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-            said = json.dumps(identity(model, self.fingerprint), indent=2, sort_keys=True) + "\n"
-            archive.writestr(_member(IDENTITY), said)
-            for within, data in packable(path) if os.path.isdir(path) else ():
-                archive.writestr(_member(within), data)
-                files += 1
-        if not files:
-            raise ModelFleetError(
-                f"Failed to pack the compile cache of {title(model)}: {path} has nothing in it. Ask the model first, and see that its "
-                "handler uses torch.compile."
-            )
-        before = _read(dest)
-        changed = before != content.getvalue()
-        if changed and not self.module.check_mode:
-            # For its owner only: its content becomes code on other hosts.
-            handle, temporary = tempfile.mkstemp(prefix=UNFINISHED, dir=os.path.dirname(os.path.abspath(dest)))
+        # In its own place, where it becomes the file; only what is to be compared is written elsewhere.
+        place = self.module.tmpdir if self.module.check_mode else os.path.dirname(os.path.abspath(dest))
+        # For its owner only: its content becomes code on other hosts.
+        handle, temporary = tempfile.mkstemp(prefix=UNFINISHED, dir=place)
+        try:
             with open(handle, "wb") as file:
-                file.write(content.getvalue())
-            os.replace(temporary, dest)
-        digest = [hashlib.sha256(one).hexdigest() + "\n" if one is not None else "" for one in (before, content.getvalue())]
+                files = self._pack(model, path, file)
+            if not files:
+                raise ModelFleetError(
+                    f"Failed to pack the compile cache of {title(model)}: {path} has nothing in it. Ask the model first, and see that its "
+                    "handler uses torch.compile."
+                )
+            before, after = sha256_of(dest) if os.path.exists(dest) else None, sha256_of(temporary)
+            changed = before != after
+            if changed and not self.module.check_mode:
+                os.replace(temporary, dest)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+        digest = [f"{one}\n" if one else "" for one in (before, after)]
         result = {
             "name": model["name"],
             "version": model["version"],
@@ -345,6 +354,18 @@ class Caches:
         if self.module._diff:
             done["diff"] = {"before_header": dest, "after_header": dest, "before": digest[0], "after": digest[1]}
         return done
+
+    def _pack(self, model, path, file):
+        """Write the archive, a block at a time; returns how many files of the cache are in it."""
+        files = 0
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            said = json.dumps(identity(model, self.fingerprint), indent=2, sort_keys=True) + "\n"
+            archive.writestr(_member(IDENTITY), said)
+            for within, source in packable(path) if os.path.isdir(path) else ():
+                with archive.open(_member(within), "w", force_zip64=True) as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+                files += 1
+        return files
 
 
 def _member(name):
@@ -368,14 +389,6 @@ def _copy(source, manifest, target):
                 f"Failed to restore {source}: {file.path} in it changed while it was copied. Nothing was restored: run the playbook "
                 "distribute, and see which model of this host does that."
             )
-
-
-def _read(path):
-    try:
-        with open(path, "rb") as handle:
-            return handle.read()
-    except FileNotFoundError:
-        return None
 
 
 def main():

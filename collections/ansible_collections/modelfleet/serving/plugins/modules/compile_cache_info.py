@@ -78,6 +78,10 @@ started:
   returned: always
   type: str
   sample: 9240cc4586a5d699
+of_workers:
+  description: What that was made of. Empty where RV(started) is.
+  returned: always
+  type: dict
 detail:
   description: Why the fingerprint is not known. Such a host starts cold.
   returned: always
@@ -87,8 +91,7 @@ detail:
 
 import os
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._compile_cache import STARTED, parse_fingerprint, started_fingerprint
-from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._compile_cache import STARTED, parse_fingerprint, started
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 # What timeout ends with when it had to end the program.
@@ -126,12 +129,9 @@ def main():
         },
         supports_check_mode=True,
     )
-    try:
-        started = started_fingerprint(module.params["started"])
-    except ModelFleetError as exc:
-        module.fail_json(msg=str(exc))
+    now, of_workers = started(module.params["started"])
     fingerprint, parts, detail = ask(module)
-    module.exit_json(changed=False, fingerprint=fingerprint, parts=parts, started=started or "", detail=detail)
+    module.exit_json(changed=False, fingerprint=fingerprint, parts=parts, started=now, of_workers=of_workers, detail=detail)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ options:
         type: str
         required: true
       parts:
-        description: What the fingerprint was made of, for people who read the file.
+        description: What the fingerprint was made of, for people who read the file. Braces in it are left out.
         type: dict
         default: {}
 seealso:
@@ -108,8 +108,17 @@ class Lock(Pins):
             )
         new = name not in self.pinned
         if new:
-            self.pinned[name] = {"sha256": sha256, "parts": wanted["parts"]}
+            self.pinned[name] = {"sha256": sha256, "parts": _plain(wanted["parts"])}
         return {"name": name, "sha256": self.pinned[name]["sha256"], "new": new}
+
+
+def _plain(found):
+    """What a host says of itself, without what Ansible would take for a template in a file of variables, and run on the controller."""
+    if isinstance(found, dict):
+        return {_plain(key): _plain(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_plain(value) for value in found]
+    return re.sub(r"[{}]", "", found) if isinstance(found, str) else found
 
 
 def main():

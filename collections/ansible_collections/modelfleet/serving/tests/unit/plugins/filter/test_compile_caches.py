@@ -37,6 +37,13 @@ def test_any_other_host_starts_cold(fingerprint, pin):
     assert (found["cache"], found["artifact"], found["pin"]) == ("", None, pin)
 
 
+def test_capitals_in_the_list_are_the_same_digits():
+    written = {**MODEL, "sha256": SHA256.upper()}
+    (found,) = compile_caches([written], FINGERPRINT, PINS)
+    assert (found["cache"], found["pin"]) == ("c1" * 32, f"{SHA256}-{FINGERPRINT}")
+    assert len(compile_caches([written], pins=PINS)) == 2
+
+
 def test_the_cache_of_another_content_is_not_that_of_a_model():
     (found,) = compile_caches([{**MODEL, "sha256": "d4" * 32}], FINGERPRINT, PINS)
     assert found["artifact"] is None

@@ -77,6 +77,7 @@ def test_a_registration_everywhere():
                 "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
             }
         ],
+        "caches": [],
         "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
     }
     assert report["hosts"]["seed-1"]["traffic"] == seeds["seed-1"]
@@ -118,6 +119,23 @@ def test_the_sources_of_bundles_that_came_at_once_are_the_hosts():
     assert [row["bytes"] for row in report["hosts"]["gpu-1"]["models"]] == [None, None]
     assert report["hosts"]["gpu-1"]["bytes"] == {"origin": 2 * MIB, "remote_peer": 63 * MIB, "local_peer": 0}
     assert report["origin"] == {"bytes": 68 * MIB, "model_bytes": 65 * MIB, "ratio": round(68 / 65, 4)}
+
+
+def test_a_compile_cache_is_counted_and_its_lack_is_no_problem():
+    moved = {"origin": 0, "remote_peer": 2 * MIB, "local_peer": 0}
+    failed = {"name": "resnet50.compile", "version": "1.0-0123", "action": "failed"}
+    came = {**failed, "action": "fetched", "size": 2 * MIB, "fetched": 2 * MIB, "seconds": 1.0, "bytes": moved}
+    facts = {
+        "gpu-1": gpu(brought={"artifacts": [], "bytes": {}, "caches": [came], "cache_bytes": moved}),
+        "gpu-2": gpu(brought={"artifacts": [], "bytes": {}, "caches": [failed]}),
+    }
+    report = report_of(facts)
+    assert report["ok"] and report["origin"]["model_bytes"] == 2 * MIB
+    assert report["hosts"]["gpu-1"]["bytes"] == moved
+    assert [(row["model"], row["artifact_action"]) for one in report["hosts"].values() for row in one["caches"]] == [
+        ("resnet50.compile", "fetched"),
+        ("resnet50.compile", "failed"),
+    ]
 
 
 def test_a_bundle_that_was_there_already():

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import hashlib
 import json
@@ -200,6 +201,29 @@ def test_directories_of_what_is_gone_go(host):
     assert host.state()[1] == sorted([previous, PLACE, "not-ours"])
     # A rollback registers it again from this disk.
     assert json.loads(host.list.read_text())["models"] == {"demo 0.9": "c3" * 32, "demo 1.0": SHA256}
+
+
+def test_what_a_run_left_that_was_killed_goes(host):
+    (host.caches / ".modelfleet-abc").mkdir()
+    host.run(MODEL, check=True)
+    assert (host.caches / ".modelfleet-abc").is_dir()
+    host.run(MODEL)
+    assert sorted(path.name for path in host.caches.iterdir()) == [PLACE]
+
+
+def test_a_full_disk_is_a_cold_start_and_the_next_run_tries_again(host, monkeypatch):
+    cache = host.bring()
+
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compile_cache, "_copy", full)
+        result = host.run({**MODEL, "cache": cache})
+    (one,) = result["caches"]
+    assert one["action"] == "none" and "No space left on device" in one["detail"]
+    assert not list(host.caches.iterdir())
+    assert host.run({**MODEL, "cache": cache})["caches"][0]["action"] == "restored"
 
 
 def test_a_host_without_such_models_is_left_alone(host):

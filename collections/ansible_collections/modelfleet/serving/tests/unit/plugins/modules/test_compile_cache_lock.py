@@ -45,6 +45,13 @@ def test_what_is_pinned_stays(lock, path):
     assert set(yaml.safe_load(path.read_text())["modelfleet_compile_cache_pins"]) == {PIN, other}
 
 
+def test_a_host_cannot_write_a_template(lock, path):
+    lock({**CACHE, "parts": {"gpus": ["{{ lookup('pipe', 'id') }} 9.0"], "{% x %}": "{# y #}", "threads": 2}})
+    text = path.read_text()
+    assert "{" not in text and "}" not in text
+    assert yaml.safe_load(text)["modelfleet_compile_cache_pins"][PIN]["parts"]["threads"] == 2
+
+
 @pytest.mark.parametrize("wrong", [{"pin": "../x"}, {"pin": "a1" * 32}, {"sha256": "abc"}])
 def test_what_is_no_pin(lock, path, wrong):
     assert "Refused the compile cache" in lock({**CACHE, **wrong})["msg"]
