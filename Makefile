@@ -106,7 +106,7 @@ release-rehearsal:
 
 # What "make setup" leaves out, because only these need it.
 scenario-rollout: image-rollout
-scenario-mixed: image-bookworm
+scenario-mixed scenario-runtimes: image-bookworm
 scenario-rollout scenario-life: programs-before
 
 image-%:
