@@ -418,6 +418,7 @@ DOUBLE = {"name": "double", "version": "1.0", "bundle": "bundles/double", "sha25
 OF_TRITON = {**SERVER, "name": "double", "file": f"double-1.0-{'ef' * 6}", "unit": "triton.service", "detail": ""}
 
 
+@only_in_all
 def test_site_runs_triton_and_then_loads_its_models(fleet):
     loaded = {"name": "double", "version": "1.0", "action": "loaded", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}
     state = {"models": [OF_TRITON], "recorded": [], "home_problem": "", "release_problem": ""}
@@ -444,6 +445,7 @@ def test_site_runs_triton_and_then_loads_its_models(fleet):
     assert ["double", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
 
 
+@only_in_all
 def test_a_triton_with_known_holes_is_not_run_and_one_that_turns_out_to_be_is_stopped(fleet):
     refused = {"models": [], "recorded": [], "home_problem": "has the release 2.51.0, with CVE-2025-23319", "release_problem": ""}
     answers = site_answers(triton_info=refused, daemon={"action": "none", "restart_owed": False})

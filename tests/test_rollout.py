@@ -286,6 +286,7 @@ def test_in_batches_each_after_the_one_before_and_out_of_the_balancing_meanwhile
     assert unlocked(calls) == list(HOSTS)
 
 
+@only_in_all
 def test_a_model_with_a_server_of_its_own_and_its_way_back(fleet):
     """Its unit is there before its server is to start, and as one goes before the other comes, the host is drained both ways."""
     new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "openai", "port": 8101}
@@ -347,6 +348,7 @@ def test_a_model_of_bentoml_and_its_way_back(fleet):
     assert balanced(calls, "gpu-1") == ["rolled_back"]
 
 
+@only_in_all
 def test_a_model_of_triton_and_its_way_back(fleet):
     """One version goes before the other comes, so that the host is drained both ways."""
     new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "triton"}
