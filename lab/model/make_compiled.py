@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make a TorchServe archive whose handler uses torch.compile, and of which every answer is known beforehand, without torch.
 
-Its answer is max(0, 2 x + offset) of each number x. The offset stands in the code, so that models of two offsets compile to two libraries which can
-take each other's place. The same arguments give the same bytes.
+Its answer is max(0, 2 x + offset) of each number x. The offset stands in the code, so that models of two offsets compile to two libraries
+which can take each other's place. The same arguments give the same bytes.
 
 Run: make_compiled.py NAME OFFSET --out DIRECTORY, which gets NAME-1.0.mar, NAME-1.0.input.json and NAME-1.0.expected.json
 """
@@ -22,7 +22,7 @@ from make_model import entry
 VERSION = "1.0"
 # Whole numbers that a double holds exactly, whatever the instructions; as many as any vector has lanes, and a rest.
 NUMBERS = [float(number) for number in range(-500, 503)]
-HANDLER = '''\
+HANDLER = """\
 import json
 
 import torch
@@ -42,7 +42,7 @@ class Handler:
     def answer(self, body):
         request = json.loads(body) if isinstance(body, (bytes, bytearray, str)) else body
         return {"y": self.changed(torch.tensor(request["x"], dtype=torch.float64)).tolist()}
-'''
+"""
 
 
 def expected(numbers, offset):

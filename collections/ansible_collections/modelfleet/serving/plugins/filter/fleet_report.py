@@ -20,8 +20,9 @@ options:
       - C(problem) says why it was set aside. What it said for each of its jobs is under the name of the job.
       - C(scheduler) has a C(problem), C(seed) too, and the bytes by source C(before) and C(after) the registration. Without one of the two
         the bytes from the origin are not known.
-      - C(gpu) has C(brought) (C(artifacts) and C(bytes), and C(caches) and C(cache_bytes) of compile caches), C(registrations), C(served) of TorchServe, C(openai) of servers of that protocol,
-        C(triton) of Triton, C(bentoml) of BentoML, C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the
+      - C(gpu) has C(brought) (C(artifacts) and C(bytes), and C(caches) and C(cache_bytes) of compile caches), C(registrations),
+        C(served) of TorchServe, C(openai) of servers of that protocol, C(triton) of Triton, C(bentoml) of BentoML,
+        C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the
         registrations.
       - C(models) is the C(modelfleet_models) of the host, C(device) its C(torchserve_device).
     type: dict

@@ -183,7 +183,8 @@ def test_what_was_removed():
 def test_compile_caches_are_among_what_was_brought():
     """One that did not come is nothing wrong."""
     come = row(model="net.compile", artifact_action="fetched", artifact_seconds=1.0, size=MIB, fetched=MIB)
-    lines = distribution_table(report(hosts={"gpu-1": host(row(artifact_action="unchanged"), caches=[come, row(artifact_action="failed")])}))
+    caches = [come, row(artifact_action="failed")]
+    lines = distribution_table(report(hosts={"gpu-1": host(row(artifact_action="unchanged"), caches=caches)}))
     assert [line.split()[1:4] for line in lines[2:5]] == [
         ["resnet50", "1.0", "unchanged"],
         ["net.compile", "1.0", "1.00s"],
