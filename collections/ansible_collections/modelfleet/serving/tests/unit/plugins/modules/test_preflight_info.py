@@ -523,8 +523,7 @@ def test_the_kernel_says_from_where_it_would_call():
 
 def test_versions_that_take_turns_at_a_port(preflight, host):
     host.listen("127.0.0.1", 8101, {"pid": 812, "program": "vllm", "unit": "openai-server-llama-3.1-0f3a5e9c1f0c.service"})
-    assert preflight(ports=[{"port": 8101, "address": "127.0.0.1", "unit": "openai-server-llama-*.service"}])["findings"] == []
-    assert (
-        "Port 8101 on 127.0.0.1 is taken by"
-        in only_finding(preflight(ports=[{"port": 8101, "unit": "openai-server-other-*.service"}]))["message"]
-    )
+    wanted = {"port": 8101, "address": "127.0.0.1"}
+    assert preflight(ports=[{**wanted, "unit": "openai-server-llama-*.service"}])["findings"] == []
+    taken = only_finding(preflight(ports=[{**wanted, "unit": "openai-server-other-*.service"}]))
+    assert taken["message"].startswith("Port 8101 on 127.0.0.1 is taken by vllm (pid 812, openai-server-llama-3.1-0f3a5e9c1f0c.service)")
