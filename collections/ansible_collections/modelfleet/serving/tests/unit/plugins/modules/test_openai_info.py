@@ -22,9 +22,10 @@ def read(host, run_module):
 
 
 def test_a_host_without_one(read):
-    assert read(check=True) == {"changed": False, "healthy": True, "models": [], "recorded": [], "units": []} | {
-        "invocation": {"module_args": {"record": None}}
-    }
+    result = read(check=True)
+    # Not every release of ansible-core says what it was called with.
+    result.pop("invocation", None)
+    assert result == {"changed": False, "healthy": True, "models": [], "recorded": [], "units": []}
 
 
 def test_what_serves_and_what_only_lies_there(host, read, run_module):
