@@ -181,109 +181,59 @@ import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS, source_problem
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import check_list, content_title, file_of, title
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, title
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_list import ModelList, outcome
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of, predicted, unit_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
 
-RUNTIME = "openai"
 
+class OpenAIModels(ModelList):
+    RUNTIME = "openai"
 
-class OpenAIModels:
     def __init__(self, module):
-        self.module = module
-        self.params = module.params
-        self.runtime = OpenAIRuntime(module)
-        self.record = Record(module)
-        self.wanted = [
-            # As other runtimes have it, for what all of them share.
-            {**model, "sha256": (model["sha256"] or "").lower(), "object": None, "workers": 1, "default": True, "runtime": RUNTIME}
-            for model in self.params["models"]
-        ]
+        super().__init__(module, OpenAIRuntime(module))
 
-    def run(self):
-        self._check_list()
-        results = []
-        with self.record.locked():
-            # {unit: Server}: what serves, and in check mode what would.
-            self.served = {unit: one for unit, one in self.runtime.servers().items() if one.served}
-            before = self._lines()
-            for model in self._present():
-                self._refuse(model)
-            try:
-                # A port is free before another server takes it.
-                for model in sorted(self.wanted, key=lambda one: one["state"] == "present"):
-                    results.append(self._ensure(model) if model["state"] == "present" else self._remove(model))
-            except ModelFleetError as exc:
-                exc.result.update(models=results, changed=self._changed(results))
-                raise
-            finally:
-                self.record.write()
-        order = [(model["name"], model["version"]) for model in self.wanted]
-        result = {
-            "changed": self._changed(results),
-            "models": sorted(results, key=lambda one: order.index((one["name"], one["version"]))),
-        }
-        if self.module._diff:
-            place = self.runtime.place
-            result["diff"] = {"before": before, "after": self._lines(), "before_header": place, "after_header": place}
-        return result
+    def _read(self):
+        """{unit: Server}"""
+        return {unit: one for unit, one in self.runtime.servers().items() if one.served}
 
-    def _changed(self, results):
-        return self.record.changed or any(result["action"] != "unchanged" for result in results)
-
-    def _present(self):
-        return [model for model in self.wanted if model["state"] == "present"]
+    def _check(self, model):
+        problem = source_problem(model["huggingface"]) if model["huggingface"] else None
+        if problem:
+            raise ModelFleetError(f"The huggingface of {title(model)} in the list of models cannot be used: {problem}.")
+        if bool(model["bundle"]) == bool(model["huggingface"]):
+            has = "a bundle and huggingface" if model["bundle"] else "no bundle and no huggingface"
+            raise ModelFleetError(f"The {title(model)} in the list of models has {has}. Give the one that it is.")
+        if port_of(model["port"]) is None:
+            raise ModelFleetError(f"The {title(model)} in the list of models has no port from 1024 to 65535. Give it one.")
 
     def _check_list(self):
-        # Versions of one name would all be the default, which is said better below.
-        check_list([{**model, "default": False} for model in self.wanted], "api")
-        ports, names = {}, set()
-        for model in self._present():
-            problem = source_problem(model["huggingface"]) if model["huggingface"] else None
-            if problem:
-                raise ModelFleetError(f"The huggingface of {title(model)} in the list of models cannot be used: {problem}.")
-            if bool(model["bundle"]) == bool(model["huggingface"]):
-                has = "a bundle and huggingface" if model["bundle"] else "no bundle and no huggingface"
-                raise ModelFleetError(f"The {title(model)} in the list of models has {has}. Give the one that it is.")
-            if port_of(model["port"]) is None:
-                raise ModelFleetError(f"The {title(model)} in the list of models has no port from 1024 to 65535. Give it one.")
-            if model["name"] in names:
-                raise ModelFleetError(
-                    f"The list of models has several versions of {model['name']}. Keep one, or give each a name of its own."
-                )
-            names.add(model["name"])
-            if model["port"] in ports:
-                other = ports[model["port"]]
+        super()._check_list()
+        ports = {}
+        for model in self.present():
+            other = ports.setdefault(model["port"], model["name"])
+            if other != model["name"]:
                 raise ModelFleetError(
                     f"The list of models gives the port {model['port']} to {other} and to {model['name']}. Give each its own."
                 )
-            ports[model["port"]] = model["name"]
 
     def _lines(self):
         return "".join(f"{one.name} {one.version}: {one.file}, port {one.port}\n" for _unit, one in sorted(self.served.items()))
 
-    def _leaves(self, server):
-        return any((model["name"], model["version"], model["state"]) == (server.name, server.version, "absent") for model in self.wanted)
+    def _refuse_all(self):
+        for model in self.present():
+            self._refuse(model)
 
     def _refuse(self, model):
         """Fail on what would take the place of something that serves, before anything is changed."""
         unit = unit_of(model)
-        retired = self.record.previous.get((model["name"], model["version"]))
-        if retired and retired["file"] != file_of(model):
-            raise ModelFleetError(
-                f"Refused {title(model)}: this host keeps {retired['file']} of that version for the way back from a rollout, and "
-                f"{content_title(model)} would be {file_of(model)}. Nothing was changed: publish the new content under a new version."
-            )
+        self.refuse_retired(model)
         for other in self.served.values():
-            if other.unit == unit or self._leaves(other):
+            if other.unit == unit or self.leaves(other.name, other.version):
                 continue
             if (other.name, other.version) == (model["name"], model["version"]):
-                raise ModelFleetError(
-                    f"Refused {title(model)}: this host serves {other.file} under that version, and {content_title(model)} would be "
-                    f"{file_of(model)}. Nothing was changed: publish the new content under a new version."
-                )
+                self.refuse_same_version(model, other.file)
             if other.name == model["name"]:
                 raise ModelFleetError(
                     f"Refused {title(model)}: this host serves version {other.version} at port {other.port}, and one version at a time. "
@@ -297,7 +247,7 @@ class OpenAIModels:
 
     def _ensure(self, model):
         unit, file = unit_of(model), file_of(model)
-        result = _outcome(model, file, "unchanged" if unit in self.served else "started")
+        result = outcome(model, file, "unchanged" if unit in self.served else "started")
         if self.module.check_mode:
             self.served.setdefault(unit, predicted(model, self.runtime.device(model)))
         else:
@@ -309,8 +259,7 @@ class OpenAIModels:
                 result["register_seconds"] = round(time.monotonic() - began, 3)
             self.served[unit] = self.runtime.servers()[unit]
             result["workers_ready"] = 1
-        self.record.put(model, file, self.runtime.device(model), {})
-        self.record.models[model["name"], model["version"]]["default"] = True
+        self.keep(model)
         return result
 
     def _remove(self, model):
@@ -324,19 +273,7 @@ class OpenAIModels:
         for one in served:
             del self.served[one.unit]
         self.record.drop(model)
-        return _outcome(model, file, "removed" if served or recorded else "unchanged")
-
-
-def _outcome(model, file, action):
-    return {
-        "name": model["name"],
-        "version": model["version"],
-        "file": file,
-        "action": action,
-        "register_seconds": 0.0,
-        "workers_ready": 0,
-        "bytes": {},
-    }
+        return outcome(model, file, "removed" if served or recorded else "unchanged")
 
 
 def main():

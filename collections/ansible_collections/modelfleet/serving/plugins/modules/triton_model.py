@@ -139,78 +139,32 @@ import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._http import Unreachable
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import check_list, content_title, file_of, title
-from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, title
+from ansible_collections.modelfleet.serving.plugins.module_utils._model_list import ModelList, outcome
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_triton import TritonRuntime
 
-RUNTIME = "triton"
 
+class TritonModels(ModelList):
+    RUNTIME = "triton"
 
-class TritonModels:
     def __init__(self, module):
-        self.module = module
-        self.params = module.params
-        self.runtime = TritonRuntime(module)
-        self.record = Record(module)
-        self.wanted = [
-            # As other runtimes have it, for what all of them share.
-            {**model, "sha256": (model["sha256"] or "").lower(), "object": None, "workers": 1, "default": True, "runtime": RUNTIME}
-            for model in self.params["models"]
-        ]
+        super().__init__(module, TritonRuntime(module))
 
-    def run(self):
-        self._check_list()
-        results = []
-        with self.record.locked():
-            # {name: directory}: what is served, and in check mode what would be.
-            self.served = self.runtime.served()
-            before = self._lines()
-            self._refuse_all()
-            try:
-                # The memory of one is free before another comes.
-                for model in sorted(self.wanted, key=lambda one: one["state"] == "present"):
-                    results.append(self._ensure(model) if model["state"] == "present" else self._remove(model))
-            except ModelFleetError as exc:
-                exc.result.update(models=results, changed=self._changed(results))
-                raise
-            finally:
-                self.record.write()
-        order = [(model["name"], model["version"]) for model in self.wanted]
-        result = {
-            "changed": self._changed(results),
-            "models": sorted(results, key=lambda one: order.index((one["name"], one["version"]))),
-        }
-        if self.module._diff:
-            place = self.runtime.place
-            result["diff"] = {"before": before, "after": self._lines(), "before_header": place, "after_header": place}
-        return result
+    def _read(self):
+        """{name: directory}"""
+        return self.runtime.served()
 
-    def _changed(self, results):
-        return self.record.changed or any(result["action"] != "unchanged" for result in results)
-
-    def _present(self):
-        return [model for model in self.wanted if model["state"] == "present"]
-
-    def _check_list(self):
-        # Versions of one name would all be the default, which is said better below.
-        check_list([{**model, "default": False} for model in self.wanted], "api")
-        names = set()
-        for model in self._present():
-            if not model["bundle"]:
-                raise ModelFleetError(f"The {title(model)} in the list of models has no bundle. Give the one that it is.")
-            if model["name"] in names:
-                raise ModelFleetError(
-                    f"The list of models has several versions of {model['name']}. Keep one, or give each a name of its own."
-                )
-            names.add(model["name"])
+    def _check(self, model):
+        if not model["bundle"]:
+            raise ModelFleetError(f"The {title(model)} in the list of models has no bundle. Give the one that it is.")
 
     def _lines(self):
         return "".join(f"{name}: {file}\n" for name, file in sorted(self.served.items()))
 
     def _refuse_all(self):
         """Fail on what cannot be loaded or would take the place of something else, before anything is changed."""
-        coming = [model for model in self._present() if self.served.get(model["name"]) != file_of(model)]
+        coming = [model for model in self.present() if self.served.get(model["name"]) != file_of(model)]
         for model in coming:
             self._refuse(model)
             # In check mode it may be what a run before this one would bring.
@@ -224,31 +178,20 @@ class TritonModels:
                 raise
 
     def _refuse(self, model):
-        retired = self.record.previous.get((model["name"], model["version"]))
-        if retired and retired["file"] != file_of(model):
-            raise ModelFleetError(
-                f"Refused {title(model)}: this host keeps {retired['file']} of that version for the way back from a rollout, and "
-                f"{content_title(model)} would be {file_of(model)}. Nothing was changed: publish the new content under a new version."
-            )
+        self.refuse_retired(model)
         version = self.runtime.version(model["name"])
-        if not version or self._leaves(model["name"], version):
+        if not version or self.leaves(model["name"], version):
             return
         if version == model["version"]:
-            raise ModelFleetError(
-                f"Refused {title(model)}: this host serves {self.served[model['name']]} under that version, and {content_title(model)} "
-                f"would be {file_of(model)}. Nothing was changed: publish the new content under a new version."
-            )
+            self.refuse_same_version(model, self.served[model["name"]])
         raise ModelFleetError(
             f"Refused {title(model)}: this host serves version {version}, and one version at a time. Nothing was changed: run the playbook "
             f"rollout, or list {version} with state: absent."
         )
 
-    def _leaves(self, name, version):
-        return any((model["name"], model["version"], model["state"]) == (name, version, "absent") for model in self.wanted)
-
     def _ensure(self, model):
         name, file = model["name"], file_of(model)
-        result = _outcome(model, file, "unchanged" if self.served.get(name) == file else "loaded")
+        result = outcome(model, file, "unchanged" if self.served.get(name) == file else "loaded")
         if not self.module.check_mode:
             began = time.monotonic()
             if result["action"] == "unchanged":
@@ -258,8 +201,7 @@ class TritonModels:
                 result["register_seconds"] = round(time.monotonic() - began, 3)
             result["workers_ready"] = 1
         self.served[name] = file
-        self.record.put(model, file, self.runtime.device(model), {})
-        self.record.models[name, model["version"]]["default"] = True
+        self.keep(model)
         return result
 
     def _remove(self, model):
@@ -272,19 +214,7 @@ class TritonModels:
                 self.runtime.unload(name, model["version"])
             del self.served[name]
         self.record.drop(model)
-        return _outcome(model, file, "removed" if served or recorded else "unchanged")
-
-
-def _outcome(model, file, action):
-    return {
-        "name": model["name"],
-        "version": model["version"],
-        "file": file,
-        "action": action,
-        "register_seconds": 0.0,
-        "workers_ready": 0,
-        "bytes": {},
-    }
+        return outcome(model, file, "removed" if served or recorded else "unchanged")
 
 
 def main():
