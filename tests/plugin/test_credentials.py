@@ -41,10 +41,12 @@ def test_reads_what_the_identity_may_read(cloud, sign):
 @every
 def test_both_sides_sign_for_as_long(cloud, sign):
     cloud.identity.change({"lifetime": 30})
-    answer = sign()
+    begun = time.time()
+    answer, ours = sign(), cloud.signer().signed_s(600)
+    between = time.time() - begun + 1  # what a busy machine lets pass between a clock that was read and a token that was made
     # Google signs with a key of its own, which outlives the token of who may have it sign.
-    assert answer["seconds"] == 600 if cloud.name == "gcs" else answer["seconds"] <= 30
-    assert abs(answer["seconds"] - cloud.signer().signed_s(600)) <= 2
+    assert answer["seconds"] == 600 if cloud.name == "gcs" else abs(answer["seconds"] - 30) <= between
+    assert abs(answer["seconds"] - ours) <= between
     assert sign(expires=5)["seconds"] == 5
 
 
