@@ -334,6 +334,7 @@ SERVER = {
 COMMAND = ["/opt/vllm/bin/vllm", "serve", "{directory}", "--port", "{port}"]
 
 
+@only_in_all
 def test_site_gives_each_model_to_what_serves_it(fleet):
     unit, old = (f"openai-server-letters-{version}-{'ef' * 6}.service" for version in ("1.0", "0.9"))
     started = {"name": "letters", "version": "1.0", "action": "started", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}

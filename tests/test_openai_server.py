@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY
+from fleet import only_in_all
 
 sys.path[:0] = [str(REPOSITORY / "collections"), str(REPOSITORY / "lab/model")]
 import make_gguf  # noqa: E402
@@ -238,6 +239,7 @@ def must_be(*conditions):
     return {"ansible.builtin.assert": {"that": list(conditions)}}
 
 
+@only_in_all
 def test_a_model_from_its_bundle_to_its_known_answer_and_its_next_version_and_back(host):
     one, two = host.model("1.0", 1, "forward.txt"), host.model("2.0", 25, "backward.txt")
     old, new = (f"openai-server-letters-{model['version']}-{model['sha256'][:12]}.service" for model in (one, two))
