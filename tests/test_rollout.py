@@ -319,7 +319,7 @@ def test_a_model_with_a_server_of_its_own_and_its_way_back(fleet):
 
 
 def test_a_model_of_bentoml_and_its_way_back(fleet):
-    """Its unit is there before its server is to start, and as both are beside each other, nobody is drained."""
+    """Its unit is there before its server is to start; the way back, on which both are beside each other, drains nobody."""
     new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "bentoml", "port": 8301}
     same = {
         "hosts": FEW,
@@ -336,7 +336,7 @@ def test_a_model_of_bentoml_and_its_way_back(fleet):
     order = [
         (call["module"], call["args"].get("state")) for call in mine if call["module"] in ("daemon", "model_rollout", "haproxy_server")
     ]
-    assert order[:3] == [("daemon", None), ("daemon", None), ("model_rollout", "prepared")] and "haproxy_server" not in dict(order)
+    assert order[:4] == [("daemon", None), ("daemon", None), ("haproxy_server", "drain"), ("model_rollout", "prepared")]
     switch, unit, gone = (call["args"] for call in mine if call["module"] == "daemon")
     assert (switch["name"], switch["start"]) == ("modelfleet-bentoml.service", False)
     assert (unit["name"], unit["start"]) == (f"bentoml-demo-2.0-{'2f' * 6}.service", False)
