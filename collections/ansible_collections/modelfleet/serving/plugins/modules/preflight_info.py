@@ -98,6 +98,10 @@ options:
     description: Whether this host must have the program curl already, which asks dfdaemon for artifacts.
     type: bool
     default: false
+  programs:
+    description: Programs that must be on this host already, by the variable that names each.
+    type: dict
+    default: {}
   cryptography:
     description: Whether this host's Python must have the library cryptography already, which signs URLs for Google Cloud Storage.
     type: bool
@@ -272,6 +276,7 @@ def main():
             "java": {"type": "str", "default": ""},
             "java_from_packages": {"type": "bool", "default": False},
             "curl": {"type": "bool", "default": False},
+            "programs": {"type": "dict", "default": {}},
             "cryptography": {"type": "bool", "default": False},
             "firewall": {"type": "bool", "default": False},
             "firewall_from_packages": {"type": "bool", "default": False},
