@@ -151,9 +151,9 @@ def curl(host):
 
 
 def programs(host):
-    for variable, path in sorted(host.params["programs"].items()):
-        if not (os.path.isfile(path) and os.access(path, os.X_OK)):
-            host.error("programs", f"There is no program {path} on this host; install it, or correct {variable}.")
+    for program in host.params["programs"]:
+        if not (os.path.isfile(program["path"]) and os.access(program["path"], os.X_OK)):
+            host.error("programs", f"There is no program {program['path']} on this host; install it, or correct {program['variable']}.")
 
 
 def cryptography(host):

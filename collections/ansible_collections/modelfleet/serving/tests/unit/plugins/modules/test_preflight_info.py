@@ -370,7 +370,7 @@ def test_program_that_asks_dfdaemon(preflight, monkeypatch, tmp_path):
 
 def test_program_that_serves(preflight, tmp_path):
     program = tmp_path / "bentoml"
-    wanted = {"bentoml_program": str(program)}
+    wanted = [{"path": str(program), "variable": "bentoml_program"}]
     program.write_text("#!/bin/sh\n")
     finding = only_finding(preflight(programs=wanted))
     assert (finding["check"], finding["severity"]) == ("programs", "error")
