@@ -66,17 +66,20 @@ def monitoring_findings(settings):
 def _of_the_fleet(settings):
     if "modelfleet_mtls" in settings and not settings["modelfleet_mtls"]:
         yield (
-            "The group modelfleet_prometheus has hosts, and modelfleet_mtls is false, so that there are no certificates by which a door knows "
-            "them; set modelfleet_mtls to true, or empty the group."
+            "The group modelfleet_prometheus has hosts, and modelfleet_mtls is false, so that there are no certificates by which a door "
+            "knows them; set modelfleet_mtls to true, or empty the group."
         )
     for host, address in (settings.get("prometheus") or {}).items():
         if not _is_address(address):
             yield (
-                f"The host {host} of modelfleet_prometheus has no modelfleet_address that is an IP address ('{address or ''}'), so that no door "
-                "would admit it; write the one from which it scrapes."
+                f"The host {host} of modelfleet_prometheus has no modelfleet_address that is an IP address ('{address or ''}'), so that no "
+                "door would admit it; write the one from which it scrapes."
             )
         if not _HOST.fullmatch(str(host)):
-            yield f"The host '{host}' of modelfleet_prometheus has a name that HAProxy does not take; rename it, with letters, digits and ._- only."
+            yield (
+                f"The host '{host}' of modelfleet_prometheus has a name that HAProxy does not take; rename it, with letters, digits and "
+                "._- only."
+            )
 
 
 def _is_address(text):
@@ -90,8 +93,8 @@ def _is_address(text):
 def _of_the_door(settings):
     if "monitoring_address" in settings and not _is_address(settings["monitoring_address"]):
         yield (
-            f"The monitoring_address is not an IP address ('{settings['monitoring_address']}'); write the one of this host that Prometheus reaches, "
-            "which its certificate must have."
+            f"The monitoring_address is not an IP address ('{settings['monitoring_address']}'); write the one of this host that Prometheus "
+            "reaches, which its certificate must have."
         )
     if "monitoring_port" not in settings:
         return
@@ -110,8 +113,8 @@ def _of_the_door(settings):
         if names:
             label, variables = DAEMONS[daemon]
             yield (
-                f"The monitoring_port is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of {label} in "
-                f"{variables}."
+                f"The monitoring_port is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of "
+                f"{label} in {variables}."
             )
 
 
@@ -134,8 +137,8 @@ def _of_pages(settings):
             yield f"The address of the {label} is not an IP address and a port ('{address}'); write one such as 127.0.0.1:9100."
         elif not ipaddress.ip_address(host.strip("[]")).is_loopback:
             yield (
-                f"The address of the {label} is not one of loopback ('{address}'), so that others reach it past the door already; have it listen on "
-                "127.0.0.1, or have Prometheus read it there."
+                f"The address of the {label} is not one of loopback ('{address}'), so that others reach it past the door already; have it "
+                "listen on 127.0.0.1, or have Prometheus read it there."
             )
 
 
@@ -145,7 +148,8 @@ def _of_times(settings):
             yield f"The {name} is {settings[name]}; set it to {least} or more, as each look asks what serves."
     # The alerts take a page that is older than five minutes for one that nobody writes.
     if (_whole(settings.get("monitoring_interval_seconds")) or 0) > 120:
-        yield f"The monitoring_interval_seconds is {settings['monitoring_interval_seconds']}; set it to 120 or less, or the alert on old pages fires."
+        seconds = settings["monitoring_interval_seconds"]
+        yield f"The monitoring_interval_seconds is {seconds}; set it to 120 or less, or the alert on old pages fires."
     directory = str(settings.get("monitoring_textfile_directory") or "")
     if directory and not re.fullmatch(r"/[A-Za-z0-9._/-]+", directory):
         yield f"The monitoring_textfile_directory is no absolute path of usual characters ('{directory}'); write the one of node_exporter."

@@ -54,8 +54,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - A page each. C(host) has it, C(name) is the daemon, C(path) that of its page at the door C(target) (host and port), C(upstream) where it
-      lies behind the door, empty for what the door serves itself.
+    - A page each. C(host) has it, C(name) is the daemon, C(path) that of its page at the door C(target) (host and port), C(upstream)
+      where it lies behind the door, empty for what the door serves itself.
     - C(entry) is the page as file_sd of Prometheus has it.
   type: list
   elements: dict

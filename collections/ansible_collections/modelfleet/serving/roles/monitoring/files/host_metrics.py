@@ -176,7 +176,8 @@ class TorchServe:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def look(self, entry):
-        status, body = call(self.settings["management"], "GET", f"/models/{segment(entry['name'])}/all", headers=self._headers("management"))
+        path = f"/models/{segment(entry['name'])}/all"
+        status, body = call(self.settings["management"], "GET", path, headers=self._headers("management"))
         found = parse(body)
         if status == 404 or status == 0:
             return False, 0, 0
@@ -199,7 +200,7 @@ class Triton:
         self.address = (settings or {}).get("http", "")
 
     def look(self, entry):
-        status, body = call(self.address, "POST", "/v2/repository/index", b"{}", {"Content-Type": "application/json"})
+        _status, body = call(self.address, "POST", "/v2/repository/index", b"{}", {"Content-Type": "application/json"})
         found = parse(body)
         known = isinstance(found, list) and any(
             isinstance(one, dict) and one.get("name") == entry["name"] and one.get("state") in ("READY", "LOADING") for one in found
@@ -253,7 +254,7 @@ def runtime_of(name, config):
         return Triton(config.get("triton"))
     if name in UNIT_RUNTIMES:
         return Unit(name)
-    raise Failure(f"Cannot look at the runtime {name}, which the record names: this program is older than the record; run the playbook site")
+    raise Failure(f"Cannot look at the runtime {name} of the record, which is newer than this program; run the playbook site")
 
 
 def on_gpu(worker):
