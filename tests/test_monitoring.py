@@ -335,16 +335,16 @@ class Door:
                 },
             }
         }
-        names = ("modelfleet", "torchserve", "dfdaemon", "dragonfly_scheduler", "dragonfly_manager", "triton", "gateway", "monitoring")
-        roles = COLLECTION / "roles"
+        names = ("torchserve", "dfdaemon", "dragonfly_scheduler", "dragonfly_manager", "triton", "gateway", "monitoring")
         written = "{{ {'host': __monitoring_files + __monitoring_look_files, 'prometheus': __monitoring_prometheus_files} }}"
         play = {
             "hosts": "gpu-1",
             "connection": "local",
             "gather_facts": False,
             "vars": {"role_path": str(ROLE)},
-            "vars_files": [f"{roles}/{role}/{part}/main.yml" for part in ("defaults", "vars") for role in names],
             "tasks": [
+                # With the defaults of their roles, which those of the inventory beat.
+                *({"ansible.builtin.import_role": {"name": f"modelfleet.serving.{name}", "tasks_from": "variables"}} for name in names),
                 {"ansible.builtin.include_role": {"name": "modelfleet.serving.monitoring", "tasks_from": "check"}},
                 {"ansible.builtin.copy": {"content": written, "dest": str(self.home / "files.json"), "mode": "0600"}, "no_log": True},
             ],
