@@ -293,7 +293,7 @@ def test_what_was_left_half_way_is_one(program, host):
 def test_a_host_without_models_has_no_rollouts(program, host):
     host.config["record"] = ""
     found, well = looked(program, host)
-    assert well and not any("rollout" in name or "model_" in name for name in found)
+    assert well and not any(name.startswith(("modelfleet_rollout", "modelfleet_model")) for name in found)
 
 
 # Certificates
