@@ -390,7 +390,7 @@ class Door:
             connection.close()
 
     def written(self, name):
-        (entry,) = [one for one in self.files["host"] + self.files["prometheus"] if one.get("path", one.get("name", "")).endswith(name)]
+        (entry,) = [one for one in self.files["prometheus"] if one["name"] == name]
         return entry["content"]
 
 
