@@ -10,7 +10,7 @@ from conftest import DIRECTORY, SCENARIO, WATCH, address_of, door, targets
 from fleet import CONNECT, GPU_HOSTS, declared_models, recap
 
 PAGES = Path(__file__).resolve().parents[3] / "tests/metrics"
-SAMPLE = re.compile(r'^([A-Za-z_:][\w:]*)(?:\{(.*)\})? \S+$', re.MULTILINE)
+SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? \S+$", re.MULTILINE)
 NUMBERS = {"scheduler-1": 11, "seed-1": 12, "gpu-1": 21, "gpu-2": 22, "gpu-3": 23}
 
 
@@ -87,10 +87,8 @@ def test_only_who_scrapes_reaches_the_port(fleet, watch):
 def test_a_certificate_of_another_host_is_not_enough(fleet, watch):
     """Of the host itself, which the firewall lets come by loopback."""
     own = "/etc/modelfleet-monitoring"
-    status = fleet["gpu-1"].check_output(
-        f"curl --silent --cacert {own}/ca.pem --cert {own}/host.pem --key {own}/host.pem --output /dev/null --write-out '%%{{http_code}}' %s",
-        f"https://{address_of(21)}:9443/host/metrics",
-    )
+    command = f"curl --silent --cacert {own}/ca.pem --cert {own}/host.pem --key {own}/host.pem --output /dev/null"
+    status = fleet["gpu-1"].check_output(command + " --write-out '%%{http_code}' %s", f"https://{address_of(21)}:9443/host/metrics")
     assert status == "403"
 
 

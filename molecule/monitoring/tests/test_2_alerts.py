@@ -1,4 +1,4 @@
-"""Each alert: what it is for is broken, the alert arrives at Alertmanager, it is mended, the alert goes. The last test prints how long each took."""
+"""Each alert: what it is for is broken, the alert arrives at Alertmanager, it is mended, the alert goes. The last test says how long it took."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def wrong_answer(fleet):
 @contextmanager
 def worker_on_cpu(fleet):
     """By its record it must use a GPU, of which the lab has none."""
-    with changed(fleet["gpu-1"], f"{STATE}/models.json", "text = text.replace('\"device\": \"cpu\"', '\"device\": \"gpu\"')"):
+    with changed(fleet["gpu-1"], f"{STATE}/models.json", 'text = text.replace(\'"device": "cpu"\', \'"device": "gpu"\')'):
         yield
 
 
@@ -127,9 +127,10 @@ def short_certificate(fleet, play):
 
 @contextmanager
 def stuck_rollout(fleet):
-    lock = {"run": "x", "user": "anna", "controller": "elsewhere", "pid": 1, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 9000))}
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 9000))
+    lock = json.dumps({"run": "x", "user": "anna", "controller": "elsewhere", "pid": 1, "since": since})
     host = fleet["gpu-3"]
-    host.check_output("python3 -c %s %s", f"import sys; open(sys.argv[1], 'w').write({json.dumps(json.dumps(lock))})", f"{STATE}/rollout.lock")
+    host.check_output("python3 -c %s %s %s", "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", f"{STATE}/rollout.lock", lock)
     try:
         yield
     finally:

@@ -27,7 +27,11 @@ def test_uninstalled(fleet, watch, play):
     for name in ("scheduler-1", "seed-1", *GPU_HOSTS):
         host = fleet[name]
         assert host.run("systemctl cat modelfleet-monitoring modelfleet-metrics.timer").rc != 0
-        assert host.run("ls -d /etc/modelfleet-monitoring /opt/modelfleet-monitoring /run/modelfleet-metrics /var/lib/modelfleet-metrics").stdout == ""
+        places = [
+            *(f"/{one}/modelfleet-monitoring" for one in ("etc", "opt")),
+            *(f"/{one}/modelfleet-metrics" for one in ("run", "var/lib")),
+        ]
+        assert host.run("ls -d " + " ".join(places)).stdout == ""
         assert host.run("getent passwd modelfleet-monitoring modelfleet-metrics").stdout == ""
     assert watch.run("ls -d %s", DIRECTORY).rc != 0 and watch.active("prometheus")
     again = recap(play("uninstall", modelfleet_uninstall_confirm=True))
