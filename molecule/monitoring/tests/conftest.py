@@ -12,8 +12,8 @@ SCENARIO = Scenario("monitoring")
 WATCH = "watch-1"
 DIRECTORY = "/etc/prometheus/modelfleet"
 STATE = "/var/lib/modelfleet/state"
-# What the alerts wait for on a real fleet, and here.
-QUICK = f"sed -E 's/^( *for:) .*/\\1 4s/' {DIRECTORY}/rules.yml > /etc/prometheus/quick.yml && systemctl reload prometheus"
+# The rules of the role, but for how long they wait and how far they look back.
+QUICK = f"sed -E 's/^( *for:) .*/\\1 4s/; s/\\[[0-9]+m\\]/[40s]/g' {DIRECTORY}/rules.yml > /etc/prometheus/quick.yml && systemctl reload prometheus"
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def test_the_units_run_as_their_own_users(fleet):
     pid = host.main_pid("modelfleet-monitoring")
     assert host.check_output("ps -o user:32= -p %s", pid).strip() == "modelfleet-monitoring"
     assert host.active("modelfleet-metrics.timer")
-    assert host.check_output("stat -c '%%U %%a' /run/modelfleet-metrics/host.prom") == "modelfleet-metrics 644"
+    assert host.check_output("stat -c '%U %a' /run/modelfleet-metrics/host.prom") == "modelfleet-metrics 644"
     for name in ("host.pem", "checks.json"):
         assert host.check_output("stat -c '%%a' %s", f"/etc/modelfleet-monitoring/{name}") == "640"
     assert host.check_output("systemctl --failed --no-legend --plain") == ""

@@ -1,4 +1,4 @@
-"""Each alert: what it is for is broken, the alert arrives at Alertmanager, it is mended, the alert goes. The last test says how long it took."""
+"""Each alert: what it is for is broken, the alert arrives at Alertmanager, it is mended, the alert goes. In the end: how long."""
 
 from __future__ import annotations
 
@@ -31,6 +31,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "GET": self.wfile.write(body)
     do_HEAD = do_GET
 http.server.ThreadingHTTPServer(("0.0.0.0", 8901), Handler).serve_forever()
+"""
+
+# Runs on a host: asks as long as its file is there.
+ASKS = """
+import json, os, time, urllib.error, urllib.request
+key = json.load(open("/var/lib/torchserve/key_file.json"))["inference"]["key"]
+while os.path.exists("/run/asking"):
+    request = urllib.request.Request("http://127.0.0.1:8080/predictions/demo", b"{}", {"Authorization": "Bearer " + key})
+    try:
+        urllib.request.urlopen(request, timeout=10)
+    except urllib.error.HTTPError:
+        pass
+    time.sleep(0.5)
+"""
+
+# Runs on a host: downloads, a few at a time, what breaks off.
+DOWNLOADS = """
+number=0
+while true; do
+    for _ in 1 2 3 4; do
+        number=$((number + 1))
+        timeout 60 /opt/dragonfly/client/current/dfget --no-progress "$0/$number.bin" -O "/var/lib/modelfleet/incoming/broken-$number" &
+    done
+    wait
+done
 """
 
 
@@ -81,16 +106,8 @@ def failing_requests(fleet):
     """Nobody works on what is asked: TorchServe answers 503."""
     host = fleet["gpu-2"]
     assert host.request("PUT", f"{PLACE}?min_worker=0&max_worker=0&synchronous=true")[0] == 200
-    ask = "import time, sys; sys.path[:0] = []\n"
-    ask += "import json, urllib.request as u, urllib.error as e, os\n"
-    ask += "key = json.load(open('/var/lib/torchserve/key_file.json'))['inference']['key']\n"
-    ask += "while os.path.exists('/run/asking'):\n"
-    ask += "    request = u.Request('http://127.0.0.1:8080/predictions/demo', b'{}', {'Authorization': 'Bearer ' + key})\n"
-    ask += "    try: u.urlopen(request, timeout=10)\n"
-    ask += "    except e.HTTPError: pass\n"
-    ask += "    time.sleep(0.5)\n"
     host.check_output("touch /run/asking")
-    host.check_output("systemd-run --quiet --unit asking python3 -c %s", ask)
+    host.check_output("systemd-run --quiet --unit asking python3 -c %s", ASKS)
     try:
         yield
     finally:
@@ -147,15 +164,11 @@ def damaged_record(fleet):
 def downloads_that_break_off(fleet):
     server, host = fleet["seed-1"], fleet["gpu-2"]
     server.check_output("systemd-run --quiet --unit breaks-off python3 -c %s", BREAKS_OFF)
+    host.check_output("systemd-run --quiet --unit downloading sh -c %s %s", DOWNLOADS, f"http://{address_of(12)}:8901")
     try:
-        for number in range(12):
-            host.run(
-                "timeout 60 /opt/dragonfly/client/current/dfget --no-progress %s -O %s",
-                f"http://{address_of(12)}:8901/{number}.bin",
-                f"/var/lib/modelfleet/incoming/broken-{number}",
-            )
         yield
     finally:
+        host.check_output("systemctl stop downloading")
         server.check_output("systemctl stop breaks-off")
 
 
@@ -163,7 +176,7 @@ def downloads_that_break_off(fleet):
 def full_disk(fleet):
     host = fleet["seed-1"]
     with small_disk(host, "256m", "dfdaemon"):
-        host.check_output("dd if=/dev/zero of=/var/lib/modelfleet/other bs=1M count=250")
+        host.check_output("dd if=/dev/zero of=/var/lib/modelfleet/other bs=1M count=246")
         yield
 
 
@@ -181,8 +194,6 @@ BREAKAGES = [
     ("ModelFleetDownloadsFail", "gpu-2", lambda fleet, play: downloads_that_break_off(fleet)),
     ("ModelFleetDiskFull", "seed-1", lambda fleet, play: full_disk(fleet)),
 ]
-# Those that look back: five minutes, a quarter of an hour.
-LONG = {"ModelFleetInferenceFails": 500, "ModelFleetDownloadsFail": 1100}
 
 
 @pytest.mark.parametrize(("alert", "host", "breakage"), BREAKAGES, ids=[one[0] for one in BREAKAGES])
@@ -192,7 +203,7 @@ def test_an_alert_arrives_and_goes(fleet, watch, play, alert, host, breakage):
         arrived = seconds_until(lambda: (alert, host) in alerts(watch), f"{alert} to arrive", LIMIT_S)
         found = alerts(watch)[alert, host]
         assert found["severity"] in ("critical", "warning")
-    gone = seconds_until(lambda: (alert, host) not in alerts(watch), f"{alert} to go", LONG.get(alert, LIMIT_S))
+    gone = seconds_until(lambda: (alert, host) not in alerts(watch), f"{alert} to go", LIMIT_S)
     TIMES[alert] = (host or "watch-1", arrived, gone)
 
 
