@@ -13,7 +13,8 @@ WATCH = "watch-1"
 DIRECTORY = "/etc/prometheus/modelfleet"
 STATE = "/var/lib/modelfleet/state"
 # The rules of the role, but for how long they wait and how far they look back.
-QUICK = f"sed -E 's/^( *for:) .*/\\1 4s/; s/\\[[0-9]+m\\]/[40s]/g' {DIRECTORY}/rules.yml > /etc/prometheus/quick.yml && systemctl reload prometheus"
+SHORTER = r"s/^( *for:) .*/\1 4s/; s/\[[0-9]+m\]/[40s]/g"
+QUICK = f"sed -E '{SHORTER}' {DIRECTORY}/rules.yml > /etc/prometheus/quick.yml && systemctl reload prometheus"
 
 
 @pytest.fixture(scope="session")
