@@ -21,6 +21,58 @@ from pathlib import Path
 
 import yaml
 
+# What kwok makes of a node that is not ready, of a pod that has a node, and of one that is to go.
+STAGES = """
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: node-ready}
+spec:
+  resourceRef: {apiGroup: v1, kind: Node}
+  selector:
+    matchExpressions:
+      - {key: '.status.conditions.[] | select( .type == "Ready" ) | .status', operator: NotIn, values: ["True"]}
+  next:
+    statusTemplate: |
+      conditions:
+        - {type: Ready, status: "True", reason: KubeletReady, lastHeartbeatTime: {{ Now | Quote }}, lastTransitionTime: {{ Now | Quote }}}
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-ready}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+      - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
+      - {key: .status.podIP, operator: DoesNotExist}
+  next:
+    statusTemplate: |
+      phase: Running
+      podIP: 10.244.0.2
+      hostIP: 10.0.0.30
+      startTime: {{ Now | Quote }}
+      conditions:
+        - {type: Initialized, status: "True", lastTransitionTime: {{ Now | Quote }}}
+        - {type: Ready, status: "True", lastTransitionTime: {{ Now | Quote }}}
+        - {type: ContainersReady, status: "True", lastTransitionTime: {{ Now | Quote }}}
+      containerStatuses:
+        {{ range .spec.containers }}
+        - {name: {{ .name | Quote }}, image: {{ .image | Quote }}, imageID: "", ready: true, restartCount: 0, started: true,
+           state: {running: {startedAt: {{ Now | Quote }}}}}
+        {{ end }}
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-delete}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+      - {key: .metadata.deletionTimestamp, operator: Exists}
+  next:
+    finalizers: {empty: true}
+    delete: true
+"""
 START_S = 300
 STOP_S = 30
 
@@ -76,7 +128,11 @@ class KubernetesCluster:
             common = (*kubeconfig, "--leader-elect=false", "--secure-port=0", "--profiling=false")
             self._run("kube-controllers-scheduler", *common, "--service-account-private-key-file", key, "--concurrent-gc-syncs=2")
             self._run("kube-controllers-scheduler", "scheduler", *common, log="kube-scheduler")
-            self._run("kwok", *kubeconfig, "--manage-all-nodes", "--server-address", f"127.0.0.1:{free_port()}", "-v", "WARN")
+            (self.root / "stages.yaml").write_text(STAGES, encoding="utf-8")
+            self._run(
+                *("kwok", *kubeconfig, "--config", self.root / "stages.yaml", "--manage-all-nodes", "-v", "WARN"),
+                *("--node-lease-duration-seconds", 40, "--server-address", f"127.0.0.1:{free_port()}"),
+            )
         return self
 
     def _run(self, program, *arguments, log=None):
