@@ -227,6 +227,11 @@ class KubernetesCluster:
         }
         self.ask(f"/api/v1/nodes/{name}/status", "PUT", created)
 
+    def add_volume(self, name, size="200Gi"):
+        """What a claim without a class is bound to; nobody makes the directory."""
+        spec = {"capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": f"/nowhere/{name}"}}
+        self.ask("/api/v1/persistentvolumes", "POST", {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+
 
 def programs_of(cache=None):
     """Where lab/kubernetes/programs has put them, or None."""

@@ -39,6 +39,7 @@ def cluster(tmp_path_factory):
         running.start()
         for number in (1, 2):
             running.add_node(f"gpu-{number}", f"10.0.0.3{number}")
+            running.add_volume(f"volume-{number}")
         yield running
     finally:
         running.stop()
