@@ -68,7 +68,7 @@ def _complete(settings):
     for name, component in _COMPONENTS.items():
         config, dynamic = settings["configs"][name], settings["configs"][f"{component}_dynconfig"]
         entries = [(component, config), (f"{component}_dynconfig", dynamic)]
-        _dragonfly_config.check([{"component": one, "path": f"of {name}", "config": value, "mode": "0640"} for one, value in entries])
+        _dragonfly_config.check([{"component": one, "path": f"the configuration of {name} ({one})", "config": value, "mode": "0640"} for one, value in entries])
         text = _dragonfly_config.file_text(config)
         files = {"dynconfig.yaml": _dragonfly_config.file_text(dynamic)}
         if name == "dfdaemon":
