@@ -183,7 +183,9 @@ class KubernetesCluster:
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": user,
-            "clusters": [{"name": self.name, "cluster": {"server": self.server, "certificate-authority": str(self.root / "pki/apiserver.crt")}}],
+            "clusters": [
+                {"name": self.name, "cluster": {"server": self.server, "certificate-authority": str(self.root / "pki/apiserver.crt")}}
+            ],
             "users": [{"name": user, "user": {"token": self.token(user)}}],
             "contexts": [{"name": user, "context": {"cluster": self.name, "user": user}}],
         }
@@ -216,7 +218,11 @@ class KubernetesCluster:
 
     def add_node(self, name, address, gpus=1, labels=None):
         """A node that kwok plays."""
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}}}
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
+        }
         created = self.ask("/api/v1/nodes", "POST", node)
         allocatable = {"cpu": "16", "memory": "64Gi", "pods": "110", **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
         created["status"] = {
@@ -230,7 +236,9 @@ class KubernetesCluster:
     def add_volume(self, name, size="200Gi"):
         """What a claim without a class is bound to; nobody makes the directory."""
         spec = {"capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": f"/nowhere/{name}"}}
-        self.ask("/api/v1/persistentvolumes", "POST", {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+        self.ask(
+            "/api/v1/persistentvolumes", "POST", {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
+        )
 
 
 def programs_of(cache=None):

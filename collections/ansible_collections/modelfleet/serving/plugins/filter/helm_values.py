@@ -45,7 +45,21 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._kubernetes_man
 # Sections of a daemon's configuration that the chart passes on as they are, so that a key below them is the daemon's and not the chart's.
 SECTIONS = {
     "scheduler": ("server", "scheduler", "host", "seedPeer", "network"),
-    "client": ("host", "server", "download", "upload", "scheduler", "storage", "gc", "proxy", "health", "metrics", "stats", "backend", "network"),
+    "client": (
+        "host",
+        "server",
+        "download",
+        "upload",
+        "scheduler",
+        "storage",
+        "gc",
+        "proxy",
+        "health",
+        "metrics",
+        "stats",
+        "backend",
+        "network",
+    ),
 }
 # Of our own places and addresses: in the chart others hold.
 _PLACES = {"host": ("ip", "hostname")}
@@ -141,10 +155,14 @@ def _client(config):
 def _left_out(settings):
     if settings["mtls"]:
         yield (
-            "Mutual TLS: the chart mounts no certificates, so 4000 and 8002 are in clear text; set modelfleet_mtls to false for the whole fleet, or add "
+            "Mutual TLS: the chart mounts no certificates, so 4000 and 8002 are in clear text; set modelfleet_mtls to false for the whole "
+            "fleet, or add "
             "the Secret by extraVolumes and the paths by config yourself."
         )
-    yield "The limits of the cluster (candidateParentLimit and others): the chart's scheduler asks a manager, in which dragonfly_cluster sets them."
+    yield (
+        "The limits of the cluster (candidateParentLimit and others): the chart's scheduler asks a manager, in which dragonfly_cluster "
+        "sets them."
+    )
     if settings["images"].get("torchserve"):
         yield "TorchServe: the chart has none."
     for name in settings["pods"]:

@@ -52,7 +52,16 @@ _FOREIGN = ("default", "kube-system", "kube-public", "kube-node-lease")
 # A certificate with its key, in the base64 of a Secret, of which one may have a MiB.
 _NODES_OF_A_SECRET = 500
 # What this role says of a pod, or what would take away what keeps it apart.
-_OWNED = ("containers", "initContainers", "volumes", "hostNetwork", "hostPID", "hostIPC", "serviceAccountName", "automountServiceAccountToken")
+_OWNED = (
+    "containers",
+    "initContainers",
+    "volumes",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+)
 
 
 def kubernetes_findings(settings, found=None):
@@ -161,12 +170,19 @@ def _of_cluster(settings, found):
         return
     cluster, namespace, nodes = found["cluster"], found["namespace"], found["nodes"]
     wanted = settings["cluster_uid"]
-    where = f"the cluster at {cluster['server']} (context {cluster['context']}, {cluster['version']}, uid {cluster['uid'] or 'not readable'})"
+    where = (
+        f"the cluster at {cluster['server']} (context {cluster['context']}, {cluster['version']}, uid {cluster['uid'] or 'not readable'})"
+    )
     if not cluster["uid"]:
-        yield f"Refused to change {where}: the account may not read the namespace kube-system, by which a cluster is known; have it granted."
+        yield (
+            f"Refused to change {where}: the account may not read the namespace kube-system, by which a cluster is known; have it granted."
+        )
         return
     if not wanted:
-        yield f"Refused to change {where}: the inventory names none. If that is the one, write dragonfly_kubernetes_cluster_uid: {cluster['uid']}."
+        yield (
+            f"Refused to change {where}: the inventory names none. If that is the one, write dragonfly_kubernetes_cluster_uid: "
+            f"{cluster['uid']}."
+        )
         return
     if wanted != cluster["uid"]:
         yield (

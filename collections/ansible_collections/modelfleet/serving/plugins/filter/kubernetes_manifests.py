@@ -68,7 +68,9 @@ def _complete(settings):
     for name, component in _COMPONENTS.items():
         config, dynamic = settings["configs"][name], settings["configs"][f"{component}_dynconfig"]
         entries = [(component, config), (f"{component}_dynconfig", dynamic)]
-        _dragonfly_config.check([{"component": one, "path": f"the configuration of {name} ({one})", "config": value, "mode": "0640"} for one, value in entries])
+        _dragonfly_config.check(
+            [{"component": one, "path": f"the configuration of {name} ({one})", "config": value, "mode": "0640"} for one, value in entries]
+        )
         text = _dragonfly_config.file_text(config)
         files = {"dynconfig.yaml": _dragonfly_config.file_text(dynamic)}
         if name == "dfdaemon":
@@ -105,7 +107,12 @@ def models_of(models):
             continue
         entry = {"name": model["name"], "version": model["version"], "state": model.get("state", "present")}
         if entry["state"] == "present":
-            query = {"file_name": model["object"], "sha256": model["sha256"], "model_name": model["name"], "model_version": model["version"]}
+            query = {
+                "file_name": model["object"],
+                "sha256": model["sha256"],
+                "model_name": model["name"],
+                "model_version": model["version"],
+            }
             query.update(initial_workers=model.get("workers", 1), synchronous="true", **asked(model))
             entry.update(file=file_of(model), workers=model.get("workers", 1), default=bool(model.get("default")), query=query)
         here.append(entry)

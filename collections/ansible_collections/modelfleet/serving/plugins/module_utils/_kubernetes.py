@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API server of a Kubernetes cluster, by the library kubernetes. PRIVATE to the collection: it can have breaking changes at any time."""
+"""The API server of a Kubernetes cluster. PRIVATE to the collection: it can have breaking changes at any time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ OPTIONS = {
 }
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 # What the server says before what is wrong.
-_PREAMBLE = re.compile(r"^(failed to create typed patch object \([^)]*\): |\S+ \"[^\"]*\" is invalid: |admission webhook \"[^\"]*\" denied the request: )")
+_PREAMBLE = re.compile(
+    r"^(failed to create typed patch object \([^)]*\): |\S+ \"[^\"]*\" is invalid: |admission webhook \"[^\"]*\" denied the request: )"
+)
 
 
 class Refused(ModelFleetError):
@@ -74,7 +76,8 @@ class Cluster:
     def _connect(self):
         if IMPORT_ERROR is not None:
             raise ModelFleetError(
-                f"Failed to ask the cluster: the Python of this task has no library kubernetes ({IMPORT_ERROR}). Install it on the controller "
+                f"Failed to ask the cluster: the Python of this task has no library kubernetes ({IMPORT_ERROR}). Install it on the "
+                f"controller "
                 "(pip install 'kubernetes>=30')."
             )
         path = self.kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
@@ -93,7 +96,7 @@ class Cluster:
             ) from exc
 
     def ask(self, method, path, doing, body=None, query=(), content_type=None, timeout=REQUEST_TIMEOUT_S):
-        """Return the parsed answer; ``doing`` is the verb with its object, for the error. Raises Refused, or ModelFleetError without one."""
+        """Return the parsed answer; ``doing`` is the verb with its object, for the error. Raises Refused, or ModelFleetError."""
         try:
             return self.dynamic.request(
                 method,

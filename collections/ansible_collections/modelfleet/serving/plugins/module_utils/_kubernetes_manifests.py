@@ -363,7 +363,10 @@ class Manifests:
             {"name": "configuration", "mountPath": CONFIGURED, "readOnly": True},
             {"name": "state", "mountPath": "/var/lib/torchserve"},
         ]
-        own = {key: f"/var/lib/torchserve/{value}" for key, value in (("HOME", ""), ("TMPDIR", "tmp"), ("TEMP", "tmp"), ("LOG_LOCATION", "logs"))}
+        own = {
+            key: f"/var/lib/torchserve/{value}"
+            for key, value in (("HOME", ""), ("TMPDIR", "tmp"), ("TEMP", "tmp"), ("LOG_LOCATION", "logs"))
+        }
         own = {**own, "METRICS_LOCATION": "/var/lib/torchserve/logs", "TORCHINDUCTOR_CACHE_DIR": "/var/lib/torchserve/inductor"}
         environment = {**own, "DRAGONFLY_ENDPOINT_CONFIG": "/etc/dragonfly-endpoint/config.json", **of["environment"]}
         server = {

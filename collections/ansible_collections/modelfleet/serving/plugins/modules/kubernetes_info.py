@@ -186,12 +186,12 @@ class Reader:
         return [_node(one) for one in sorted(self.listed("Node", selector=selector), key=lambda one: one["metadata"]["name"])]
 
     def services(self):
-        return {one["metadata"]["name"]: {"cluster_ip": one["spec"].get("clusterIP", "")} for one in self.listed("Service", self.name, OURS)}
+        return {
+            one["metadata"]["name"]: {"cluster_ip": one["spec"].get("clusterIP", "")} for one in self.listed("Service", self.name, OURS)
+        }
 
     def rollouts(self):
-        return [
-            _kubernetes.rollout({"kind": kind, **one}) for kind in _kubernetes.WORKLOADS for one in self.listed(kind, self.name, OURS)
-        ]
+        return [_kubernetes.rollout({"kind": kind, **one}) for kind in _kubernetes.WORKLOADS for one in self.listed(kind, self.name, OURS)]
 
     def pods(self):
         return [_pod(one) for one in sorted(self.listed("Pod", self.name, OURS), key=lambda one: one["metadata"]["name"])]

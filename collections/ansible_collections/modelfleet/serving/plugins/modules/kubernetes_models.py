@@ -10,10 +10,10 @@ module: kubernetes_models
 short_description: See that the pods of a cluster serve a list of models and give the known answers
 version_added: 0.1.0
 description:
-  - Asks TorchServe in each pod of a fleet by a port-forward of the API server, so that nothing of it need be open to anybody. Its key is read in
+  - Asks TorchServe in each pod of a fleet by a port-forward of the API server, so that nothing of it need be open. Its key is read in
     the pod and never shown.
-  - Each pod registers the list by itself, from a ConfigMap that M(modelfleet.serving.kubernetes_objects) applies. With O(register=true) this
-    module registers at once what a pod has not taken up yet, by the same call of the endpoint plugin.
+  - Each pod registers the list by itself, from a ConfigMap that M(modelfleet.serving.kubernetes_objects) applies. With O(register=true)
+    this module registers at once what a pod has not taken up yet, by the same call of the endpoint plugin.
   - Waits until everything is served with its workers READY, then sends the known inputs to each pod.
 author:
   - ModelFleet developers (@modelfleet)
@@ -256,7 +256,8 @@ class Pod:
             found = here["modelUrl"].rsplit("/", 1)[-1] if here else wanted
             if found != wanted:
                 raise ModelFleetError(
-                    f"Failed to serve {title(model)}: {found} is served under its name, which is never replaced. Publish it as another version."
+                    f"Failed to serve {title(model)}: {found} is served under its name, which is never replaced. Publish it as another "
+                    f"version."
                 )
             if here is None and self.params["register"]:
                 self.note(model)
@@ -304,7 +305,8 @@ def pods_of(cluster, namespace):
     running = [pod for pod in found if not pod["metadata"].get("deletionTimestamp") and (pod.get("status") or {}).get("phase") == "Running"]
     if not running:
         raise ModelFleetError(
-            f"Failed to ask TorchServe in {namespace} of {cluster.server}: of its {len(found)} pods none runs. Run the play kubernetes, which says "
+            f"Failed to ask TorchServe in {namespace} of {cluster.server}: of its {len(found)} pods none runs. Run the play kubernetes, "
+            f"which says "
             "why."
         )
     return sorted(running, key=lambda pod: pod["metadata"]["name"])

@@ -11,11 +11,11 @@ short_description: Apply a list of objects to a Kubernetes cluster, or take them
 version_added: 0.1.0
 description:
   - Applies objects on the server's side, as the field manager C(modelfleet.serving), so that fields of others stay theirs.
-  - Everything is applied without effect first. What the API server refuses, such as a misspelt field or an account that may not, is named for
-    all objects at once before the first of them is changed.
+  - Everything is applied without effect first. What the API server refuses, such as a misspelt field or an account that may not, is named
+    for all objects at once before the first of them is changed.
   - Waits until the workloads among them are rolled out, and says of one that is not what it waits for.
-  - "M(kubernetes.core.k8s#module) would be another way. Of a list it shows no diff, it shows what is in a Secret, it cannot predict what lies
-    in a namespace that is not there yet, and a refusal comes after a part was applied."
+  - "M(kubernetes.core.k8s#module) would be another way. Of a list it shows no diff, it shows what is in a Secret, it cannot predict what
+    lies in a namespace that is not there yet, and a refusal comes after a part was applied."
 author:
   - ModelFleet developers (@modelfleet)
 extends_documentation_fragment:
@@ -38,7 +38,7 @@ options:
     elements: dict
     default: []
   state:
-    description: Whether the objects are there. V(absent) removes them, the last of that order first, and needs of each no more than its name.
+    description: Whether the objects are there. V(absent) removes them, the last of that order first.
     type: str
     choices: [present, absent]
     default: present
@@ -323,7 +323,8 @@ class Applier:
             while one["action"] == "removed" and self.cluster.get(*key) is not None:
                 if time.monotonic() >= deadline:
                     raise ModelFleetError(
-                        f"Failed to remove the {_kubernetes.title(*key)} within {self.params['wait_timeout']} s: it is still there. See its "
+                        f"Failed to remove the {_kubernetes.title(*key)} within {self.params['wait_timeout']} s: it is still there. See "
+                        f"its "
                         "finalizers and what is left in it, and run again.",
                         objects=self.results,
                     )

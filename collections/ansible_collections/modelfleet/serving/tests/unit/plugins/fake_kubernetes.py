@@ -73,10 +73,19 @@ class FakeKubernetes(_kubernetes.Cluster):
             after["spec"]["clusterIP"] = (before or {}).get("spec", {}).get("clusterIP") or f"10.96.0.{self.number or 1}"
         if key[0] == "Secret" and "stringData" in after:
             raise AssertionError("a Secret with stringData never equals what is there")
-        after["metadata"].update(uid=f"uid-{key[2]}", resourceVersion=str(len(self.requests)), managedFields=[{"manager": "x"}], generation=1)
+        after["metadata"].update(
+            uid=f"uid-{key[2]}", resourceVersion=str(len(self.requests)), managedFields=[{"manager": "x"}], generation=1
+        )
         if key[0] in _kubernetes.WORKLOADS:
             count = after["spec"].get("replicas", 2)
-            numbers = ("replicas", "updatedReplicas", "availableReplicas", "desiredNumberScheduled", "updatedNumberScheduled", "numberAvailable")
+            numbers = (
+                "replicas",
+                "updatedReplicas",
+                "availableReplicas",
+                "desiredNumberScheduled",
+                "updatedNumberScheduled",
+                "numberAvailable",
+            )
             ready = count if self.rolls_out else 0
             after["status"] = {"observedGeneration": 1, **{one: count if "vailable" not in one else ready for one in numbers}}
         if not dry:

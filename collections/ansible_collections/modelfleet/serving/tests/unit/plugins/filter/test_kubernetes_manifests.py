@@ -127,7 +127,11 @@ def test_a_cluster_beside_hosts_has_dfdaemons_alone():
 
 
 def test_more_of_a_pod_is_merged():
-    found = pod(objects(settings(pods={"dfdaemon": {"tolerations": [{"operator": "Exists"}], "securityContext": {"fsGroup": 1}}})), "DaemonSet", "dfdaemon")
+    found = pod(
+        objects(settings(pods={"dfdaemon": {"tolerations": [{"operator": "Exists"}], "securityContext": {"fsGroup": 1}}})),
+        "DaemonSet",
+        "dfdaemon",
+    )
     assert found["tolerations"] == [{"operator": "Exists"}] and found["securityContext"]["fsGroup"] == 1
     assert found["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 

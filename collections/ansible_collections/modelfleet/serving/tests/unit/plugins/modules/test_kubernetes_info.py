@@ -64,7 +64,9 @@ def test_what_the_fleet_has_there(cluster, run):
     cluster.add("DaemonSet", "dfdaemon", "modelfleet", labels=OURS, status=numbers, spec={})
     cluster.add("PersistentVolumeClaim", "store-seed-0", "modelfleet", labels=OURS)
     status = {"podIP": "10.0.0.2", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes have room"}]}
-    cluster.add("Pod", "dfdaemon-x", "modelfleet", labels={**OURS, "app.kubernetes.io/component": "dfdaemon"}, status=status, spec={"nodeName": "a"})
+    cluster.add(
+        "Pod", "dfdaemon-x", "modelfleet", labels={**OURS, "app.kubernetes.io/component": "dfdaemon"}, status=status, spec={"nodeName": "a"}
+    )
     result = run()
     assert result["services"] == {"seed-0": {"cluster_ip": "10.96.0.9"}} and result["claims"] == ["store-seed-0"]
     assert result["rollouts"] == [{"kind": "DaemonSet", "name": "dfdaemon", "wanted": 3, "updated": 3, "ready": 2, "done": False}]
@@ -78,6 +80,7 @@ def test_what_may_not_be_read(cluster, run):
     assert result["nodes"] == [] and 'nodes is forbidden: User "x"' in result["forbidden"][0]
     cluster.refusals["get", "Namespace", "modelfleet"] = (401, "Unauthorized")
     assert run()["msg"] == (
-        "Failed to read the Namespace modelfleet at https://10.0.0.1:6443: Unauthorized. The credentials of the context prod are not known to it, "
+        "Failed to read the Namespace modelfleet at https://10.0.0.1:6443: Unauthorized. The credentials of the context prod are not known "
+        "to it, "
         "or have ended; renew them."
     )

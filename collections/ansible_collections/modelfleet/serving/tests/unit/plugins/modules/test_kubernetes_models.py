@@ -65,7 +65,8 @@ def test_asks_for_the_known_answers(server, run):
     check = {"model": "demo", "input": {"data": [1, 2]}, "expected": {"sum": 3}}
     assert run(checks=[check])["summary"] == ["torchserve-x on gpu-1: 1 model served, 1 of 1 answers as known"]
     result = run(checks=[{**check, "expected": {"sum": 4}}])
-    assert result["msg"].startswith("Failed to get the known answers from pods of https://10.0.0.1:6443: torchserve-x: demo: $.sum is 3, expected 4")
+    said = "Failed to get the known answers from pods of https://10.0.0.1:6443: torchserve-x: demo: $.sum is 3, expected 4"
+    assert result["msg"].startswith(said)
 
 
 def test_never_replaces_what_is_served(server, run):
@@ -88,7 +89,7 @@ def test_a_pod_that_cannot_be_reached(monkeypatch, run):
         raise ModelFleetError("Failed to reach port 8081 of the pod torchserve-x in modelfleet by way of x: forbidden. See that.")
 
     monkeypatch.setattr(_port_forward, "connect", refuse)
-    assert run()["msg"] == "Failed to reach port 8081 of the pod torchserve-x in modelfleet by way of x: forbidden. See that (pod torchserve-x on gpu-1)."
+    assert run()["msg"].endswith("in modelfleet by way of x: forbidden. See that (pod torchserve-x on gpu-1).")
 
 
 def test_no_pod_runs(cluster, run):

@@ -13,6 +13,7 @@ from ansible_collections.modelfleet.serving.plugins.modules import kubernetes_ob
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_kubernetes import FakeKubernetes
 
 LABELS = {"app.kubernetes.io/managed-by": "modelfleet.serving", "app.kubernetes.io/part-of": "modelfleet"}
+TYPED = "failed to create typed patch object (fleet/dfdaemon; apps/v1, Kind=DaemonSet)"
 PRUNE = {"namespace": "fleet", "labels": LABELS}
 
 
@@ -89,15 +90,18 @@ def test_a_diff_shows_no_secret(cluster, run):
 
 def test_refusals_are_told_before_anything_is_changed(cluster, run):
     run([SPACE])
-    cluster.refusals["patch", "DaemonSet", "dfdaemon"] = (400, "failed to create typed patch object (fleet/dfdaemon; apps/v1, Kind=DaemonSet): .spec.templat: field not declared in schema")
+    cluster.refusals["patch", "DaemonSet", "dfdaemon"] = (400, f"{TYPED}: .spec.templat: field not declared in schema")
     cluster.refusals["patch", "Secret", "tls"] = (403, 'secrets "tls" is forbidden: User "x" cannot patch resource "secrets"')
     before = list(cluster.requests)
     result = run()
     assert cluster.requests == before
     assert result["msg"] == (
-        'Failed to apply the Secret tls in fleet at https://10.0.0.1:6443: secrets "tls" is forbidden: User "x" cannot patch resource "secrets". '
-        "Let an administrator grant that to the account; docs/kubernetes.md has all that it needs. Failed to apply the DaemonSet dfdaemon in fleet "
-        "at https://10.0.0.1:6443: .spec.templat: field not declared in schema. It is misspelt, or this cluster is too old for it; correct it. "
+        'Failed to apply the Secret tls in fleet at https://10.0.0.1:6443: secrets "tls" is forbidden: User "x" cannot patch resource '
+        '"secrets". '
+        "Let an administrator grant that to the account; docs/kubernetes.md has all that it needs. Failed to apply the DaemonSet dfdaemon "
+        "in fleet "
+        "at https://10.0.0.1:6443: .spec.templat: field not declared in schema. It is misspelt, or this cluster is too old for it; correct "
+        "it. "
         "Nothing was changed."
     )
 
