@@ -12,8 +12,8 @@ import select
 import socket
 import threading
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._kubernetes import REQUEST_TIMEOUT_S, message_of, one_line
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._kubernetes import REQUEST_TIMEOUT_S, message_of, one_line
 
 try:
     import kubernetes

@@ -15,7 +15,7 @@ DAEMON = {
     "config": {
         "console": True,
         "log": {},
-        **dict.fromkeys(("host", "upload", "download", "storage", "scheduler", "seedPeer", "health"), {}),
+        **{key: {} for key in ("host", "upload", "download", "storage", "scheduler", "seedPeer", "health")},
     },
     "resources": {},
     "nodeSelector": {},

@@ -171,5 +171,5 @@ def test_what_only_hosts_serve():
 def test_a_key_that_the_daemon_does_not_know():
     given = settings()
     given["configs"]["dfdaemon"]["storage"]["keeep"] = True
-    with pytest.raises(AnsibleFilterError, match="storage.keeep"):
+    with pytest.raises(AnsibleFilterError, match=r"storage\.keeep"):
         kubernetes_manifests(given)
