@@ -122,7 +122,7 @@ forbidden:
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 COMPONENT = "app.kubernetes.io/component"
 OURS = f"{_kubernetes.MANAGED_BY}={_kubernetes.FIELD_MANAGER}"
@@ -239,7 +239,7 @@ def run(cluster, params):
 
 
 def main():
-    module = CheckedModule(
+    module = DiscreetModule(
         argument_spec={
             **_kubernetes.OPTIONS,
             "namespace": {"type": "str", "default": "modelfleet"},
