@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 
 DIGEST = "@sha256:" + "a" * 64
 DFDAEMON = {
@@ -81,14 +81,19 @@ TORCHSERVE = {
 }
 
 
+def _copy(value):
+    """Whose parts are nobody else's, not even each other's."""
+    return json.loads(json.dumps(value))
+
+
 def settings(**changes):
-    return {**copy.deepcopy(SETTINGS), **changes}
+    return {**_copy(SETTINGS), **changes}
 
 
 def serving(**changes):
     found = settings()
     found["images"]["torchserve"] = f"docker.io/pytorch/torchserve{DIGEST}"
-    found["torchserve"] = {**copy.deepcopy(TORCHSERVE), **changes}
+    found["torchserve"] = {**_copy(TORCHSERVE), **changes}
     return found
 
 
