@@ -90,6 +90,8 @@ def index(source):
     moved = LINK.sub(lambda link: f"]({posixpath.normpath(posixpath.join('docs', link[1]))})", text)
     (source / "index.md").write_text("\n".join([moved, *trees]), encoding="utf-8")
     (source / "docs/README.md").unlink()
+    readme = source / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8").replace("](docs/README.md)", "](index.md)"), encoding="utf-8")
 
 
 def tree(caption, pages):

@@ -73,7 +73,6 @@ RUN_BY = {
     "site --check --diff": ("molecule/hardening/tests/test_firewall.py", 'site("--check", "--diff")'),
     "site --limit": ("molecule/hardening/tests/test_firewall.py", 'site("--limit", "gpu-1")'),
     "site --tags firewall": ("molecule/hardening/tests/test_firewall.py", '"playbooks/site.yml", "--tags", "firewall"'),
-    "site --tags gateway": ("molecule/hardening/tests/test_gateway.py", 'site("--tags", "gateway")'),
     "smoke": ("molecule/runtimes/tests/test_3_faults.py", 'play("smoke"'),
     "uninstall --check": ("molecule/life/tests/test_life.py", 'uninstall("--check")'),
     "uninstall -e modelfleet_uninstall_confirm": ("molecule/life/tests/test_life.py", "modelfleet_uninstall_confirm=True"),
@@ -86,7 +85,8 @@ RUN_BY = {
 ELSEWHERE_BY = {
     "ansible-galaxy collection install": ("release/judge.py", '"collection", "install"'),
     "ansible-galaxy collection verify": ("tests/test_release.py", '"verify"'),
-    "curl --cacert": ("molecule/hardening/tests/test_gateway.py", "--cacert"),
+    # The same request, by Python.
+    "curl --cacert": ("molecule/hardening/tests/test_gateway.py", 'create_default_context(cafile=FILES / "gateway.crt")'),
     "gpg --no-default-keyring --keyring ./modelfleet.kbx --import": ("tests/test_release.py", '"--no-default-keyring", "--keyring"'),
     "gpg --no-default-keyring --keyring ./modelfleet.kbx --verify": ("tests/test_release.py", '"--verify"'),
     "sha256sum --check": ("tests/test_release.py", '"sha256sum", "--check", "--strict"'),
