@@ -2,8 +2,8 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the site of the collection's documentation: its guides and the READMEs of its roles as they are, the pages that antsibull-docs makes
-of modules, plugins and argument specifications, and pictures.
+"""Build the site of the collection's documentation: its guides and the READMEs of its roles as they are, the pages that antsibull-docs
+makes of modules, plugins and argument specifications, and pictures.
 
 Nothing is fetched. A warning, a link that leads nowhere and a page that would load something from elsewhere are errors.
 """
@@ -186,7 +186,8 @@ def build(place, programs):
         "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / "collections"),
     }
     collect(source)
-    run(programs / "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", COLLECTION, **environment)
+    options = ("--plugin-docs", "--validate-collection-refs", "self")
+    run(programs / "antsibull-docs", "lint-collection-docs", *options, COLLECTION, **environment)
     say("antsibull-docs finds nothing wrong in the collection's documentation")
     options = ("--use-current", "--squash-hierarchy", "--fail-on-error", "--no-add-antsibull-docs-version")
     run(programs / "antsibull-docs", "collection", *options, "--dest-dir", reference, NAME, **environment)

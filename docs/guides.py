@@ -23,7 +23,7 @@ DOCUMENTS = [*GUIDES, COLLECTION / "README.md", *sorted(COLLECTION.glob("roles/*
 DOCUMENTS += [REPOSITORY / "README.md"]
 
 FENCE = re.compile(r"^( *)```([\w-]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = ("ansible", "bench/", "cp", "curl", "docker", "gpg", "journalctl", "make", "nft", "openssl", "podman", "printf", "sha256sum", "systemctl")
+PROGRAMS = ("ansible", "cp", "curl", "gpg", "journalctl", "make", "nft", "openssl", "podman", "printf", "sha256sum", "systemctl")
 
 # How a command is run where there is no fleet.
 SYNTAX, DRY, EDIT, HERE, ELSEWHERE = "syntax", "dry run", "edit", "here", "elsewhere"
@@ -58,7 +58,10 @@ RUN_BY = {
     "doctor --limit": ("molecule/hardening/tests/test_firewall.py", '"playbooks/doctor.yml", "--limit", "gpu-1"'),
     "pin": ("molecule/huggingface/tests/conftest.py", '"playbooks/pin.yml"'),
     "pin_releases": ("tests/test_pin_releases.py", '"playbooks/pin_releases.yml"'),
-    "plan -e modelfleet_host_mbits -e modelfleet_origin_mbits -e plan_files -e plan_size": ("tests/test_plan.py", '"modelfleet.serving.plan"'),
+    "plan -e modelfleet_host_mbits -e modelfleet_origin_mbits -e plan_files -e plan_size": (
+        "tests/test_plan.py",
+        '"modelfleet.serving.plan"',
+    ),
     "preflight": ("tests/test_bad_input.py", '"playbooks/preflight.yml"'),
     "prune": ("molecule/default/tests/test_prune.py", '"playbooks/prune.yml"'),
     "prune --check": ("molecule/default/tests/test_prune.py", 'prune("--check"'),

@@ -32,6 +32,7 @@ BEGINS = (12, 60, 0)  # seconds after the start at which a batch begins; the las
 
 # Programs that take a picture of a page, in Debian's packages chromium-headless-shell and chromium.
 BROWSERS = ("chromium-headless-shell", "chromium-headless", "chromium", "google-chrome")
+GREY = "#c5c8c6"
 COLOURS = {"green": "#8bd49c", "yellow": "#f0c674", "red": "#ff8a80", "bright red": "#ff8a80", "cyan": "#7fd7e0", "white": "#ffffff"}
 
 
@@ -60,9 +61,8 @@ def _host(number, host):
         slow = host == SLOW
         p95 = 91.0 if slow else 24.0 + number
         measured = {"old": {"requests": 1210, "errors": 0, "p95_ms": 24.0}, "new": {"requests": 1180, "errors": 0, "p95_ms": p95}}
-        gates.append(
-            _gate("traffic", f"p95 {p95:.0f} ms, errors 0.0 % of 1180 requests (access log)", "p95 56 ms, errors 0.0 %", not slow, **measured)
-        )
+        saw = f"p95 {p95:.0f} ms, errors 0.0 % of 1180 requests (access log)"
+        gates.append(_gate("traffic", saw, "p95 56 ms, errors 0.0 %", not slow, **measured))
         last = {"phase": "undo" if batch else "finish", "at": at}
         timeline += [{**last, "failed": True} if slow else last, {"phase": "idle", "at": at + 3}]
     return {
@@ -127,11 +127,9 @@ def as_svg(lines, columns=116):
             # What there is no room for is cut off, as on a terminal.
             text = text[: max(0, columns - column)]
             if text.strip():
-                shift = len(text) - len(text.lstrip())
-                parts.append(
-                    f'<text x="{left + (column + shift) * wide:.1f}" y="{number * high + left - 5}" fill="{COLOURS.get(colour, "#c5c8c6")}" '
-                    f'textLength="{width(text.strip()) * wide:.1f}" xml:space="preserve">{html.escape(text.strip())}</text>'
-                )
+                x = left + (column + len(text) - len(text.lstrip())) * wide
+                place = f'x="{x:.1f}" y="{number * high + left - 5}" textLength="{width(text.strip()) * wide:.1f}"'
+                parts.append(f'<text {place} fill="{COLOURS.get(colour, GREY)}" xml:space="preserve">{html.escape(text.strip())}</text>')
             column += width(text)
     return "\n".join([*parts, "</svg>", ""])
 
