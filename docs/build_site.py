@@ -208,7 +208,7 @@ def main():
     args = parser.parse_args()
     try:
         build(args.dest.resolve(), args.programs.resolve())
-    except Stop as exc:
+    except (Stop, OSError) as exc:
         print(f"docs: {exc}", file=sys.stderr)
         return 1
     return 0

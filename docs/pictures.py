@@ -82,7 +82,7 @@ def report_page():
     return rollout_page(rollout_report(facts, "rollout", START + 105, HOSTS, BATCHES))
 
 
-def terminal_lines(columns=116):
+def terminal_lines(columns=132):
     """The same rollout on a terminal, while the second batch is watched under its requests: lines of (text, colour or None)."""
     view = RunView(UNICODE, 0)
     lines = []
@@ -112,7 +112,7 @@ def terminal_lines(columns=116):
     return [*lines, *view.region(columns, 20, 95)]
 
 
-def as_svg(lines, columns=116):
+def as_svg(lines, columns=132):
     """Lines of a terminal as a drawing."""
     wide, high, left = 8.4, 20, 14
     height = high * len(lines) + 2 * left
