@@ -23,6 +23,8 @@ DOCUMENTS = [*GUIDES, COLLECTION / "README.md", *sorted(COLLECTION.glob("roles/*
 DOCUMENTS += [REPOSITORY / "README.md"]
 
 FENCE = re.compile(r"^( *)```([\w-]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+# A line up to its comment, in whose quotes a # begins none.
+COMMENT = re.compile(r"""^((?:'[^']*'|"[^"]*"|[^'"])*?)(?:^|\s)#\s.*$""")
 PROGRAMS = ("ansible", "cp", "curl", "gpg", "journalctl", "make", "nft", "openssl", "podman", "printf", "sha256sum", "systemctl")
 
 # How a command is run where there is no fleet.
@@ -113,7 +115,7 @@ class Block:
     def lines(self):
         """Its commands, one a line, without comments."""
         joined = re.sub(r"\\\n\s*", "", self.text)
-        stripped = (re.sub(r"(^|\s)#\s.*$", "", line).strip() for line in joined.splitlines())
+        stripped = (COMMENT.sub(r"\1", line).strip() for line in joined.splitlines())
         return [line for line in stripped if line]
 
 
