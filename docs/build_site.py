@@ -38,6 +38,8 @@ LABELS = {
     "callback_plugins": "plugins/callback.html#callback-plugins",
     "common_return_values": "reference_appendices/common_return_values.html#common-return-values",
 }
+# Variables of the environment that Ansible itself describes, and a callback has from it.
+VARIABLES = ("ANSIBLE_DISPLAY_SKIPPED_HOSTS", "ANSIBLE_SHOW_CUSTOM_STATS")
 
 
 class Stop(Exception):
@@ -111,8 +113,10 @@ def insert_pictures(source, shown):
 
 
 def inventory(path):
-    """The labels of Ansible's own documentation as intersphinx reads them."""
-    lines = "".join(f"{label} std:label -1 {target} {label}\n" for label, target in LABELS.items())
+    """The places of Ansible's own documentation as intersphinx reads them."""
+    places = {f"{label} std:label": target for label, target in LABELS.items()}
+    places.update({f"{name} std:envvar": f"reference_appendices/config.html#envvar-{name}" for name in VARIABLES})
+    lines = "".join(f"{place} -1 {target} -\n" for place, target in places.items())
     head = "# Sphinx inventory version 2\n# Project: Ansible\n# Version: devel\n# The remainder of this file is compressed using zlib.\n"
     path.write_bytes(head.encode() + zlib.compress(lines.encode()))
 
