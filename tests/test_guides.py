@@ -46,7 +46,7 @@ def name(path):
 
 def test_there_is_something_to_test():
     assert len(GUIDES) >= 15 and len(COMMANDS) >= 60
-    # The pictures of continued lines and of comments.
+    # Lines that go on, and comments.
     block = guides.Block(REPOSITORY / "README.md", 1, "sh", "one \\\n  two   # three\n# four\nfive 'a # b'\n")
     assert block.lines == ["one two", "five 'a # b'"]
     command = "ansible-playbook -i a modelfleet.serving.site --ask-vault-pass --limit b --check -e c=1"
@@ -106,7 +106,6 @@ def test_a_variable_is_one(document):
     known |= {path.stem for role in ROLES for path in (COLLECTION / f"roles/{role}").rglob("*.yml")}
     text = document.read_text(encoding="utf-8")
     named = set(re.findall(rf"(?<![\w./-])((?:{'|'.join(ROLES)})_[a-z0-9_]*[a-z0-9])(?![\w/-])", text))
-    # Facts of a host that no role takes as an option.
     assert named - known == set()
 
 
@@ -155,8 +154,15 @@ def checkout(tmp_path):
     for file in ("ansible.cfg", "Makefile", "requirements-dev.txt"):
         shutil.copyfile(REPOSITORY / file, place / file)
     (place / "collections").symlink_to(REPOSITORY / "collections")
-    hosts = {"gpu_hosts": {"hosts": dict.fromkeys(("gpu-[1:4]", "gpu-[1:500].example.com"))}}
-    (place / "inventory/sample/more.yml").write_text(yaml.safe_dump({"all": {"children": hosts}}), encoding="utf-8")
+    # A group that is not there would be a warning.
+    groups = {
+        "gpu_hosts": ("gpu-[1:4]", "gpu-[1:500].example.com"),
+        "modelfleet_gateways": ("gpu-1.example.com",),
+        "dragonfly_managers": ("scheduler-1.example.com",),
+        "load_balancers": ("balancer-1.example.com",),
+    }
+    children = {group: {"hosts": dict.fromkeys(hosts)} for group, hosts in groups.items()}
+    (place / "inventory/sample/more.yml").write_text(yaml.safe_dump({"all": {"children": children}}), encoding="utf-8")
     stand_ins = tmp_path / "bin"
     stand_ins.mkdir()
     for program, text in STAND_INS.items():
