@@ -212,7 +212,7 @@ def main():
     args = parser.parse_args()
     try:
         build(args.dest.resolve(), args.programs.resolve())
-    except (Stop, OSError) as exc:
+    except (Stop, OSError, subprocess.SubprocessError) as exc:
         print(f"docs: {exc}", file=sys.stderr)
         return 1
     return 0
