@@ -637,7 +637,6 @@ def test_the_hook_of_a_rollout_takes_the_host_out(gateway):
     assert gateway.ask()[0] == 200
 
 
-@only_in_all
 def test_nothing_fails_while_things_change(gateway):
     """Under load: the key expires, TorchServe restarts as its unit does it, and another certificate takes the place of the old one."""
     key = gateway.torchserve.keys()["inference"]
