@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo collection changelog release release-rehearsal test test-all bench bench-quick bench-setup lint collection-tests \
+.PHONY: help setup demo collection changelog release release-rehearsal test test-all bench bench-quick bench-runtimes bench-setup lint collection-tests \
 	repository-tests life-tests lab-tests fuzz-tests programs-before clean purge
 
 help: ## Show the targets
@@ -63,6 +63,15 @@ bench: bench-setup ## Measure our way and others on a fleet with shaped links, e
 bench-quick: bench-setup ## Measure one cell of it (a quarter of an hour)
 	bench/bench.py --quick $(BENCH)
 
+# Of Triton there is a Python backend for Debian 12 only, so that is where all servers run.
+bench-runtimes: $(VENV)/complete ## Measure what TorchServe, Triton, BentoML and a bare FastAPI cost on top of one model (hours; BENCH=--quick: minutes)
+	lab/setup
+	lab/setup --build
+	lab/wheels
+	lab/image/build bookworm
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	bench/runtimes/compare.py $(BENCH)
+
 # Programs that were built quickly for the lab are not what is measured, so the others come before the rest of the set-up.
 bench-setup: $(VENV)/complete
 	lab/setup
@@ -107,6 +116,8 @@ release-rehearsal:
 # What "make setup" leaves out, because only these need it.
 scenario-rollout: image-rollout
 scenario-mixed scenario-runtimes: image-bookworm
+scenario-manager: image-manager
+scenario-compile: image-compile
 scenario-rollout scenario-life: programs-before
 
 image-%:

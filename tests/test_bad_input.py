@@ -233,7 +233,7 @@ VARIABLES = {
     ),
     "a runtime that does not exist": (
         lambda variables: model(variables, runtime="tritno"),
-        ["(resnet50) is not what its role takes: value of runtime must be one of: torchserve, openai, triton, got: tritno"],
+        ["(resnet50) is not what its role takes: value of runtime must be one of: torchserve, openai, triton, bentoml, got: tritno"],
     ),
     "models that their runtime cannot serve": (
         lambda variables: variables.update(
@@ -260,6 +260,21 @@ VARIABLES = {
         [
             "The model resnet50 1.0 is an object, and the runtime triton loads a bundle only; publish it as that and give its key.",
             "The triton_image is the container 25.06, with CVE-2025-23319, CVE-2025-23320 and CVE-2025-23334",
+        ],
+    ),
+    "models that BentoML cannot serve": (
+        lambda variables: variables.update(
+            bentoml_program="/home/me/bentoml",
+            modelfleet_models=[
+                {**GOOD["modelfleet_models"][0], "runtime": "bentoml", "port": 8301},
+                {**BUNDLE, "runtime": "bentoml", "port": 8301, "environment": {"API_TOKEN": SECRET}},
+            ],
+        ),
+        [
+            "The model resnet50 1.0 is an object, and the runtime bentoml loads a bundle only; publish it as that and give its key.",
+            "The model llama 3.1 has the variable API_TOKEN in its environment, which is a secret by its name",
+            "The port 8301 of the model llama 3.1 is that of the model resnet50; give each its own.",
+            "The bentoml_program is in /home/, which a unit does not see; put BentoML below /opt or /usr.",
         ],
     ),
     "a bundle with the key of an archive": (

@@ -49,6 +49,8 @@ STUBBED = (
     "openai_info",
     "triton_model",
     "triton_info",
+    "bentoml_model",
+    "bentoml_info",
     "daemon",
 )
 READY = {"findings": [], "facts": {"clock": {"epoch": 0}}}
@@ -367,6 +369,50 @@ def test_site_gives_each_model_to_what_serves_it(fleet):
     assert (written["start"], removed["state"]) == (False, "absent")
     assert "Environment=HOME=/var/lib/openai-server/letters-1.0-" in written["files"][0]["content"]
     assert ["letters", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
+
+
+MOVED = {"name": "moved", "version": "1.0", "bundle": "bundles/moved", "sha256": "ef" * 32, "runtime": "bentoml", "port": 8301}
+
+
+def test_site_serves_models_of_bentoml_and_who_leads_their_ports(fleet):
+    unit, old = (f"bentoml-moved-{version}-{'ef' * 6}.service" for version in ("1.0", "0.9"))
+    started = {"name": "moved", "version": "1.0", "action": "started", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}
+    there = {**SERVER, "name": "moved", "file": f"moved-1.0-{'ef' * 6}", "unit": unit, "port": 8301, "detail": ""}
+    answers = site_answers(
+        bentoml_model={"changed": True, "models": [started]},
+        bentoml_info={"models": [there], "recorded": [], "units": [unit]},
+        daemon={"action": "none", "restart_owed": False},
+    )
+    gone = {**MOVED, "version": "0.9", "state": "absent"}
+    done, calls = fleet("site", [OBJECT, BUNDLE, OLD, MOVED, gone], answers, "--tags", "bentoml,models", bentoml_program="/usr/bin/true")
+    assert done.returncode == 0, done.stdout
+    assert [[one["name"] for one in args["models"]] for args in asked(calls, "torchserve_model")] == [["tiny", "llama", "llama"]]
+    look, served = asked(calls, "bentoml_model")
+    assert look == served and [(one["version"], one.get("state"), one["port"]) for one in served["models"]] == [
+        ("1.0", None, 8301),
+        ("0.9", "absent", 8301),
+    ]
+    assert set(served) <= set(documentation(COLLECTION / "plugins/modules/bentoml_model.py")["options"])
+    daemons = [(one["name"], one.get("start", True), one.get("state", "present")) for one in asked(calls, "daemon")]
+    switch = "modelfleet-bentoml.service"
+    # Those that run; then what is to come, and away what has gone.
+    assert daemons == [
+        *((switch, False, "present"), (unit, True, "present"), (switch, True, "present")),
+        *((switch, False, "present"), (unit, False, "present"), (old, True, "absent")),
+    ]
+    # Before a rollout stops the version that such a connection still leads to.
+    (config,) = (one["content"] for one in asked(calls, "daemon")[0]["files"] if one["path"] == "/etc/modelfleet-bentoml/haproxy.cfg")
+    assert "\n    timeout http-keep-alive 4s\n" in config
+    assert ["moved", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
+
+
+def test_a_host_without_bentoml(fleet):
+    answers = site_answers(bentoml_info={"models": [], "recorded": [], "units": []}, daemon={"action": "none", "restart_owed": False})
+    done, calls = fleet("site", [OBJECT, MOVED], answers, "--tags", "bentoml", bentoml_program="/opt/nowhere/bin/bentoml")
+    assert done.returncode == 2 and asked(calls, "daemon") == []
+    assert "Refused to serve models with BentoML: this host has no program /opt/nowhere/bin/bentoml" in " ".join(done.stdout.split())
+    (looked, *_others) = asked(calls, "preflight_info")
+    assert looked["programs"] == [{"path": "/opt/nowhere/bin/bentoml", "variable": "bentoml_program"}]
 
 
 DOUBLE = {"name": "double", "version": "1.0", "bundle": "bundles/double", "sha256": "ef" * 32, "runtime": "triton"}

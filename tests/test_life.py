@@ -31,6 +31,7 @@ LIFE = (
     "haproxy_server",
     "openai_info",
     "triton_info",
+    "bentoml_info",
 )
 # As the others, and a delegated task is one of the host that it is delegated to.
 DELEGATED = STUB.replace('task_vars["inventory_hostname"]', 'self._task.delegate_to or task_vars["inventory_hostname"]').replace(
@@ -71,6 +72,7 @@ GOOD = {
     "torchserve_info": serves(MODEL),
     "openai_info": {"models": [], "units": [], "recorded": []},
     "triton_info": {"models": [], "recorded": []},
+    "bentoml_info": {"models": [], "units": [], "recorded": []},
     "inference_check": {"checks": []},
 }
 
@@ -205,7 +207,8 @@ class TestUninstall:
         order = list(dict.fromkeys(gone(calls)))
         daemons = {host: [unit for name, unit in order if name == host] for host in EVERYBODY}
         units = ["modelfleet-gateway-watch.service", "modelfleet-gateway-key.socket", "modelfleet-gateway.service"]
-        units += ["triton.service", "torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units += ["triton.service", "modelfleet-bentoml.service"]
+        units += ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
         units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
@@ -213,7 +216,7 @@ class TestUninstall:
         schedulers = [order.index((host, "dragonfly-scheduler.service")) for host in EVERYBODY]
         assert last_gpu < min(seeds) and max(seeds) < min(schedulers)
         for host in GROUPS["gpu_hosts"]:
-            assert daemons[host][:7] == units[:7]
+            assert daemons[host][:8] == units[:8]
             assert daemons[host][-2:] == units[-2:]
         assert sorted(hosts_of(calls, "nft_table", state="absent")) == sorted(EVERYBODY)
         # Nothing is asked of a host after its users are gone.
@@ -240,6 +243,7 @@ class TestUninstall:
             ("modelfleet-gateway", "modelfleet-gateway-watch"): {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway"},
             ("openai-server",): {"/var/lib/openai-server"},
             ("triton",): {"/var/lib/triton", "/var/lib/modelfleet/triton"},
+            ("bentoml", "modelfleet-bentoml"): {"/etc/modelfleet-bentoml", "/var/lib/bentoml"},
         }
         for taken in of_others:
             assert taken["state"] == "absent" and "keep" not in taken
@@ -315,13 +319,16 @@ class TestAdd:
         assert "None of gpu-1, gpu-2 says" in " ".join(done.stdout.split())
         assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", "openai_info"}
 
-    def test_triton_is_asked_for_as_well(self, fleet):
-        double = {**NEXT, "name": "double", "runtime": "triton", "bundle": "models/double"}
+    @pytest.mark.parametrize("runtime", ["triton", "bentoml"])
+    def test_others_are_asked_for_as_well(self, fleet, runtime):
+        port = {"port": 8301} if runtime == "bentoml" else {}
+        double = {**NEXT, "name": "double", "runtime": runtime, "bundle": "models/double", **port}
         del double["object"], double["default"]
-        there = {"triton_info": {**GOOD["triton_info"], "models": [{"name": "double", "version": "1.0", "default": True}]}}
+        info = f"{runtime}_info"
+        there = {info: {**GOOD[info], "models": [{"name": "double", "version": "1.0", "default": True}]}}
         done, calls = fleet("add", "--limit", "gpu-3", models=[MODEL, double], code=2, answers={"gpu-1": there, "gpu-2": there})
         assert "gpu-1 serves double 1.0, which modelfleet_models does not list" in " ".join(done.stdout.split())
-        assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", "triton_info"}
+        assert {call["module"] for call in calls} == {"rollout_lock", "torchserve_info", info}
 
     def test_all_hosts_at_once_are_refused(self, fleet):
         done, calls = fleet("add", code=2)

@@ -318,6 +318,36 @@ def test_a_model_with_a_server_of_its_own_and_its_way_back(fleet):
     assert balanced(calls, "gpu-1") == ["drain", "rolled_back", "ready"]
 
 
+def test_a_model_of_bentoml_and_its_way_back(fleet):
+    """Its unit is there before its server is to start; the way back, on which both are beside each other, drains nobody."""
+    new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "bentoml", "port": 8301}
+    same = {
+        "hosts": FEW,
+        "models": [new],
+        "groups": {"load_balancers": ["balancer-1"]},
+        "modelfleet_drain": "haproxy",
+        "modelfleet_return": "haproxy",
+        "bentoml_program": "/usr/bin/true",
+    }
+    daemons = {"daemon": {"action": "none", "restart_owed": False}}
+    done, calls = fleet.play("rollout", **same, answers=dict.fromkeys(FEW, daemons))
+    assert done.returncode == 0 and outcomes(done) == dict.fromkeys(FEW, "activated"), done.stdout
+    mine = [call for call in calls if call["host"] == "gpu-1" and not call.get("look")]
+    order = [
+        (call["module"], call["args"].get("state")) for call in mine if call["module"] in ("daemon", "model_rollout", "haproxy_server")
+    ]
+    assert order[:4] == [("daemon", None), ("daemon", None), ("haproxy_server", "drain"), ("model_rollout", "prepared")]
+    switch, unit, gone = (call["args"] for call in mine if call["module"] == "daemon")
+    assert (switch["name"], switch["start"]) == ("modelfleet-bentoml.service", False)
+    assert (unit["name"], unit["start"]) == (f"bentoml-demo-2.0-{'2f' * 6}.service", False)
+    assert (gone["name"], gone["state"]) == (f"bentoml-demo-0.9-{'0f' * 6}.service", "absent")
+    assert [call["args"]["runtime"] for call in mine if call["module"] == "traffic_check"] == ["bentoml"]
+
+    done, calls = fleet.play("rollback", **same, answers={host: {**daemons, **found("2.0", "1.0")} for host in FEW})
+    assert done.returncode == 0 and fleet.read() == dict.fromkeys(HOSTS, "1.0"), done.stdout
+    assert balanced(calls, "gpu-1") == ["rolled_back"]
+
+
 @only_in_all
 def test_a_model_of_triton_and_its_way_back(fleet):
     """One version goes before the other comes, so that the host is drained both ways."""

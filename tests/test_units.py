@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -28,8 +31,11 @@ SERVER = {
     },
     "openai_server_command": ["/opt/vllm/bin/vllm", "serve", "{directory}", "--host", "{host}", "--port", "{port}"],
 }
+BENTO = {"__bentoml_model": {**SERVER["__openai_server_model"], "route": "answer"}}
+OF_ONE = {"openai-server.service.j2": SERVER, "bentoml.service.j2": BENTO}
 # A unit and the variables that give it another sandbox.
-VARIANTS = {path.name: (path, SERVER if path.name.startswith("openai-server") else {}) for path in UNITS}
+VARIANTS = {path.name: (path, OF_ONE.get(path.name, {})) for path in UNITS}
+VARIANTS["bentoml.service.j2 on GPUs"] = (ROLES / "bentoml/templates/bentoml.service.j2", {**BENTO, "torchserve_device": "gpu"})
 VARIANTS["openai-server.service.j2 on GPUs"] = (
     ROLES / "openai_server/templates/openai-server.service.j2",
     {**SERVER, "torchserve_device": "gpu"},
@@ -71,6 +77,18 @@ FOR_HANDLERS = {
     " with a hub for others": {"modelfleet_models": [OTHER_GROUP, {**HUB, "state": "absent"}]},
 }
 for variant, variables in FOR_HANDLERS.items():
+    VARIANTS[f"torchserve.service.j2{variant}"] = (ROLES / "torchserve/templates/torchserve.service.j2", variables)
+COMPILED = {"name": "net", "version": "1", "object": "net.mar", "sha256": "9f" * 32, "compile_cache": "caches/net"}
+FOR_CACHES = {
+    " with a compile cache": {"modelfleet_models": [COMPILED]},
+    " with a compile cache and a path of its own": {
+        "modelfleet_models": [COMPILED],
+        "modelfleet_plugin_downloads": False,
+        "torchserve_environment": {"PYTHONPATH": "/srv/handlers"},
+    },
+    " with a compile cache that goes": {"modelfleet_models": [{**COMPILED, "state": "absent"}]},
+}
+for variant, variables in FOR_CACHES.items():
     VARIANTS[f"torchserve.service.j2{variant}"] = (ROLES / "torchserve/templates/torchserve.service.j2", variables)
 VARIANTS["torchserve.service.j2 on the LAN"] = (
     ROLES / "torchserve/templates/torchserve.service.j2",
@@ -168,7 +186,7 @@ def test_a_worker_that_the_kernel_kills_takes_no_other_with_it(rendered):
 
 def test_nvidia_devices_of_every_driver(rendered):
     """The class of the devices has two names, and those of a module that is not loaded yet are not allowed to the unit at all."""
-    for unit in ("torchserve.service.j2", "openai-server.service.j2", "triton.service.j2"):
+    for unit in ("torchserve.service.j2", "openai-server.service.j2", "triton.service.j2", "bentoml.service.j2"):
         gpu, cpu = (rendered[name].read_text() for name in (f"{unit} on GPUs", unit))
         for kind in ("nvidia", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"):
             assert f"\nDeviceAllow=char-{kind} rw" in gpu
@@ -195,6 +213,27 @@ def test_a_server_sees_its_own_model_and_is_told_what_the_inventory_says(rendere
     assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={repository}\n" in hub
     assert f'"serve" \\\n    "{repository}/snapshots/{"0f" * 20}" \\\n' in hub and f"\nFile={'0f' * 20}\n" in hub
     assert f"\nStateDirectory=openai-server/bert-1-{'0f' * 6}\n" in hub
+
+
+def test_a_version_of_bentoml_sees_its_own_model_and_has_an_address_of_its_own(rendered):
+    text = rendered["bentoml.service.j2"].read_text()
+    directory = f"/var/lib/modelfleet/models/llama-3.1-{'9f' * 6}"
+    assert f"\nTemporaryFileSystem=/var/lib/modelfleet:ro\nBindReadOnlyPaths={directory}\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text and "\nUser=bentoml\n" in text
+    found = re.fullmatch(rf"/opt/bentoml/bin/bentoml serve {directory} --host (\S+) --port 8101", command_of(text))
+    assert ipaddress.ip_address(found[1]) in ipaddress.ip_network("127.64.0.0/10")
+    assert r'Environment="ODD=50%% of \"it\""' in text and f" BENTOML_HOME=/var/lib/bentoml/llama-3.1-{'9f' * 6}\n" in text
+    said = dict(line.split("=") for line in text.partition("[X-ModelFleet]\n")[2].splitlines())
+    assert said == {
+        **{"Name": "llama", "Version": "3.1", "File": f"llama-3.1-{'9f' * 6}", "Port": "8101", "Device": "cpu"},
+        **{"Address": found[1], "Route": "answer"},
+    }
+
+
+def test_who_leads_ports_to_servers_sees_nothing_of_the_fleet(rendered):
+    text = rendered["modelfleet-bentoml.service.j2"].read_text()
+    assert "\nUser=modelfleet-bentoml\n" in text and "\nTemporaryFileSystem=/var/lib/modelfleet:ro\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost\n" in text
 
 
 def command_of(text):
@@ -255,3 +294,39 @@ def test_is_understood_by_systemd(rendered, name):
     known = ("not found", "Unknown key 'LogFilterPatterns'", "Unknown key name 'LogFilterPatterns'")
     assert [line for line in result.stderr.splitlines() if line not in absent and not any(part in line for part in known)] == []
     assert result.returncode == (1 if absent else 0)
+
+
+def test_what_another_processor_compiled_goes(rendered, tmp_path):
+    """What models share that have no compile cache of their own."""
+    (line,) = (one for one in rendered["torchserve.service.j2"].read_text().splitlines() if "/proc/cpuinfo" in one)
+    cpuinfo, inductor = tmp_path / "cpuinfo", tmp_path / "inductor"
+    command = line.removeprefix("ExecStartPre=-/bin/sh -c '").removesuffix("'").replace("$$", "$").replace("/proc/cpuinfo", str(cpuinfo))
+
+    def start(flags, capability=""):
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        cpuinfo.write_text(f"processor : 0\nflags\t: {flags}\n" * 2)
+        command_here = ["/bin/sh", "-c", command.replace("/var/lib/torchserve", str(tmp_path))]
+        subprocess.run(command_here, check=True, env={"PATH": os.environ["PATH"], "ATEN_CPU_CAPABILITY": capability})
+        kept = (inductor / "kernel.so").exists()
+        (inductor / "kernel.so").touch()
+        return kept
+
+    assert not start("avx2 avx512f")
+    assert start("avx2 avx512f")
+    assert not start("avx2")
+    assert start("avx2")
+    assert not start("avx2", "default")
+
+
+def test_workers_find_their_compile_caches_by_what_the_host_is_at_this_start(rendered):
+    found, beside, gone = (rendered[f"torchserve.service.j2{variant}"].read_text() for variant in FOR_CACHES)
+    asked = "/bin/python -I /opt/torchserve/compile_cache.py --write /run/torchserve/compile_cache.json"
+    for text in (found, beside):
+        # Before any worker, and not in the way of a start.
+        assert asked in text.partition("\nExecStart=")[0]
+        assert "\nExecStartPre=-timeout 75 /opt/torchserve/venv-" in text
+    assert '\nEnvironment="PYTHONPATH=/opt/torchserve/worker"\n' in found or "\nEnvironment=PYTHONPATH=/opt/torchserve/worker\n" in found
+    last = [line for line in beside.splitlines() if "PYTHONPATH=" in line][-1]
+    assert "PYTHONPATH=/opt/torchserve/worker:/srv/handlers" in last
+    assert "\nReadWritePaths=-/var/lib/modelfleet/compile-caches\n" in beside
+    assert gone == rendered["torchserve.service.j2"].read_text()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _bentoml,
     _dfdaemon,
     _doctor_daemon,
     _openai_server,
@@ -232,6 +233,32 @@ def test_an_answer_of_openais_protocol_is_a_text_or_an_error(asked):
         except ModelFleetError:
             return
     assert isinstance(answer.text, str)
+
+
+SECTIONS = _bentoml.sections_text({"moved": _bentoml.Section(8301, "moved-1-" + "a" * 12, "127.64.0.1")})
+DESCRIPTION = "services:\n- models:\n  - tag: moved:1\n"
+
+
+def with_odd_texts(text):
+    return st.text() | st.tuples(st.integers(0, len(text)), odd_texts).map(lambda at: text[: at[0]] + at[1] + text[at[0] :])
+
+
+@given(with_odd_texts(SECTIONS))
+@example(SECTIONS)
+def test_where_ports_lead_is_read_or_refused(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_bentoml, "read_text", lambda _path: text)
+        try:
+            sections = _bentoml.read_sections()
+        except ModelFleetError:
+            return
+    assert not text or _bentoml.sections_text(sections) == text
+
+
+@given(with_odd_texts(DESCRIPTION))
+def test_the_description_of_a_bento_is_read(text):
+    said = _bentoml.bundle_problem({"bento.yaml"}, text)
+    assert said is None or "\n" not in said
 
 
 INDEX = [{"name": "double", "version": "1", "state": "UNAVAILABLE", "reason": "no\nmemory"}, {"name": "other"}]

@@ -45,7 +45,7 @@ def run(tmp_path, url=NOWHERE, *options):
 def add_programs(tmp_path, release, suffix=""):
     folder = tmp_path / "cache" / "programs" / (release.slug + suffix)
     folder.mkdir(parents=True)
-    for program in release.lab_programs if suffix else release.programs:
+    for program in release.programs:
         (folder / program).write_text(f"#!/bin/sh\necho {program}\n")
         (folder / program).chmod(0o755)
 
@@ -175,17 +175,17 @@ def commands(monkeypatch):
 
 
 def test_nothing_reachable_means_a_build_for_the_lab(tmp_path, commands, capsys):
-    """Quick, without the programs that the lab does not run, and never under the name of a real one."""
+    """Quick, and never under the name of a real one."""
     module, noted = commands
     (scheduler, source), (client, _) = module.Cache(tmp_path, NOWHERE, 1).get(module.RELEASES)
     assert source == "built-lab"
     assert "cannot be reached" in capsys.readouterr().out
     assert noted[0][0][-1] == "--build"
     builds = {command[0]: (command, env) for command, env in noted}
-    assert builds["go"][0][-1] == "d7y.io/dragonfly/v2/cmd/scheduler"
+    assert builds["go"][0][-2:] == ["d7y.io/dragonfly/v2/cmd/scheduler", "d7y.io/dragonfly/v2/cmd/manager"]
     assert builds["cargo"][1]["CARGO_PROFILE_RELEASE_OPT_LEVEL"] == "1"
     with tarfile.open(scheduler) as tar:
-        assert tar.getnames() == ["scheduler"]
+        assert tar.getnames() == ["manager", "scheduler"]
     assert client.name == module.RELEASES[1].archive
     assert {path.name for path in (tmp_path / "programs").iterdir()} == {f"{release.slug}-lab" for release in RELEASES}
     noted.clear()

@@ -155,8 +155,9 @@ def test_everything_is_taken_away(fleet, play, first):
     play("uninstall", first, modelfleet_uninstall_confirm=True, modelfleet_uninstall_purge=True)
     for name in GPU_HOSTS:
         host = fleet[name]
-        for user in ("openai-server", "triton"):
+        for user in ("openai-server", "triton", "bentoml", "modelfleet-bentoml"):
             assert host.run("getent passwd %s", user).rc == 2
             assert host.run("pgrep -u %s", user).stdout == ""
             assert host.check_output("find /etc/systemd /usr/lib/sysusers.d /etc/tmpfiles.d -name %s", f"*{user}*") == ""
-        assert host.run("ls -d /var/lib/openai-server /var/lib/triton /var/lib/modelfleet").stdout == ""
+        places = "/var/lib/openai-server /var/lib/triton /var/lib/bentoml /etc/modelfleet-bentoml /var/lib/modelfleet"
+        assert host.run(f"ls -d {places}").stdout == ""

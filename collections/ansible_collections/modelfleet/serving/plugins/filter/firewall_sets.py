@@ -22,6 +22,11 @@ options:
     type: list
     elements: str
     default: []
+  managers:
+    description: Which of the schedulers' hosts runs the manager too.
+    type: list
+    elements: str
+    default: []
   peers:
     description: Which of them run dfdaemon.
     type: list
@@ -48,7 +53,8 @@ _value:
   description:
     - The sets, as O(modelfleet.serving.nft_table#module:sets) takes them. C(schedulers), C(peers) and C(callers) with the version of IP at
       the end of the name are addresses, the last those of C(modelfleet_firewall_addresses).
-    - C(scheduler_ports), C(peer_ports) and, of UDP, C(peer_udp_ports) are where these listen, on any host of the fleet.
+    - C(scheduler_ports), those of the manager among them, C(peer_ports) and, of UDP, C(peer_udp_ports) are where these listen, on any
+      host of the fleet.
   type: list
   elements: dict
 """
@@ -62,7 +68,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._nft import ordered
 
 
-def firewall_sets(hosts, schedulers=(), peers=()):
+def firewall_sets(hosts, schedulers=(), peers=(), managers=()):
     own = {host: str(variables.get("modelfleet_address") or "") for host, variables in hosts.items()}
     more = {host: variables.get("modelfleet_firewall_addresses") or [] for host, variables in hosts.items()}
     problems = list(address_findings(own))
@@ -72,6 +78,7 @@ def firewall_sets(hosts, schedulers=(), peers=()):
         raise AnsibleFilterError(" ".join(problems))
     try:
         apis = [_addresses.addresses(hosts[host], "scheduler")["api"] for host in schedulers]
+        apis += [_addresses.addresses(hosts[host], "manager")[name] for host in managers for name in ("grpc", "redis")]
         daemons = [_addresses.addresses(hosts[host], "dfdaemon") for host in peers]
     except ModelFleetError as exc:
         raise AnsibleFilterError(str(exc)) from exc

@@ -20,8 +20,10 @@ options:
       - C(problem) says why it was set aside. What it said for each of its jobs is under the name of the job.
       - C(scheduler) has a C(problem), C(seed) too, and the bytes by source C(before) and C(after) the registration. Without one of the two
         the bytes from the origin are not known.
-      - C(gpu) has C(brought) (C(artifacts) and C(bytes)), C(registrations), C(served) of TorchServe, C(openai) of servers of that protocol,
-        C(triton) of Triton, C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the registrations.
+      - C(gpu) has C(brought) (C(artifacts) and C(bytes), and C(caches) and C(cache_bytes) of compile caches), C(registrations),
+        C(served) of TorchServe, C(openai) of servers of that protocol, C(triton) of Triton, C(bentoml) of BentoML,
+        C(recorded), C(checks), C(problems), and C(predicted) where check mode only foretold the
+        registrations.
       - C(models) is the C(modelfleet_models) of the host, C(device) its C(torchserve_device).
     type: dict
     required: true
@@ -124,8 +126,12 @@ _value:
                 - Bytes that were moved for it, by source.
                 - Those of several that were brought at once are known together only, see RV(_value.hosts.bytes).
               type: dict
+        caches:
+          description: The same of the compile caches that were brought to this host.
+          type: list
+          elements: dict
         bytes:
-          description: All bytes that were moved for the models of this host, by source.
+          description: All bytes that were moved for the models of this host and their compile caches, by source.
           type: dict
         traffic:
           description: The bytes by source of a seed peer, C(before) and C(after) the registrations.
@@ -157,7 +163,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import
 SOURCES = ("origin", "remote_peer", "local_peer")
 SITE = "run modelfleet.serving.site"
 # Where the facts of a host have what each runtime serves.
-SERVED = {"torchserve": "served", "openai": "openai", "triton": "triton"}
+SERVED = {"torchserve": "served", "openai": "openai", "triton": "triton", "bentoml": "bentoml"}
 
 
 def fleet_report(facts, jobs, asked=(), stopped_by=()):
@@ -203,7 +209,9 @@ def _host(name, jobs, facts, asked, stopped_by):
         "answered": any(said.values()),
         "problems": problems,
         "models": models if "gpu" in jobs else [],
-        "bytes": _sum([brought.get("bytes"), *(one.get("bytes") for one in registrations.values())]),
+        # No model of a list, so nothing is wrong where one did not come.
+        "caches": [_row({"name": one["name"], "version": one["version"]}, one, {}, None, {}, None) for one in brought.get("caches", [])],
+        "bytes": _sum([brought.get("bytes"), brought.get("cache_bytes"), *(one.get("bytes") for one in registrations.values())]),
     }
     if "seed" in jobs:
         report["traffic"] = {moment: said["seed"].get(moment) for moment in ("before", "after")}
@@ -337,7 +345,7 @@ def _origin(reports):
     moved = {host: one for host, one in reports.items() if one["bytes"]}
     sizes = {}
     for one in moved.values():
-        for row in one["models"]:
+        for row in [*one["models"], *one["caches"]]:
             key = (row["model"], row["version"])
             sizes[key] = max(sizes.get(key, 0), sum((row["bytes"] or {}).values()) or row["fetched"] or 0)
     seeds = {host: one["traffic"] for host, one in reports.items() if "traffic" in one}

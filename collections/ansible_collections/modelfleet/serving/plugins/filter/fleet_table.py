@@ -11,13 +11,13 @@ ANSWERS = {True: "ok", False: "FAILED", None: "unchecked"}
 
 def fleet_table(report):
     header = ("host", "model", "version", "registered", "answered", "answer", "origin", "peers", "local")
-    return _lines(report, header, _served, right=(3, 4, 6, 7, 8))
+    return _lines(report, header, _served, ("models",), right=(3, 4, 6, 7, 8))
 
 
 def distribution_table(report):
     header = ("host", "artifact", "version", "brought", "fetched", "there", "origin", "peers", "local")
-    lines = _lines(report, header, _brought, right=(3, 4, 5, 6, 7, 8))
-    # Those of a host begin together.
+    lines = _lines(report, header, _brought, ("models", "caches"), right=(3, 4, 5, 6, 7, 8))
+    # The models of a host begin together; a compile cache comes after them.
     rows = [row for one in report["hosts"].values() for row in one["models"]]
     seconds = [row["artifact_seconds"] for row in rows if row["artifact_action"] == "fetched" and row["artifact_seconds"]]
     if seconds:
@@ -44,15 +44,16 @@ def prune_table(hosts):
     return [*table(rows, right=(4, 5)), "", *lines]
 
 
-def _lines(report, header, cells, right):
-    """The table with one line for each model of each GPU host, in it what ``cells`` says of a row, and what follows below."""
+def _lines(report, header, cells, kinds, right):
+    """The table with one line for each row of each GPU host, of these kinds, in it what ``cells`` says of it, and what follows below."""
     rows = [header]
     for host, one in report["hosts"].items():
         # What serves no models has no line of its own, only what is wrong with it below.
         if one["models"] or "gpu" in one["jobs"]:
-            rows.extend((host, row["model"], row["version"], *cells(one, row), *_sources(row)) for row in one["models"])
+            found = [row for kind in kinds for row in one[kind]]
+            rows.extend((host, row["model"], row["version"], *cells(one, row), *_sources(row)) for row in found)
             # Where from is not known of each.
-            if one["bytes"] and any(row["fetched"] and not row["bytes"] for row in one["models"]):
+            if one["bytes"] and any(row["fetched"] and not row["bytes"] for row in found):
                 rows.append((host, "together", *["-"] * (len(header) - 5), *_sources(one)))
             if not one["models"]:
                 state = "FAILED" if one["ok"] is False else "unchecked" if one["ok"] is None else "-"
@@ -74,6 +75,8 @@ def _brought(one, row):
     action, size, fetched = row["artifact_action"], row["size"], row["fetched"]
     if action == "fetched" and row["artifact_seconds"]:
         action = _seconds(row["artifact_seconds"])
+    elif action == "failed" and row in one["caches"]:
+        action = "cold"
     elif action in (None, "failed"):
         action = "FAILED" if one["ok"] is False else "unchecked"
     there = None if size is None or fetched is None else max(0, size - fetched)

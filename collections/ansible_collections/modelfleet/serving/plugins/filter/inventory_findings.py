@@ -67,6 +67,7 @@ from urllib.parse import urlsplit
 from ansible.errors import AnsibleError
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _addresses,
+    _bentoml,
     _dragonfly_config,
     _openai_server,
     _systemd,
@@ -104,6 +105,7 @@ ENVIRONMENTS = {
     "torchserve_environment": _torchserve_config.OWNED_ENVIRONMENT,
     "openai_server_environment": _openai_server.OWNED_ENVIRONMENT,
     "triton_environment": _triton.OWNED_ENVIRONMENT,
+    "bentoml_environment": _bentoml.OWNED_ENVIRONMENT,
 }
 # Keys of the daemons for which the roles have a variable that other parts of the fleet read, or that the unit's sandbox fixes.
 _INSTEAD = "is what {} sets, which other checks and plays read as well; leave it out and set that"
@@ -252,6 +254,12 @@ def runtime_list_findings(models, settings):
             yield (
                 f"The model {name} has several versions ({listed}) in modelfleet_models, and its runtime {runtimes[0]} serves one at a "
                 "time; keep one, or give the others another name and port."
+            )
+        elif len({str(model["port"]) for model in versions if model.get("port") is not None}) > 1:
+            listed = ", ".join(f"{model.get('version')} at {model['port']}" for model in versions if model.get("port") is not None)
+            yield (
+                f"The model {name} has versions with several ports ({listed}) in modelfleet_models, and one port leads to its default "
+                "version; give all of them the same."
             )
     taken = _ports_of_daemons(settings)
     if any(runtime_name(model) == "triton" for model in present):
@@ -556,6 +564,8 @@ def inventory_findings(models, files_dir=None, groups=None, addresses=None, stor
     findings.extend(settings_findings(settings))
     if any(runtime_name(model) == "triton" for model in models):
         findings.extend(_triton.settings_problems(settings))
+    if any(runtime_name(model) == "bentoml" for model in models):
+        findings.extend(_bentoml.settings_problems(settings))
     findings.extend(budget_findings(models, settings.get("dfdaemon_disk_budget")))
     findings.extend(host_findings(hosts or {}))
     return findings

@@ -51,8 +51,13 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
-PROGRAMS = {"scheduler": "the scheduler", "client": "dfdaemon", "torchserve": "TorchServe"}
-VARIABLES = {"scheduler": "dragonfly_scheduler_version", "client": "dfdaemon_version", "torchserve": "torchserve_version"}
+PROGRAMS = {"scheduler": "the scheduler", "manager": "the manager", "client": "dfdaemon", "torchserve": "TorchServe"}
+VARIABLES = {
+    "scheduler": "dragonfly_scheduler_version",
+    "manager": "dragonfly_manager_version",
+    "client": "dfdaemon_version",
+    "torchserve": "torchserve_version",
+}
 OPERATORS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, ">=": operator.ge, ">": operator.gt}
 CONDITION = re.compile(r"(<=|>=|==|<|>)(\d+(?:\.\d+)*)\Z")
 NUMBERS = re.compile(r"\d+(?:\.\d+)*")

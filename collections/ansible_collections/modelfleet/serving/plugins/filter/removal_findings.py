@@ -29,6 +29,11 @@ options:
     description: Whether the run is limited to some hosts.
     type: bool
     default: false
+  managers:
+    description: The host of the manager that the others ask, if they ask one.
+    type: list
+    elements: str
+    default: []
 author:
   - ModelFleet developers (@modelfleet)
 """
@@ -56,7 +61,7 @@ LAST = {
 }
 
 
-def removal_findings(leaving, groups, pattern="", limited=False):
+def removal_findings(leaving, groups, pattern="", limited=False, managers=()):
     findings = []
     if not leaving:
         findings.append(
@@ -76,6 +81,12 @@ def removal_findings(leaving, groups, pattern="", limited=False):
         hosts = groups.get(group, [])
         if hosts and not set(hosts) - set(leaving):
             findings.append(f"Refused to remove {', '.join(hosts)}: it {reason}.")
+    findings += [
+        f"Refused to remove {host}: it runs the manager that the others ask; first move it to another host of dragonfly_managers, or set "
+        "modelfleet_manager_mode to false, with modelfleet.serving.site."
+        for host in managers
+        if host in leaving
+    ]
     return findings
 
 

@@ -29,13 +29,20 @@ SCHEDULER_METRICS = "127.0.0.1:8000"
 # The names of the ports in the role's variables; an address in torchserve_config comes before them.
 TORCHSERVE = {"inference": 8080, "management": 8081, "metrics": 8082, "grpc_inference": 7070, "grpc_management": 7071}
 GATEWAY_PORT = 8443
+# Of the manager: the variable of a port, the port, and whether other hosts must reach it. TorchServe has 8080 and the scheduler 8000.
+MANAGER = {
+    "grpc": ("dragonfly_manager_port", 65003, True),
+    "redis": ("dragonfly_manager_redis_proxy_port", 65100, True),
+    "rest": ("dragonfly_manager_rest_port", 8090, False),
+    "metrics": ("dragonfly_manager_metrics_port", 8001, False),
+}
 LOOPBACK = "127.0.0.1"
 # Half of it would be none: the daemons fall back to clear text without a word.
 _TLS = "is what modelfleet_mtls sets, for the whole fleet; leave it out, and name certificates of your own in modelfleet_pki_ca_path"
 
 
 def addresses(variables, daemon):
-    """Return where ``daemon`` (scheduler, dfdaemon, torchserve or gateway) of one host listens, by the name of the listener.
+    """Return where ``daemon`` (scheduler, manager, dfdaemon, torchserve or gateway) of one host listens, by the name of the listener.
 
     ``variables`` is a mapping with the host's variables, under their own names; what is not there has its default. A listener is
     ``{"bind": {"address": str, "port": int, "unit": str}, "host": str, "authority": "host:port", "url": "http://host:port"}``, where
@@ -199,6 +206,17 @@ def _torchserve_problems(variables):
             yield name, key, f"is {value}, which names no port; write http://127.0.0.1 with a port"
 
 
+# The manager
+
+
+def _manager(variables):
+    public, unit = str(_value(variables, "modelfleet_address", "")), "dragonfly-manager.service"
+    return {
+        name: _listener(public if for_others else LOOPBACK, _value(variables, variable, port), unit)
+        for name, (variable, port, for_others) in MANAGER.items()
+    }
+
+
 # The gateway
 
 
@@ -207,13 +225,14 @@ def _gateway(variables):
     return {"api": _listener(address, _value(variables, "gateway_port", GATEWAY_PORT), "modelfleet-gateway.service")}
 
 
-def _gateway_problems(_variables):
+def _no_problems(_variables):
     """The role looks at them itself."""
     return ()
 
 
 _DAEMONS = {
-    "gateway": (_gateway, _gateway_problems),
+    "gateway": (_gateway, _no_problems),
+    "manager": (_manager, _no_problems),
     "scheduler": (_scheduler, _scheduler_problems),
     "dfdaemon": (_dfdaemon, _dfdaemon_problems),
     "torchserve": (_torchserve, _torchserve_problems),

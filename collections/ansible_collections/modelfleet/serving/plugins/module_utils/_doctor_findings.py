@@ -17,17 +17,32 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import hu
 PROBLEM, WARNING, OK = "problem", "warning", "ok"
 CODES = {OK: 0, WARNING: 1, PROBLEM: 2}
 
-SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON = (
-    f"{name}.service" for name in ("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall", "triton")
+SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON, BENTOML = (
+    f"{name}.service"
+    for name in (
+        *("dragonfly-scheduler", "dfdaemon", "torchserve", "torchserve-models", "modelfleet-firewall", "triton"),
+        # Who leads the ports of its models; each model has a server of its own.
+        "modelfleet-bentoml",
+    )
 )
 GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
-UNITS = {"scheduler": (SCHEDULER,), "seed": (DFDAEMON,), "gpu": (DFDAEMON, TORCHSERVE), "gateway": (GATEWAY, GATEWAY_WATCH)}
+MANAGER, MANAGER_REDIS = "dragonfly-manager.service", "dragonfly-manager-redis.service"
+UNITS = {
+    "scheduler": (SCHEDULER,),
+    "manager": (MANAGER,),
+    "seed": (DFDAEMON,),
+    "gpu": (DFDAEMON, TORCHSERVE),
+    "gateway": (GATEWAY, GATEWAY_WATCH),
+}
 SUBJECTS = {
     SCHEDULER: "scheduler",
+    MANAGER: "manager",
+    MANAGER_REDIS: "manager",
     DFDAEMON: "dfdaemon",
     TORCHSERVE: "torchserve",
     FIREWALL: "firewall",
     TRITON: "triton",
+    BENTOML: "bentoml",
     GATEWAY: "gateway",
     GATEWAY_WATCH: "gateway",
 }
@@ -62,12 +77,12 @@ class Patient:
         self.daemons = {one["unit"]: one for one in self.info.get("daemons") or []}
         self.rollout = facts.get("rollout") or {}
         self.versions = {one["name"]: one for one in self.rollout.get("models") or []}
-        # Names of models that TorchServe has nothing to do with: those of Triton, and with those that have a server of their own.
-        self.triton = facts.get("triton") or []
-        self.servers = [*(facts.get("servers") or []), *self.triton]
+        # Names of models that TorchServe has nothing to do with: those of Triton and BentoML, and of servers of their own.
+        self.triton, self.bentoml = (facts.get(runtime) or [] for runtime in ("triton", "bentoml"))
+        self.servers = [*(facts.get("servers") or []), *self.triton, *self.bentoml]
         self.units = list(dict.fromkeys(unit for job in jobs for unit in UNITS[job]))
-        if TRITON in self.daemons:
-            self.units.append(TRITON)
+        # Where the inventory says so.
+        self.units += [unit for unit in (TRITON, BENTOML, MANAGER_REDIS) if unit in self.daemons]
         self.findings = []
         self.checked = {}
 
@@ -331,7 +346,7 @@ def _answers(patient):
         running = f", though it has been running for {_span(patient.age(TORCHSERVE))}" if patient.runs(TORCHSERVE) else ""
         silence = f"nothing came from its management API{running}"
         _add_silent(patient, TORCHSERVE, f"{silence} ({torchserve['msg'].rstrip('.')})" if torchserve.get("msg") else silence)
-    for what, unit in (("own scheduler", SCHEDULER), ("own gateway", GATEWAY)):
+    for what, unit in (("own scheduler", SCHEDULER), ("own manager", MANAGER), ("own gateway", GATEWAY)):
         own = [entry for entry in patient.info.get("reach") or [] if entry["what"] == what and entry["problem"]]
         if own and patient.runs(unit):
             _add_silent(patient, unit, _listed(own))
@@ -532,7 +547,7 @@ def _model_finding(patient, sentence, label):
         if silent:
             return PROBLEM, silent[1], silent[2], f"{silent[3]}, and run doctor again"
         if "known answer" in sentence:
-            unit = "triton" if name in patient.triton else f"'openai-server-{name}-*'"
+            unit = "triton" if name in patient.triton else f"'{'bentoml' if name in patient.bentoml else 'openai-server'}-{name}-*'"
             remedy = f"compare the file of the check, the sha256 of the version and journalctl -u {unit}"
             return PROBLEM, f"{label} does not give its known answer", sentence.partition("known answer: ")[2], remedy
     if "fell back to the CPU" in sentence:

@@ -22,11 +22,12 @@ class Unreachable(ModelFleetError):
 
 
 class Answer:
-    """An HTTP answer: ``status`` and ``body`` (bytes)."""
+    """An HTTP answer: ``status``, ``body`` (bytes) and ``headers``."""
 
-    def __init__(self, status, body):
+    def __init__(self, status, body, headers=None):
         self.status = status
         self.body = body
+        self.headers = headers or {}
 
     @property
     def text(self):
@@ -51,8 +52,11 @@ class Answer:
         return " ".join(str(text).split()) or f"HTTP {self.status} without a text"
 
 
-def send(method, url, body=None, headers=None, timeout=30, remedy=""):
-    """Return the Answer, whatever its status; raises Unreachable, which ends with ``remedy`` (a sentence), when there is none."""
+def send(method, url, body=None, headers=None, timeout=30, remedy="", ca_path=None):
+    """Return the Answer, whatever its status; raises Unreachable, which ends with ``remedy`` (a sentence), when there is none.
+
+    ``ca_path``: a file with the authorities of which the server's certificate may be, instead of those of this machine.
+    """
     try:
         try:
             response = open_url(
@@ -64,10 +68,11 @@ def send(method, url, body=None, headers=None, timeout=30, remedy=""):
                 use_proxy=False,
                 follow_redirects="none",
                 http_agent="modelfleet.serving",
+                ca_path=ca_path,
             )
         except HTTPError as exc:
             response = exc
-        return Answer(response.getcode(), response.read())
+        return Answer(response.getcode(), response.read(), response.headers)
     except Exception as exc:  # open_url lets URLError, socket timeouts and HTTPException through
         reason = getattr(exc, "reason", None) or exc
         raise Unreachable(f"Failed to call {method} {url.split('?')[0]}: {str(reason).rstrip('.')}. {remedy}".rstrip()) from exc

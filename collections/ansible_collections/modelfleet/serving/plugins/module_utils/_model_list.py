@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models of a runtime that has one version of each at a time. PRIVATE to the collection: it can have breaking changes at any time."""
+"""Models that a runtime serves from their bundles. PRIVATE to the collection: it can have breaking changes at any time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._model_record i
 
 
 class ModelList:
-    """What triton_model and openai_model do with theirs. A module adds what it serves (_read), how it shows that (_lines), what is wrong
-    with an entry (_check) or with all at once on this host (_refuse_all), and how one is served (_ensure) and no more (_remove)."""
+    """What bentoml_model, openai_model and triton_model do with theirs.
+
+    A module adds what it serves (_read), how it shows that (_lines), what is wrong with an entry (_check) or with all at once on this host
+    (_refuse_all), and how one is served (_ensure) and no more (_remove).
+    """
 
     RUNTIME = ""
 
@@ -23,7 +26,7 @@ class ModelList:
         self.record = Record(module)
         self.wanted = [
             # As other runtimes have it, for what all of them share.
-            {**model, "sha256": (model["sha256"] or "").lower(), "object": None, "workers": 1, "default": True, "runtime": self.RUNTIME}
+            {"default": True, **model, "sha256": (model["sha256"] or "").lower(), "object": None, "workers": 1, "runtime": self.RUNTIME}
             for model in self.params["models"]
         ]
 
@@ -36,13 +39,15 @@ class ModelList:
             before = self._lines()
             self._refuse_all()
             try:
-                # The port and the memory of one are free before another comes.
-                for model in sorted(self.wanted, key=lambda one: one["state"] == "present"):
+                # Where both can be, a new one answers before the old one goes; elsewhere the port and the memory of one are free first.
+                last = "absent" if self.runtime.SIDE_BY_SIDE else "present"
+                for model in sorted(self.wanted, key=lambda one: one["state"] == last):
                     results.append(self._ensure(model) if model["state"] == "present" else self._remove(model))
             except ModelFleetError as exc:
                 exc.result.update(models=results, changed=self._changed(results))
                 raise
             finally:
+                self._settle()
                 self.record.write()
         order = [(model["name"], model["version"]) for model in self.wanted]
         result = {
@@ -54,6 +59,9 @@ class ModelList:
             result["diff"] = {"before": before, "after": self._lines(), "before_header": place, "after_header": place}
         return result
 
+    def _settle(self):
+        """Say in the record what came of all of them together."""
+
     def _changed(self, results):
         return self.record.changed or any(result["action"] != "unchanged" for result in results)
 
@@ -61,12 +69,13 @@ class ModelList:
         return [model for model in self.wanted if model["state"] == "present"]
 
     def _check_list(self):
+        several = self.runtime.SIDE_BY_SIDE
         # Versions of one name would all be the default, which is said better below.
-        check_list([{**model, "default": False} for model in self.wanted], "api")
+        check_list(self.wanted if several else [{**model, "default": False} for model in self.wanted], "api")
         names = set()
         for model in self.present():
             self._check(model)
-            if model["name"] in names:
+            if model["name"] in names and not several:
                 raise ModelFleetError(
                     f"The list of models has several versions of {model['name']}. Keep one, or give each a name of its own."
                 )

@@ -72,7 +72,7 @@ def read_servers(run_command):
     found = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(UNITS), f"{PREFIX}*.service"))):
         unit = os.path.basename(path)
-        said = _described(read_text(path) or "")
+        said = described(read_text(path) or "")
         if said:
             found[unit] = Server(unit, **said, state=unit_state(run_command, unit))
     return found
@@ -84,12 +84,14 @@ def predicted(model, device):
     return Server(unit_of(model), model["name"], model["version"], file_of(model), model["port"], device, state)
 
 
-def _described(text):
+def described(text, more=()):
+    """{key: value} of what a unit says that it serves, beside the usual keys also those of ``more``; None where it says no such thing."""
     section = _SECTION.search(text)
     pairs = dict(line.partition("=")[::2] for line in section[1].splitlines()) if section else {}
-    if set(pairs) != set(_KEYS) or not (is_name(pairs["Name"]) and is_name(pairs["Version"]) and port_of(pairs["Port"])):
+    keys = {**_KEYS, **dict(more)}
+    if set(pairs) != set(keys) or not (is_name(pairs["Name"]) and is_name(pairs["Version"]) and port_of(pairs["Port"])):
         return None
-    return {**{_KEYS[key]: value for key, value in pairs.items()}, "port": port_of(pairs["Port"])}
+    return {**{keys[key]: value for key, value in pairs.items()}, "port": port_of(pairs["Port"])}
 
 
 def port_of(value):

@@ -141,9 +141,8 @@ def firewall_users(host):
         except (KeyError, ValueError):
             found = None
         if not found:
-            host.error(
-                "firewall", f"There is no user {name} on this host, whom modelfleet_firewall_users names; create it, or leave it out."
-            )
+            variables = "modelfleet_firewall_users or dragonfly_manager_rest_users"
+            host.error("firewall", f"There is no user {name} on this host, whom {variables} names; create it, or leave it out.")
 
 
 def source_addresses(host):

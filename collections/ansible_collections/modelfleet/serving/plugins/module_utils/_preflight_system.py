@@ -150,6 +150,12 @@ def curl(host):
         )
 
 
+def programs(host):
+    for program in host.params["programs"]:
+        if not (os.path.isfile(program["path"]) and os.access(program["path"], os.X_OK)):
+            host.error("programs", f"There is no program {program['path']} on this host; install it, or correct {program['variable']}.")
+
+
 def cryptography(host):
     """What signs URLs for Google Cloud Storage runs with the Python that runs this."""
     if host.params["cryptography"] and not importlib.util.find_spec("cryptography"):
@@ -160,4 +166,4 @@ def cryptography(host):
         )
 
 
-CHECKS = (operating_system, python, systemd, architecture, memory, clock, java, curl, cryptography)
+CHECKS = (operating_system, python, systemd, architecture, memory, clock, java, curl, programs, cryptography)

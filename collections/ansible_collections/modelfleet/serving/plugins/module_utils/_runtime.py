@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import is_served
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_bentoml import BentoMLRuntime
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchserve import TorchServeRuntime
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_triton import TritonRuntime
@@ -30,7 +31,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_triton
 #   predict(name, version, body, content_type, timeout)   an Answer
 #   traffic(name, since, until)   [(version or None, status, milliseconds)] of the requests that it answered between two times
 #                    (seconds since the epoch), by its own account; None where it keeps none
-RUNTIMES = {"torchserve": TorchServeRuntime, "openai": OpenAIRuntime, "triton": TritonRuntime}
+RUNTIMES = {"torchserve": TorchServeRuntime, "openai": OpenAIRuntime, "triton": TritonRuntime, "bentoml": BentoMLRuntime}
 DEFAULT = "torchserve"
 
 

@@ -9,8 +9,10 @@ import os
 import re
 from urllib.parse import unquote, urlsplit
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import prefix_problem
+from ansible_collections.modelfleet.serving.plugins.module_utils._compile_cache import artifact_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED, file_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._model import DESCRIBED, file_of, is_name
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_registrar import Registrar, has_workers
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import (
     INFERENCE_URL,
@@ -27,7 +29,7 @@ UNIT = "torchserve.service"
 
 class TorchServeRuntime:
     KINDS = ("object", "bundle")
-    KEYS = ("workers", *DESCRIBED)
+    KEYS = ("workers", "compile_cache", *DESCRIBED)
     SIDE_BY_SIDE = True
     OPTIONS = {
         "device": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
@@ -51,7 +53,19 @@ class TorchServeRuntime:
     @staticmethod
     def entry_problems(model, settings):
         """What is left are the variables of its role, which are looked at by themselves."""
-        return ()
+        if not model.get("compile_cache"):
+            return
+        problem = prefix_problem(str(model["compile_cache"]))
+        if problem:
+            yield f"has a compile_cache that cannot be used ({model['compile_cache']!r}); {problem}"
+        for key, why in (
+            ("check", "whose input has the model compile"),
+            ("response_timeout", "within which it must come to its end, 600 say"),
+        ):
+            if not model.get(key):
+                yield f"has compile_cache and no {key}, {why}; add it to the entry in modelfleet_models"
+        if not is_name(artifact_of(model, "0" * 16)[0]) or not is_name(artifact_of(model, "0" * 16)[1]):
+            yield "has compile_cache, and its name or version is too long for that; shorten them to 80 characters"
 
     def journal(self, name, version):
         return self.server.journal(name, version)

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: inference_check
 short_description: Compare a model's answers with the known ones
 description:
-  - Sends known inputs to TorchServe's inference API, or to a server of OpenAI's protocol on this host, compares the answers with the
-    expected ones, and records the latency.
+  - Sends known inputs to TorchServe's inference API, or to what else serves on this host, compares the answers with the expected ones, and
+    records the latency.
   - Numbers in JSON are compared with a tolerance at any depth; anything else must be equal. The order of keys and the format do not matter.
   - Text must be equal but for one line end at its end, which editors add.
   - It waits for nothing. M(modelfleet.serving.torchserve_model) has waited for the workers already.
@@ -57,8 +57,10 @@ options:
           - For V(openai) the input is a request of OpenAI's protocol with C(prompt), C(messages) or C(input). Where it does not say
             otherwise, it is sent with C(temperature) and C(seed) 0.
           - Of the answer the text of the first choice counts, or the vectors of embeddings.
+          - For V(bentoml) the input goes to the route that the unit of the version names, at the port of the model where the version is the
+            default one, and at its own address otherwise.
         type: str
-        choices: [torchserve, openai, triton]
+        choices: [torchserve, openai, triton, bentoml]
         default: torchserve
   base_url:
     description: URL of TorchServe's inference API.
@@ -139,8 +141,7 @@ checks:
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._inference import CHECK, run_check
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
-from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_triton import TritonRuntime
+from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import RUNTIMES
 from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve import INFERENCE_URL, KEY_FILE, TorchServe
 
 
@@ -183,11 +184,8 @@ def main():
         },
         supports_check_mode=True,
     )
-    servers = {
-        "torchserve": TorchServe(module, module.params["base_url"], module.params["key_file"], api="inference"),
-        "openai": OpenAIRuntime(module),
-        "triton": TritonRuntime(module),
-    }
+    servers = {name: runtime(module) for name, runtime in RUNTIMES.items() if name != "torchserve"}
+    servers["torchserve"] = TorchServe(module, module.params["base_url"], module.params["key_file"], api="inference")
     try:
         result = run(module.params, servers)
     except ModelFleetError as exc:

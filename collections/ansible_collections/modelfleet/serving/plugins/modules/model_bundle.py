@@ -136,6 +136,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._bundle import 
     path_problem,
     prefix_problem,
 )
+from ansible_collections.modelfleet.serving.plugins.module_utils._compile_cache import IDENTITY
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_archive import DAMAGED, MANIFEST, NOT_INSTALLED, described
 from ansible_collections.modelfleet.serving.plugins.module_utils._publish_answers import MissingLibrary, Progress
@@ -420,7 +421,7 @@ class _Archive(_Tree):
             # Not entry.is_dir(), which takes for granted that there is a name.
             if not entry.filename.endswith("/"):
                 self._add(entry)
-        if MANIFEST not in self.files:
+        if not {MANIFEST, IDENTITY} & self.files.keys():
             raise self._error("it is no model archive, it has no {}".format(MANIFEST), "Build it with torch-model-archiver")
 
     def _add(self, entry):

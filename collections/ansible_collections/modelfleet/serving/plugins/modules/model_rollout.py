@@ -82,7 +82,7 @@ options:
       runtime:
         description: What serves it. Without it what O(record) says of the version, or O(runtime).
         type: str
-        choices: [torchserve, openai, triton]
+        choices: [torchserve, openai, triton, bentoml]
       workers:
         description: Number of READY workers.
         type: int
@@ -147,8 +147,10 @@ options:
       - V(openai) serves one version at a time, so that the new one takes the place of the other as with O(replace=true). Its unit must be
         on the host, see M(modelfleet.serving.openai_model).
       - V(triton) has one version of a model loaded at a time, so that it is the same, see M(modelfleet.serving.triton_model).
+      - V(bentoml) serves versions beside each other. The unit of the new one must be on the host, see
+        M(modelfleet.serving.bentoml_model).
     type: str
-    choices: [torchserve, openai, triton]
+    choices: [torchserve, openai, triton, bentoml]
     default: torchserve
   device:
     description: Where the workers of a model without O(models[].device) must be. With V(gpu), one that fell back to the CPU is not ready.

@@ -98,6 +98,20 @@ options:
     description: Whether this host must have the program curl already, which asks dfdaemon for artifacts.
     type: bool
     default: false
+  programs:
+    description: Programs that must be on this host already.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path of the program.
+        type: str
+        required: true
+      variable:
+        description: The variable that names it, for the message.
+        type: str
+        required: true
   cryptography:
     description: Whether this host's Python must have the library cryptography already, which signs URLs for Google Cloud Storage.
     type: bool
@@ -272,6 +286,12 @@ def main():
             "java": {"type": "str", "default": ""},
             "java_from_packages": {"type": "bool", "default": False},
             "curl": {"type": "bool", "default": False},
+            "programs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": {"type": "str", "required": True}, "variable": {"type": "str", "required": True}},
+            },
             "cryptography": {"type": "bool", "default": False},
             "firewall": {"type": "bool", "default": False},
             "firewall_from_packages": {"type": "bool", "default": False},

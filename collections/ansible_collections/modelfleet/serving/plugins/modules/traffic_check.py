@@ -96,12 +96,12 @@ options:
       runtime:
         description: What serves the model. O(runtime) says who is asked.
         type: str
-        choices: [torchserve, openai, triton]
+        choices: [torchserve, openai, triton, bentoml]
         default: torchserve
   runtime:
-    description: What serves. V(openai) and V(triton) keep no account of each request, so that they are asked with known inputs.
+    description: What serves. V(openai), V(triton) and V(bentoml) keep no account of each request, so that they are asked with known inputs.
     type: str
-    choices: [torchserve, openai, triton]
+    choices: [torchserve, openai, triton, bentoml]
     default: torchserve
   device:
     description: Where the workers must be.

@@ -12,7 +12,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ansible_collections.modelfleet.serving.plugins.module_utils import _openai_server, _runtime_openai
+from ansible_collections.modelfleet.serving.plugins.module_utils import _openai_server, _unit_runtime
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
 
 STOPPED = {"LoadState": "loaded", "UnitFileState": "disabled", "ActiveState": "inactive", "SubState": "dead", "Result": "success"}
@@ -78,7 +78,7 @@ class FakeOpenAI:
         self.broken = {}
         self.calls = []
         monkeypatch.setattr(_openai_server, "UNITS", str(self.units))
-        monkeypatch.setattr(_runtime_openai, "POLL_S", 0.01)
+        monkeypatch.setattr(_unit_runtime, "POLL_S", 0.01)
         monkeypatch.setattr(CheckedModule, "run_command", lambda _module, command, **_options: self.systemctl(command))
 
     def close(self):

@@ -1011,6 +1011,23 @@ def test_a_model_of_triton(fleet, torchserve):
     assert found["what"] == "llama 3.1 does not give its known answer" and found["remedy"].endswith("and journalctl -u triton")
 
 
+def test_a_model_of_bentoml(fleet):
+    one = fleet.models["gpu-1"]
+    one["models"].append({**LLAMA, "runtime": "bentoml"})
+    one["gpu"].update(bentoml=[{**SERVER, "unit": "bentoml-llama-3.1-0f3a5e9c1f0c.service"}], checks=[WRONG])
+    fleet.facts["gpu-1"]["bentoml"] = ["llama"]
+    (found,) = [finding for finding in fleet.report()["findings"] if finding["severity"] != "ok" and "llama" in finding["what"]]
+    assert found["what"] == "llama 3.1 does not give its known answer" and found["remedy"].endswith("and journalctl -u 'bentoml-llama-*'")
+
+
+def test_who_leads_the_ports_of_bentoml_does_not_run(fleet):
+    daemons = fleet.facts["gpu-1"]["info"]["daemons"]
+    switch = {**next(daemon for daemon in daemons if daemon["unit"] == "torchserve.service"), "unit": "modelfleet-bentoml.service"}
+    daemons.append({**switch, "active": "failed", "sub": "failed", "result": "exit-code", "exit_status": 1, "trouble": "cannot bind"})
+    (found,) = [finding for finding in fleet.report()["findings"] if finding["subject"] == "bentoml"]
+    assert (found["what"], found["severity"]) == ("modelfleet-bentoml does not run", "problem") and "cannot bind" in found["cause"]
+
+
 def test_a_triton_that_does_not_run(fleet):
     daemons = fleet.facts["gpu-1"]["info"]["daemons"]
     triton = {**next(daemon for daemon in daemons if daemon["unit"] == "torchserve.service"), "unit": "triton.service"}

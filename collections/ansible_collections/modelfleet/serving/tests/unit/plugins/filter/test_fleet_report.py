@@ -77,6 +77,7 @@ def test_a_registration_everywhere():
                 "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
             }
         ],
+        "caches": [],
         "bytes": {"origin": 0, "remote_peer": 64 * MIB, "local_peer": 0},
     }
     assert report["hosts"]["seed-1"]["traffic"] == seeds["seed-1"]
@@ -118,6 +119,23 @@ def test_the_sources_of_bundles_that_came_at_once_are_the_hosts():
     assert [row["bytes"] for row in report["hosts"]["gpu-1"]["models"]] == [None, None]
     assert report["hosts"]["gpu-1"]["bytes"] == {"origin": 2 * MIB, "remote_peer": 63 * MIB, "local_peer": 0}
     assert report["origin"] == {"bytes": 68 * MIB, "model_bytes": 65 * MIB, "ratio": round(68 / 65, 4)}
+
+
+def test_a_compile_cache_is_counted_and_its_lack_is_no_problem():
+    moved = {"origin": 0, "remote_peer": 2 * MIB, "local_peer": 0}
+    failed = {"name": "resnet50.compile", "version": "1.0-0123", "action": "failed"}
+    came = {**failed, "action": "fetched", "size": 2 * MIB, "fetched": 2 * MIB, "seconds": 1.0, "bytes": moved}
+    facts = {
+        "gpu-1": gpu(brought={"artifacts": [], "bytes": {}, "caches": [came], "cache_bytes": moved}),
+        "gpu-2": gpu(brought={"artifacts": [], "bytes": {}, "caches": [failed]}),
+    }
+    report = report_of(facts)
+    assert report["ok"] and report["origin"]["model_bytes"] == 2 * MIB
+    assert report["hosts"]["gpu-1"]["bytes"] == moved
+    assert [(row["model"], row["artifact_action"]) for one in report["hosts"].values() for row in one["caches"]] == [
+        ("resnet50.compile", "fetched"),
+        ("resnet50.compile", "failed"),
+    ]
 
 
 def test_a_bundle_that_was_there_already():
@@ -345,6 +363,18 @@ def test_models_of_two_runtimes_on_one_host():
 def test_a_server_that_is_not_as_the_list_says(found, said):
     ((host, message),) = problems({"gpu-1": gpu([*MODELS, LLAMA], openai=found)})
     assert host == "gpu-1" and message.startswith(said)
+
+
+def test_a_model_of_bentoml():
+    listed = {**LLAMA, "runtime": "bentoml", "default": True}
+    there = {**SERVER, "unit": "bentoml-llama-3.1-0f3a5e9c1f0c.service"}
+    assert report_of({"gpu-1": gpu([*MODELS, listed], bentoml=[there], recorded=[served(), there])})["ok"]
+    beside = {**there, "default": False}
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], bentoml=[beside])})
+    assert message == "llama 3.1 is not the default version; run modelfleet.serving.rollout"
+    silent = {**there, "workers_ready": 0, "detail": "no port leads to it"}
+    ((_host, message),) = problems({"gpu-1": gpu([*MODELS, listed], bentoml=[silent])})
+    assert message == f"llama 3.1 is not ready (no port leads to it); see journalctl -u {there['unit']}"
 
 
 def test_a_model_of_triton():

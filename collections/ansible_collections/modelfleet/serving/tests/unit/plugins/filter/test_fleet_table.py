@@ -32,8 +32,16 @@ def row(**options):
     }
 
 
-def host(*rows, ok=True, answered=True, jobs=("gpu",), problems=(), bytes_=None):
-    return {"ok": ok, "jobs": jobs, "answered": answered, "problems": problems, "models": list(rows), "bytes": bytes_}
+def host(*rows, ok=True, answered=True, jobs=("gpu",), problems=(), bytes_=None, caches=()):
+    return {
+        "ok": ok,
+        "jobs": jobs,
+        "answered": answered,
+        "problems": problems,
+        "models": list(rows),
+        "caches": list(caches),
+        "bytes": bytes_,
+    }
 
 
 def report(problems=(), hosts=None, **origin):
@@ -170,3 +178,16 @@ def test_what_was_removed():
         "gpu-2: freed 100.0 MiB. Models take 1000.0 MiB, of which versions share 900.0 MiB, other blobs 0 B, dfdaemon alone 64.0 MiB, "
         "unpacked 96.0 MiB; 4.9 GiB are free.",
     ]
+
+
+def test_compile_caches_are_among_what_was_brought():
+    """One that did not come is nothing wrong."""
+    come = row(model="net.compile", artifact_action="fetched", artifact_seconds=1.0, size=MIB, fetched=MIB)
+    caches = [come, row(artifact_action="failed")]
+    lines = distribution_table(report(hosts={"gpu-1": host(row(artifact_action="unchanged"), caches=caches)}))
+    assert [line.split()[1:4] for line in lines[2:5]] == [
+        ["resnet50", "1.0", "unchanged"],
+        ["net.compile", "1.0", "1.00s"],
+        ["resnet50", "1.0", "cold"],
+    ]
+    assert "net.compile" not in " ".join(fleet_table(report(hosts={"gpu-1": host(row(), caches=[come])})))

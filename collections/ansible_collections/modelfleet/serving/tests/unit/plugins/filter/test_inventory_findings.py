@@ -55,6 +55,30 @@ def test_wrong_value(options, words):
     assert words in finding
 
 
+CACHED = {**GOOD, "compile_cache": "caches/resnet50", "response_timeout": 600, "check": {"input_file": "x", "expected_file": "x"}}
+
+
+def test_a_model_with_a_compile_cache():
+    assert inventory_findings([CACHED]) == []
+    assert inventory_findings([{**CACHED, "response_timeout": None, "state": "absent"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"check": None}, "The model resnet50 1.0 has compile_cache and no check, whose input has the model compile; add it"),
+        ({"response_timeout": None}, "has compile_cache and no response_timeout, within which it must come to its end, 600 say; add it"),
+        ({"compile_cache": "../caches"}, "has a compile_cache that cannot be used ('../caches')"),
+        ({"compile_cache": "caches/x.mar"}, "has a compile_cache that cannot be used"),
+        ({"name": "x" * 95}, "its name or version is too long for that"),
+        ({"version": "1" * 90}, "its name or version is too long for that"),
+    ],
+)
+def test_a_compile_cache_that_cannot_be(options, words):
+    (finding,) = inventory_findings([{**CACHED, **options}])
+    assert words in finding
+
+
 @pytest.mark.parametrize("key", ["models/a b/ü+%/x.mar", "x.mar", ".hidden/x.mar"])
 def test_odd_keys_are_accepted(key):
     assert inventory_findings([{**GOOD, "object": key}]) == []
@@ -162,7 +186,7 @@ SERVERS = {"openai_server_command": COMMAND, "torchserve_config": {}}
         ),
         (
             {"runtime": "tritno"},
-            "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai or triton.",
+            "The runtime of the model letters 3.1 is not one that is known ('tritno'); write torchserve or openai or triton or bentoml.",
         ),
         (
             {"bundle": None, "object": "l.mar"},
@@ -257,6 +281,45 @@ def test_triton_is_nobodys_matter_without_a_model():
     assert "and its runtime triton serves one at a time" in versions
     (port,) = inventory_findings([DOUBLE, LETTERS], settings={**TRITON, **SERVERS, "triton_http_port": 8101})
     assert port == "The port 8101 of the model letters 3.1 is that of Triton; give each its own."
+
+
+MOVED = {**BUNDLE, "name": "moved", "runtime": "bentoml", "port": 8301, "route": "answer"}
+BENTOML = {"bentoml_program": "/opt/bentoml/bin/bentoml", "bentoml_environment": {}, "torchserve_config": {}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings", "words"),
+    [
+        ({}, {}, None),
+        ({"route": None, "environment": {"OMP_NUM_THREADS": 2}, "device": "gpu", "default": True}, {}, None),
+        ({"bundle": None, "object": "m.mar"}, {}, "is an object, and the runtime bentoml loads a bundle only; publish it as that and give"),
+        ({"port": None}, {}, "has no port; add the one at which it is to answer"),
+        ({"port": "80"}, {}, "has a port that is none ('80'); write a number from 1024 to 65535."),
+        ({"port": 8081}, {}, "The port 8081 of the model moved 3.1 is that of torchserve; give each its own."),
+        ({"route": "/answer"}, {}, "has a route that is none ('/answer'); write the path that its check asks without the first slash"),
+        ({"command": ["/x"]}, {}, "has command, which the runtime bentoml does not know; leave it out."),
+        ({"runtime": "torchserve", "port": None}, {}, "has route, which the runtime torchserve does not know; leave it out."),
+        ({"environment": ["A=1"]}, {}, "has an environment that is no dictionary"),
+        ({"environment": {"HF_TOKEN": "PLANTED"}}, {}, "has the variable HF_TOKEN in its environment, which is a secret by its name"),
+        ({"environment": {"BENTOML_HOME": "/x"}}, {}, "the variable BENTOML_HOME in its environment, which must be the directory of the"),
+        ({}, {"bentoml_environment": {"BENTOML_PORT": 1}}, "The variable BENTOML_PORT in bentoml_environment would have a server listen"),
+        ({}, {"bentoml_program": "bentoml"}, "The bentoml_program is not the path of a program ('bentoml'); write it as in /opt/"),
+        ({}, {"bentoml_program": "/home/me/bin/bentoml"}, "The bentoml_program is in /home/, which a unit does not see; put BentoML below"),
+    ],
+)
+def test_what_is_for_bentoml(changed, settings, words):
+    findings = inventory_findings([{**MOVED, **changed}], settings={**BENTOML, **settings})
+    assert [words in finding for finding in findings] == ([] if words is None else [True]), findings
+    assert "PLANTED" not in str(findings)
+
+
+def test_models_of_bentoml_beside_each_other():
+    assert inventory_findings([MOVED, {**MOVED, "version": "3.2", "default": True}], settings=BENTOML) == []
+    (ports,) = inventory_findings([MOVED, {**MOVED, "version": "3.2", "port": 8302}], settings=BENTOML)
+    assert "The model moved has versions with several ports (3.1 at 8301, 3.2 at 8302) in modelfleet_models" in ports
+    (port,) = inventory_findings([MOVED, {**MOVED, "name": "other"}], settings=BENTOML)
+    assert port == "The port 8301 of the model other 3.1 is that of the model moved; give each its own."
+    assert inventory_findings([GOOD], settings={**BENTOML, "bentoml_program": "bentoml"}) == []
 
 
 def test_lists():

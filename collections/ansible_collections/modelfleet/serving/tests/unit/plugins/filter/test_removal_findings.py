@@ -43,3 +43,9 @@ def test_who_is_meant():
     assert "--limit" in finding
     # A fleet without seed peers has none to lose.
     assert removal_findings(["gpu-2"], {**GROUPS, "dragonfly_seed_peers": []}) == []
+
+
+def test_the_manager_stays_as_long_as_the_others_ask_it():
+    assert removal_findings(["one"], GROUPS, managers=["two"]) == []
+    (finding,) = removal_findings(["one"], GROUPS, managers=["one"])
+    assert finding.startswith("Refused to remove one: it runs the manager that the others ask; first move it")

@@ -8,7 +8,8 @@ import base64
 import json
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.modules import inference_check, openai_model, triton_model
+from ansible_collections.modelfleet.serving.plugins.modules import bentoml_model, inference_check, openai_model, triton_model
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_bentoml import FakeBentoML
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import INPUT, OUTPUT, FakeTriton
@@ -193,6 +194,38 @@ class TestOpenAI:
     def test_a_model_without_a_server(self, host, check):
         result = check({"model": "letters", "version": "2.0", "runtime": "openai", "input": {"prompt": "a"}, "expected": "b"})
         assert result["failed"] and "no server of it runs on this host. Run the playbook site" in result["msg"]
+
+
+class TestBentoML:
+    """Of the route that the unit of a version names."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch, run_module):
+        fake = FakeBentoML(tmp_path, monkeypatch)
+        self.old = fake.model("1.0")
+        self.new = fake.model("2.0", port=self.old["port"])
+        assert run_module(bentoml_model.main, fake.arguments(self.old, self.new))["changed"]
+        yield fake
+        fake.close()
+
+    @pytest.mark.parametrize("version", ["1.0", "2.0", None])
+    def test_a_version_is_asked_where_it_is(self, host, check, version):
+        one = {"model": "letters", "version": version, "runtime": "bentoml", "input": {"text": "abc"}}
+        one["expected"] = {"version": version or "1.0"}
+        assert check(one)["checks"][0]["ok"]
+        asked = [("/predict", "application/json", {"text": "abc"})]
+        # The default version where its clients ask, another one at its own address.
+        assert host.ports[self.old["port"]].requests == ([] if version == "2.0" else asked)
+        assert host.served[host.unit_of(self.new)].requests == (asked if version == "2.0" else [])
+        wrong = check({**one, "expected": {"version": "3.0"}})
+        assert f"see journalctl -u bentoml-letters-{version or '1.0'}-" in wrong["msg"]
+
+    def test_what_is_no_answer(self, host, check):
+        host.served[host.unit_of(self.old)].answers["/predict"] = (400, {"error": "Field required"})
+        one = {"model": "letters", "version": "1.0", "runtime": "bentoml", "input": {"text": "abc"}, "expected": "1.0"}
+        assert check(one, fail_on_mismatch=False)["checks"][0]["detail"] == "the answer is 400: Field required"
+        gone = check({**one, "version": "3.0"})
+        assert "Failed to ask letters 3.0: no server of it runs on this host. Run the playbook site" in gone["msg"]
 
 
 class TestTriton:

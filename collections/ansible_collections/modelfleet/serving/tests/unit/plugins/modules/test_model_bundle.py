@@ -415,3 +415,19 @@ def test_a_full_disk_on_the_controller(publish, bucket, small_disk, monkeypatch,
     small_disk("size=1m,nr_inodes=100")
     assert publish()["changed"]
     assert [key for key in bucket.objects if "/manifests/" in key]
+
+
+PACKED = {"compile-cache.json": b"{}", "ab/kernel.so": b"code"}
+
+
+def test_a_packed_compile_cache(publish, bucket, tmp_path):
+    result = publish(src=archive(tmp_path / "packed", PACKED))
+    assert tree(bucket, result["sha256"]) == {name: ("0644", content) for name, content in PACKED.items()}
+    assert (result["model_name"], result["version"]) == ("", "")
+
+
+@pytest.mark.parametrize("path", ["../../etc/cron.d/evil", "/etc/cron.d/evil", "ab/../../evil"])
+def test_a_packed_compile_cache_with_a_path_outside_its_directory(publish, bucket, tmp_path, path):
+    result = publish(src=archive(tmp_path / "packed", {**PACKED, path: b"evil"}))
+    assert repr(path) in result["msg"] and "Failed to publish" in result["msg"]
+    assert bucket.objects == {}

@@ -12,7 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import _rollout, _torchserve
-from ansible_collections.modelfleet.serving.plugins.modules import model_rollout, openai_model, torchserve_model, triton_model
+from ansible_collections.modelfleet.serving.plugins.modules import (
+    bentoml_model,
+    model_rollout,
+    openai_model,
+    torchserve_model,
+    triton_model,
+)
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_bentoml import FakeBentoML
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_openai import FakeOpenAI
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_triton import FakeTriton
@@ -483,6 +490,84 @@ class TestOpenAI:
         leaving = {"name": "letters", "version": "1.0"}
         result = run_module(model_rollout.main, host.arguments(leaving, state="rolled_back"))
         assert result["failed"] and "Failed to use the runtime 'other', which the record of this host names" in result["msg"]
+
+
+class TestBentoML:
+    """Versions are beside each other, and the port of the model leads to one of them."""
+
+    @pytest.fixture
+    def host(self, tmp_path, monkeypatch):
+        fake = FakeBentoML(tmp_path, monkeypatch)
+        yield fake
+        fake.close()
+
+    @pytest.fixture
+    def step(self, host, run_module):
+        def run(state, *models, check=False, **options):
+            listed = [{**{key: value for key, value in model.items() if key != "port"}, "runtime": "bentoml"} for model in models]
+            return run_module(model_rollout.main, host.arguments(*listed, state=state, grace_s=0, **options), check=check)
+
+        return run
+
+    @pytest.fixture
+    def versions(self, host, run_module):
+        old = host.model("1.0")
+        run_module(bentoml_model.main, host.arguments(old))
+        host.told()
+        return old, host.model("2.0", port=old["port"])
+
+    def parts(self, host):
+        return {
+            part: [one["version"] for one in entries] for part, entries in json.loads(host.record.read_text()).items() if part != "format"
+        }
+
+    def test_there_and_back(self, host, step, versions):
+        old, new = versions
+        reload = "reload modelfleet-bentoml.service"
+        planned = step("prepared", new, check=True)["models"][0]
+        assert (planned["action"], planned["from"], planned["runtime"]) == ("prepared", "1.0", "bentoml") and not host.told()
+        assert step("prepared", new)["models"][0]["workers_ready"] == 1
+        assert host.told() == [f"enable --now {host.unit_of(new)}"] and host.leads() == {"letters": host.file_of(old)}
+        assert self.parts(host) == {"models": ["1.0"], "staged": ["2.0"]}
+        assert step("switched", new)["models"][0]["action"] == "switched"
+        assert host.told() == [reload] and host.leads() == {"letters": host.file_of(new)} and len(host.served) == 2
+        assert step("finished", new)["models"][0]["action"] == "finished"
+        assert host.told() == [f"disable --now {host.unit_of(old)}"]
+        assert self.parts(host) == {"models": ["2.0"], "previous": ["1.0"]} and not step("prepared", new)["changed"]
+        # Whoever goes back need not know what serves it.
+        assert step("rolled_back", {"name": "letters", "version": "2.0"})["models"][0]["action"] == "rolled_back"
+        assert host.told() == [f"enable --now {host.unit_of(old)}", reload, f"disable --now {host.unit_of(new)}"]
+        assert self.parts(host) == {"models": ["1.0"], "previous": ["2.0"]} and host.leads() == {"letters": host.file_of(old)}
+
+    def test_a_version_that_is_not_let_pass_goes_and_the_port_leads_back(self, host, step, versions):
+        old, new = versions
+        for state in ("prepared", "switched"):
+            assert not step(state, new).get("failed")
+        host.told()
+        assert step("undone", new)["models"][0]["action"] == "undone"
+        assert host.told() == ["reload modelfleet-bentoml.service", f"disable --now {host.unit_of(new)}"]
+        assert host.leads() == {"letters": host.file_of(old)} and self.parts(host) == {"models": ["1.0"]}
+
+    def test_a_version_that_does_not_come_up_leaves_the_old_one(self, host, step, versions):
+        old, new = versions
+        host.broken[host.unit_of(new)] = {"ActiveState": "failed", "SubState": "failed", "Result": "exit-code", "NRestarts": "3"}
+        failed = step("prepared", new)
+        assert "The server of model letters 2.0 is not ready after 0 s: systemd says failed" in failed["msg"]
+        assert host.leads() == {"letters": host.file_of(old)} and host.unit_of(old) in host.served
+        assert step("undone", new)["changed"] and self.parts(host) == {"models": ["1.0"]}
+
+    def test_without_room_for_both(self, host, step, versions):
+        old, new = versions
+        for state in ("prepared", "switched", "finished"):
+            assert not step(state, new, replace=True).get("failed")
+        assert host.told()[:2] == ["disable --now modelfleet-bentoml.service", f"disable --now {host.unit_of(old)}"]
+        assert host.leads() == {"letters": host.file_of(new)} and self.parts(host) == {"models": ["2.0"], "previous": ["1.0"]}
+
+    def test_a_bundle_that_is_no_bento_or_a_file_is_refused(self, host, step, versions):
+        plain = host.model("3.0", files={"bento.yaml": None}, port=versions[0]["port"])
+        assert "has no bento.yaml; publish" in step("prepared", plain)["msg"] and len(host.served) == 1
+        refused = step("prepared", {**versions[1], "bundle": None, "object": "l.mar"})
+        assert "has the kind object, and the runtime bentoml loads bundle only" in refused["msg"]
 
 
 class TestTriton:

@@ -368,6 +368,17 @@ def test_program_that_asks_dfdaemon(preflight, monkeypatch, tmp_path):
     assert finding["check"] == "curl" and "There is no program curl on this host" in finding["message"]
 
 
+def test_program_that_serves(preflight, tmp_path):
+    program = tmp_path / "bentoml"
+    wanted = [{"path": str(program), "variable": "bentoml_program"}]
+    program.write_text("#!/bin/sh\n")
+    finding = only_finding(preflight(programs=wanted))
+    assert (finding["check"], finding["severity"]) == ("programs", "error")
+    assert finding["message"] == f"There is no program {program} on this host; install it, or correct bentoml_program."
+    program.chmod(0o755)
+    assert preflight(programs=wanted)["findings"] == []
+
+
 def test_library_that_signs_for_google(preflight, monkeypatch):
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "cryptography", None)
@@ -477,7 +488,8 @@ class TestFirewall:
     def test_a_user_who_is_not_there(self, preflight):
         message = only_finding(preflight(**FIREWALL, firewall_users=["no-such-runtime"], fail_on_error=False))["message"]
         assert message == (
-            "There is no user no-such-runtime on this host, whom modelfleet_firewall_users names; create it, or leave it out."
+            "There is no user no-such-runtime on this host, whom modelfleet_firewall_users or dragonfly_manager_rest_users names; "
+            "create it, or leave it out."
         )
 
     def test_an_address_by_which_the_others_do_not_know_this_host(self, preflight, host):
