@@ -20,6 +20,7 @@ PHASES = {
     "reach": "reaching the host",
     "drain": "taking it out of the balancing",
     "ready": "bringing the new version up",
+    "warm-up": "asking what is compiled before any user does",
     "answers": "asking for the known answers",
     "gpu": "looking at the GPUs",
     "command": "running the command of the user",

@@ -25,7 +25,7 @@ MANY = 60
 PHASES = (
     ("prepare", "checked and planned", ("check", "plan")),
     ("bring", "artifacts brought", ("bring",)),
-    ("load", "drained, new version loaded", ("drain", "ready")),
+    ("load", "drained, new version loaded", ("drain", "ready", "warm-up")),
     ("gates", "gates before it answers", ("answers", "gpu", "command")),
     ("traffic", "answers, and is watched", ("switch", "return", "traffic")),
     ("finish", "old version retired", ("finish", "tidy")),

@@ -16,7 +16,7 @@ from ansible_collections.modelfleet.serving.plugins.plugin_utils._progress impor
 from ansible_collections.modelfleet.serving.plugins.plugin_utils._screen import clean, clock, pad, width
 
 # The way of a host through a rollout, as the role rollout says in the last entry of __rollout_timeline. Others that it says come after.
-PHASES = tuple(phase for phase in ALL if phase not in ("reach", "tidy", "undo", "rollback"))
+PHASES = tuple(phase for phase in ALL if phase not in ("reach", "warm-up", "tidy", "undo", "rollback"))
 # These have a play of their own.
 NOT_SHOWN = ("check", "plan")
 # At which a host waits for the others.
@@ -247,7 +247,7 @@ class RunView:
 
     def grid(self, columns, rows, notes=True):
         """Host by phase, with ``notes`` (bool) of each; where there are more hosts than rows, how many hosts came how far."""
-        phases = [*PHASES, *dict.fromkeys(phase for one in self.phases.values() for phase in one if phase not in PHASES)]
+        phases = [phase for phase in ALL if phase in PHASES or any(phase in one for one in self.phases.values())]
         # Of a rollback, or a way back after which nothing follows, only what happens.
         if not any(phase in PHASES for one in self.phases.values() for phase in one):
             phases = [phase for phase in phases if phase not in PHASES]
