@@ -32,6 +32,13 @@ MODELS = "/var/lib/modelfleet/models"
 # What takes minutes, and is not run by "make test".
 ALL = os.environ.get("TESTS") == "all"
 only_in_all = pytest.mark.skipif(not ALL, reason="make test-all runs it")
+
+
+def a_few(cases):
+    """Of cases of one kind that take long together: every one in "make test-all", in "make test" the first and every eighth after it."""
+    return list(cases)[:: 1 if ALL else 8]
+
+
 # How a signature looks in a URL or a header, whatever the store: X-Amz-Signature, X-Goog-Signature, x-oss-signature, OBS's own, a SAS.
 SIGNATURES = ("Signature=", "signature=", "&sig=", "?sig=")
 

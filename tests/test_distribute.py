@@ -221,6 +221,7 @@ def test_a_host_that_fails_says_why_and_what_it_got_all_the_same(fleet):
     assert "what the origin sent is not known" in " ".join(lines)
 
 
+@only_in_all
 def test_distribute_with_a_tag_brings_what_it_reports(fleet):
     done, calls = fleet("distribute", [OBJECT], {}, "--tags", "dfdaemon")
     assert done.returncode == 0, done.stdout
@@ -238,6 +239,7 @@ def test_fewer_forks_than_hosts_are_told(fleet):
 GOOGLE = {"gcs": {"bucket": "models", "service_account_file": "/etc/google.json"}}
 
 
+@only_in_all
 @pytest.mark.parametrize(("packages", "library"), [({}, False), ({"dfdaemon_packages": []}, True)])
 def test_what_asks_and_what_signs_for_google_is_there_first(fleet, packages, library):
     done, calls = fleet("distribute", [OBJECT], {}, modelfleet_storage=GOOGLE, **packages)
@@ -248,6 +250,7 @@ def test_what_asks_and_what_signs_for_google_is_there_first(fleet, packages, lib
     assert asked(calls, "preflight_info", "seed-1")[0]["cryptography"] is False
 
 
+@only_in_all
 def test_who_has_google_sign_needs_no_library(fleet):
     identity = {"gcs": {"bucket": "models", "identity": {"source": "instance"}}}
     done, calls = fleet("distribute", [OBJECT], {}, modelfleet_storage=identity, modelfleet_plugin_downloads=False)
@@ -256,6 +259,7 @@ def test_who_has_google_sign_needs_no_library(fleet):
     assert asked(calls, "preflight_info")[0]["cryptography"] is False
 
 
+@only_in_all
 def test_what_asks_dfdaemon_is_not_installed_where_it_is(fleet):
     ready = {**READY, "facts": {**READY["facts"], "curl": True}}
     done, _calls = fleet("distribute", [OBJECT], {"gpu-1": {"preflight_info": ready}})
@@ -263,6 +267,7 @@ def test_what_asks_dfdaemon_is_not_installed_where_it_is(fleet):
     assert done.stdout.count("installs curl") == 1
 
 
+@only_in_all
 def test_one_for_all_stops_before_anything_is_brought(fleet):
     answers = {"gpu-2": {"preflight_info": NOT_READY}}
     done, calls = fleet("distribute", [OBJECT], answers, modelfleet_all_or_nothing=True)
@@ -374,6 +379,7 @@ def test_site_gives_each_model_to_what_serves_it(fleet):
 MOVED = {"name": "moved", "version": "1.0", "bundle": "bundles/moved", "sha256": "ef" * 32, "runtime": "bentoml", "port": 8301}
 
 
+@only_in_all
 def test_site_serves_models_of_bentoml_and_who_leads_their_ports(fleet):
     unit, old = (f"bentoml-moved-{version}-{'ef' * 6}.service" for version in ("1.0", "0.9"))
     started = {"name": "moved", "version": "1.0", "action": "started", "register_seconds": 2.5, "workers_ready": 1, "bytes": {}}
@@ -406,6 +412,7 @@ def test_site_serves_models_of_bentoml_and_who_leads_their_ports(fleet):
     assert ["moved", "1.0", "2.50s"] in [line.split()[1:4] for line in table_of(done)]
 
 
+@only_in_all
 def test_a_host_without_bentoml(fleet):
     answers = site_answers(bentoml_info={"models": [], "recorded": [], "units": []}, daemon={"action": "none", "restart_owed": False})
     done, calls = fleet("site", [OBJECT, MOVED], answers, "--tags", "bentoml", bentoml_program="/opt/nowhere/bin/bentoml")
@@ -471,6 +478,7 @@ def test_where_the_plugin_downloads_nothing_objects_come_as_bundles_do(fleet):
     assert [one["via"] for one in asked(calls, "torchserve_model")] == ["plugin"]
 
 
+@only_in_all
 def test_a_bundle_that_does_not_come_keeps_no_other_from_being_registered_and_a_rollout_does(fleet):
     other = {**OLD, "state": "present"}
     failed = {"failed": True, "msg": "Failed to fetch the bundle.", "artifacts": [artifact(BUNDLE, "failed"), artifact(other, "unchanged")]}
@@ -486,6 +494,7 @@ def test_a_bundle_that_does_not_come_keeps_no_other_from_being_registered_and_a_
     assert "gpu-1: Bring the artifacts: Failed to fetch the bundle." in table_of(done)
 
 
+@only_in_all
 def test_only_a_scheduler_that_is_needed_stops_the_fleet(fleet):
     """Without a list of artifacts, none of them came. The scheduler beside it still works."""
     failed = {"failed": True, "msg": "Failed to lock."}
@@ -498,6 +507,7 @@ def test_only_a_scheduler_that_is_needed_stops_the_fleet(fleet):
     ]  # fmt: skip
 
 
+@only_in_all
 def test_check_mode_takes_nothing_away_that_is_still_recorded(fleet):
     done, calls = fleet("site", [OBJECT, BUNDLE, OLD], site_answers(), "--tags", "models", "--check")
     assert done.returncode == 0, done.stdout
@@ -508,6 +518,7 @@ def test_check_mode_takes_nothing_away_that_is_still_recorded(fleet):
     assert [one["artifacts"][0]["version"] for one in asked(calls, "model_artifact")] == ["3.1", "3.0"]
 
 
+@only_in_all
 def test_a_list_without_bundles_asks_nothing_more_of_a_host(fleet):
     done, calls = fleet("site", [OBJECT], site_answers(torchserve_info={"reachable": True, "models": SERVED[:1]}), "--tags", "models")
     assert done.returncode == 0, done.stdout
@@ -563,6 +574,7 @@ def test_prune_says_what_must_stay_and_touches_nothing_else(fleet):
     ]
 
 
+@only_in_all
 def test_prune_keeps_the_previous_version_without_a_limit_unless_told_otherwise(fleet):
     done, calls = fleet("prune", [OBJECT], {"gpu-1": {"model_prune": PRUNED}}, "--limit", "gpu-1")
     assert done.returncode == 0, done.stdout
@@ -570,6 +582,7 @@ def test_prune_keeps_the_previous_version_without_a_limit_unless_told_otherwise(
     assert (args["keep"], args["pinned"], "limit" in args) == (1, [], False)
 
 
+@only_in_all
 def test_prune_knows_what_is_pinned_of_a_hub(fleet):
     done, calls = fleet("prune", [OBJECT, HUB], {"gpu-1": {"model_prune": PRUNED}}, "--limit", "gpu-1", modelfleet_huggingface_pins=PINS)
     assert done.returncode == 0, done.stdout
@@ -578,6 +591,7 @@ def test_prune_knows_what_is_pinned_of_a_hub(fleet):
     assert args["huggingface_pins"] == {f"org/bert@{COMMIT}": PIN}
 
 
+@only_in_all
 def test_a_host_that_cannot_keep_its_limit_says_so_and_the_others_go_on(fleet):
     over = {**PRUNED, "failed": True, "msg": "Failed to keep the limit."}
     lost = {"failed": True, "msg": "Failed to ask dfdaemon."}
@@ -608,6 +622,7 @@ PINS = {f"org/bert@{COMMIT}": PIN, f"org/other@{COMMIT}": PIN}
 TOKEN = "cGxhbnRlZC10b2tlbg"
 
 
+@only_in_all
 def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
     brought = {
         host: {"model_artifact": {"changed": True, "artifacts": [artifact(HUB, size=2)], "bytes": {}}} for host in ("gpu-1", "gpu-2")
@@ -630,6 +645,7 @@ def test_a_repository_of_a_hub_comes_with_what_is_pinned_of_it(fleet):
     assert (int(looked["required_bytes"]), int(looked["unpack_bytes"])) == (MIB, 0)
 
 
+@only_in_all
 def test_the_controller_asks_a_hub_for_small_files_as_the_inventory_says(fleet):
     counted = {"gpu-1": (2, 20), "gpu-2": (3, 0)}
     answers = {
@@ -647,6 +663,7 @@ def test_the_controller_asks_a_hub_for_small_files_as_the_inventory_says(fleet):
     assert "The hub was asked" not in " ".join(table_of(done))
 
 
+@only_in_all
 def test_a_repository_of_a_hub_is_none_of_torchserves(fleet):
     brought = {"changed": True, "artifacts": [artifact(BUNDLE), artifact(HUB, size=2)], "bytes": {}}
     done, calls = fleet(

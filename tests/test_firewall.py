@@ -258,8 +258,8 @@ def load(lan, rendered):
 
     def call(of="host", **options):
         own = rendered[of]
-        users = [{"name": "daemons", "users": ["root", "daemon"]}, {"name": "runtimes", "users": ["root", "2"]}]
-        users.append({"name": "models", "users": ["bin"]})
+        known = {"daemons": ["root", "daemon"], "runtimes": ["root", "2"], "administrators": ["root"], "models": ["bin"]}
+        users = [{"name": name, "users": users} for name, users in known.items()]
         return lan.module(**{"sets": own["sets"], "users": users, "rules": own["rules"], **options})
 
     yield call
@@ -306,6 +306,7 @@ def test_who_is_in_the_inventory(rendered):
     assert rendered["host"]["users"] == [
         {"name": "daemons", "users": ["root", "dfdaemon", "dragonfly-scheduler"]},
         {"name": "runtimes", "users": ["root", "torchserve"]},
+        {"name": "administrators", "users": ["root"]},
         {"name": "models", "users": ["torchserve"]},
     ]
 
@@ -555,7 +556,7 @@ def test_another_host_learns_only_who_belongs_to_the_fleet(lan, load, rendered):
 
 def test_a_user_who_is_not_there_is_named(lan, load):
     users = [{"name": "daemons", "users": ["root"]}, {"name": "models", "users": ["bin"]}]
-    users.append({"name": "runtimes", "users": ["root", "no-such-runtime"]})
+    users += [{"name": "administrators", "users": ["root"]}, {"name": "runtimes", "users": ["root", "no-such-runtime"]}]
     said = load(users=users)
     assert said["failed"] and "Failed to find the user 'no-such-runtime' of the set runtimes" in said["msg"] and lan.table() is None
     # Before the first run of the roles the daemons have no users.

@@ -71,6 +71,7 @@ def test_an_error_is_a_sentence_and_no_page(fleet):
     assert len(done.stdout.splitlines()) < 12, done.stdout
 
 
+@only_in_all
 def test_an_argument_specification_is_a_sentence(run, tmp_path):
     specification = {"seconds": {"type": "int"}, **{f"option_{number}": {"type": "str"} for number in range(99)}}
     check = {"argument_spec": specification, "provided_arguments": {"seconds": "soon"}}
@@ -86,6 +87,7 @@ def test_an_argument_specification_is_a_sentence(run, tmp_path):
     assert "option_1" not in done.stdout and len(done.stdout.splitlines()) < 12
 
 
+@only_in_all
 def test_with_v_it_is_the_default(fleet):
     done, _calls = fleet.play("rollback", "-v")
     assert "TASK [" in done.stdout and "✓" not in done.stdout
@@ -176,6 +178,7 @@ def terminal(tmp_path):
             one.process.wait()
 
 
+@only_in_all
 @pytest.mark.skipif(os.geteuid() != 0, reason="the file that is read on a host lies where only root writes")
 def test_downloads_are_seen_while_they_go_on(terminal, tmp_path):
     seen = tmp_path / "seen"
@@ -196,6 +199,7 @@ def waits(seen):
     return {"name": "Wait", "ansible.builtin.wait_for": {"path": str(seen), "timeout": 120}}
 
 
+@only_in_all
 @pytest.mark.parametrize(
     ("columns", "environment", "row"),
     [

@@ -23,6 +23,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, storage_object
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FIELDS, FakeDragonfly
 from clouds import CASES, CONTENT, INSTANCES, KEY, WEB, got
+from fleet import a_few
 
 every = pytest.mark.parametrize("cloud", CASES, indirect=True, ids="-".join)
 on_instances = pytest.mark.parametrize("cloud", [(name, "instance") for name in INSTANCES], indirect=True, ids=INSTANCES)
@@ -102,7 +103,7 @@ def at_once(monkeypatch):
     monkeypatch.setattr(_identity, "time", SimpleNamespace(sleep=lambda seconds: None))
 
 
-@on_instances
+@pytest.mark.parametrize("cloud", [(name, "instance") for name in a_few(INSTANCES)], indirect=True)
 def test_what_is_good_yet_is_used_while_nobody_answers(cloud, at_once):
     cloud.identity.change({"lifetime": 8})
     store = cloud.signer()
@@ -251,7 +252,7 @@ def ran(module, args, capfd):
     return json.loads(out), out + err
 
 
-@every
+@pytest.mark.parametrize("cloud", a_few(CASES), indirect=True, ids="-".join)
 def test_a_download_goes_on_when_its_credentials_expire(cloud, tmp_path, capfd, monkeypatch):
     (tmp_path / "host").mkdir()
     host = FakeDragonfly(tmp_path / "host")

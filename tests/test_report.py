@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 from conftest import REPOSITORY
+from fleet import only_in_all
 
 # A daemon's own ports are closed on this machine; a host that cannot be reached is one whose SSH port is closed.
 HERE = {"ansible_connection": "local"}
@@ -151,6 +152,7 @@ def test_a_run_that_is_stopped_ends_with_the_report(stopped):
     }
 
 
+@only_in_all
 @pytest.mark.parametrize("playbook", ["site", "smoke"])
 def test_a_run_that_a_mistake_ends_leaves_no_old_report(run, tmp_path, playbook):
     for name in ("report.json", "report.txt"):
@@ -161,6 +163,7 @@ def test_a_run_that_a_mistake_ends_leaves_no_old_report(run, tmp_path, playbook)
     assert [path.name for path in tmp_path.iterdir()] == ["hosts.yml"]
 
 
+@only_in_all
 @pytest.mark.parametrize("path", ["", "{{ nothing }}", "kept", ["kept/file.json"]])
 def test_only_a_report_is_taken_away(run, tmp_path, path):
     """Whatever the path of the report says: nobody has checked it yet."""
@@ -173,6 +176,7 @@ def test_only_a_report_is_taken_away(run, tmp_path, path):
     assert (tmp_path / "kept/file.json").exists()
 
 
+@only_in_all
 def test_check_mode_leaves_a_report_alone(run, tmp_path):
     old = tmp_path / "report.json"
     old.write_text('{"ok": true}')
@@ -181,6 +185,7 @@ def test_check_mode_leaves_a_report_alone(run, tmp_path):
     assert done.returncode != 0 and old.exists()
 
 
+@only_in_all
 def test_the_only_host_of_a_play_may_get_lost_on_the_way(run, tmp_path):
     """The report comes although the scheduler is gone after the first play has reached it."""
     lost = {"ansible_connection": "{{ 'ssh' if ansible_facts.distribution is defined else 'local' }}", **AWAY}
@@ -193,6 +198,7 @@ def test_the_only_host_of_a_play_may_get_lost_on_the_way(run, tmp_path):
     assert hosts["gpu-1"]["answered"]
 
 
+@only_in_all
 def test_nothing_depends_on_the_users_way_of_running(run, tmp_path):
     """Become everywhere on a controller that cannot, another strategy, tags: the hosts fail, the controller's own work does not."""
     report = tmp_path / "report.json"
@@ -210,6 +216,7 @@ def test_nothing_depends_on_the_users_way_of_running(run, tmp_path):
     assert done.stdout.count("TASK [modelfleet.serving.modelfleet : Write the report as JSON]") == 1
 
 
+@only_in_all
 def test_a_python_without_pip_is_named(run, tmp_path):
     inventory = write_inventory(tmp_path, {"gpu_hosts": {"gpu-1": HERE}}, {"endpoint_plugin_python": "/bin/false"})
     variables = {"__endpoint_plugin_is_built": True, "endpoint_plugin_build_dir": str(tmp_path)}
@@ -225,6 +232,7 @@ def test_a_python_without_pip_is_named(run, tmp_path):
     )
 
 
+@only_in_all
 @pytest.mark.parametrize("all_or_nothing", [False, True])
 def test_a_host_on_which_something_fails_is_left_out_with_the_reason(run, tmp_path, all_or_nothing):
     """The rescue that every play of site has, with each kind of failure."""

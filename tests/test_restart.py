@@ -12,6 +12,7 @@ import sys
 import pytest
 import yaml
 from conftest import REPOSITORY
+from fleet import only_in_all
 
 COLLECTION = REPOSITORY / "collections/ansible_collections/modelfleet/serving"
 HOSTS = [f"gpu-{number}" for number in range(1, 8)]
@@ -83,11 +84,13 @@ def test_batches_of_the_inventory(restart):
     assert restart(["gpu-2", "gpu-5", "gpu-6"])[0] == [["gpu-2"], ["gpu-5"], ["gpu-6"]]
 
 
+@only_in_all
 def test_a_run_that_changes_nothing_restarts_nothing(restart):
     batches, output = restart([])
     assert batches == [] and "Restart dfdaemon" not in output
 
 
+@only_in_all
 def test_the_first_host_that_does_not_come_back_is_the_last(restart):
     batches, output = restart(HOSTS, batches=["1", "2"], broken="gpu-3")
     assert batches == [["gpu-1"], ["gpu-2", "gpu-3"]]
@@ -100,6 +103,7 @@ def test_the_first_host_that_does_not_come_back_is_the_last(restart):
     assert set(re.findall(r"msg: (\S+) was asked", output)) == set(HOSTS) - {"gpu-3"}
 
 
+@only_in_all
 def test_a_size_that_is_none(restart):
     batches, output = restart(HOSTS, batches=["a few"])
     assert batches == [] and "modelfleet_restart_batches: a few is no size of a batch" in output

@@ -318,6 +318,7 @@ def test_a_model_with_a_server_of_its_own_and_its_way_back(fleet):
     assert balanced(calls, "gpu-1") == ["drain", "rolled_back", "ready"]
 
 
+@only_in_all
 def test_a_model_of_bentoml_and_its_way_back(fleet):
     """Its unit is there before its server is to start; the way back, on which both are beside each other, drains nobody."""
     new = {"name": "demo", "version": "2.0", "bundle": "models/demo", "sha256": "2f" * 32, "runtime": "bentoml", "port": 8301}
@@ -389,6 +390,7 @@ def gpu(used, total, temperature, margin=None):
     return {"gpu_info": {"gpus": [{"index": 0, **told}]}}
 
 
+@only_in_all
 def test_each_gate_keeps_a_version_from_answering(fleet):
     answer = {"model": "demo", "version": "2.0", "ok": False, "seconds": 0.1, "detail": "$.y is 3, expected 2"}
     answers = {
@@ -461,6 +463,7 @@ def test_a_batch_goes_back_as_a_whole_and_no_other_and_the_next_run_goes_on(flee
     assert [balanced(calls, host)[-2:] for host in FEW] == [["ready", "finished"]] * 2
 
 
+@only_in_all
 def test_the_old_list_takes_away_what_an_interrupted_run_left(fleet):
     fleet.put("gpu-1", answers="2.0", staged="2.0")
     done, _calls = fleet.play("rollout", hosts=HOSTS[:1], models=[OLD])
@@ -491,6 +494,7 @@ def test_a_host_that_is_lost_on_the_way(fleet):
 # Bad input: one sentence for each, nothing changed.
 
 
+@only_in_all
 def test_bad_variables(fleet):
     wrong = {
         "modelfleet_rollout_batches": ["50%", "20%"],
@@ -526,6 +530,7 @@ def test_a_gate_that_there_is_not(fleet):
     assert done.returncode != 0 and "modelfleet_rollout_gates" in done.stdout and calls == []
 
 
+@only_in_all
 def test_an_empty_group(fleet):
     done, calls = fleet.play("rollout", hosts=[])
     assert done.returncode != 0 and "The group gpu_hosts has no host" in done.stdout
@@ -536,6 +541,7 @@ OTHER = "Refused model demo 2.0: this host has other content under that version.
 HELD = "Refused: a run of alice on control-1 (process 7) has worked on this host since 2026-11-26T06:00:00Z."
 
 
+@only_in_all
 @pytest.mark.parametrize(
     ("answers", "wrong", "said"),
     [
@@ -594,11 +600,13 @@ def test_rollback_leaves_what_the_last_rollout_brought_and_nothing_else(fleet):
     assert unlocked(calls) == list(HOSTS)
 
 
+@only_in_all
 def test_a_second_rollback_changes_nothing(fleet):
     done, calls = fleet.play("rollback", hosts=FEW, answers={host: found("1.0", "2.0", rolled_back=True) for host in FEW})
     assert done.returncode == 0 and touched(calls) == [] and changed(done) == 0, done.stdout
 
 
+@only_in_all
 def test_all_or_nothing_goes_for_the_way_back_too(fleet):
     for host in FEW:
         fleet.put(host, current="2.0", previous="1.0")

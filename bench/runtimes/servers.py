@@ -163,6 +163,7 @@ class _Role:
             "__torchserve_venv": VENV,
             "__torchserve_home": "/opt/torchserve",
             "__torchserve_hub_environment": {},
+            "__torchserve_compiled": [],
             "__torchserve_local": False,
             "modelfleet_plugin_downloads": False,
             "role_path": str(ROLE),

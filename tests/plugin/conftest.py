@@ -26,6 +26,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fleet import ALL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles/endpoint_plugin/files/src"
@@ -320,7 +321,8 @@ class TorchServe:
             path.unlink()
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
+# On a fleet "make test" has both.
+@pytest.fixture(scope="session", params=VERSIONS if ALL else VERSIONS[-1:])
 def torchserve_process(request, server_jar, plugin_jar, trusting, tmp_path_factory):
     server = TorchServe(server_jar(request.param), plugin_jar, tmp_path_factory.mktemp(f"torchserve-{request.param}"), trusting)
     yield server

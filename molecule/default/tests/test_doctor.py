@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from fleet import GPU_HOSTS, MODELS, Scenario, make_model, small_disk, wait_until
+from fleet import GPU_HOSTS, MODELS, Scenario, make_model, only_in_all, small_disk, wait_until
 
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
 CONFIG = "/etc/dragonfly/dfdaemon.yaml"
@@ -310,12 +310,14 @@ def test_a_fleet_that_is_well(healthy):
         assert all(one["running"] == one["inventory"] != "" for one in versions.values()) and len(versions) == 2, versions
 
 
+@only_in_all
 @pytest.mark.parametrize("expected", IN_PART, ids=lambda one: f"{one[0]}-{one[1]}-{one[3]}")
 def test_what_is_wrong_in_part(wrong_in_part, expected):
     _code, report, _printed = wrong_in_part
     assert any(is_said(one, expected) for one in wrong(report)), [one for one in wrong(report) if one["host"] == expected[0]]
 
 
+@only_in_all
 def test_nothing_else_is_wrong_in_part(doctor, wrong_in_part):
     code, report, _printed = wrong_in_part
     assert (code, report["code"]) == (2, 2)
@@ -323,12 +325,14 @@ def test_nothing_else_is_wrong_in_part(doctor, wrong_in_part):
     assert unexpected(doctor, report, IN_PART, besides=["gpu-3"]) == []
 
 
+@only_in_all
 @pytest.mark.parametrize("expected", DOWN, ids=lambda one: f"{one[0]}-{one[1]}-{one[3]}")
 def test_what_is_down(down, expected):
     _code, report, _printed = down
     assert any(is_said(one, expected) for one in wrong(report)), [one for one in wrong(report) if one["host"] == expected[0]]
 
 
+@only_in_all
 def test_nothing_else_is_down(doctor, down):
     """Who does not reach the scheduler is not named beside it."""
     code, report, _printed = down
@@ -337,6 +341,7 @@ def test_nothing_else_is_down(doctor, down):
     assert unexpected(doctor, report, DOWN, besides=["gpu-2"]) == []
 
 
+@only_in_all
 def test_no_run_shows_a_secret(wrong_in_part, down):
     settings = Scenario("default").directory.parents[1] / "inventory/lab/group_vars/all/lab.yml"
     secrets = re.findall(r"^lab_\w+_secret_key: (\S+)", settings.read_text(encoding="utf-8"), re.MULTILINE)
@@ -345,6 +350,7 @@ def test_no_run_shows_a_secret(wrong_in_part, down):
         assert not [secret for secret in (*secrets, "X-Amz-Signature=") if secret in printed]
 
 
+@only_in_all
 def test_the_fleet_is_well_again(doctor, down):
     found = []
 

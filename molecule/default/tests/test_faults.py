@@ -8,7 +8,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fleet import GPU_HOSTS, MODELS, small_disk, wait_until
+from fleet import GPU_HOSTS, MODELS, only_in_all, small_disk, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +180,7 @@ def test_host_rebooted_without_the_network(fleet, origin, serves):
     wait_until(lambda: host.active("dfdaemon") and host.active("torchserve-models"), "the rebooted host's units running")
 
 
+@only_in_all
 def test_scheduler_is_unreachable(fleet, play):
     """A wrong address stops the run before the daemon that works is touched."""
     host = fleet["gpu-3"]
@@ -219,6 +220,7 @@ def test_a_served_version_is_never_replaced(fleet, archive, play):
     assert "rollout" in finished.stdout and archive["name"] in finished.stdout
 
 
+@only_in_all
 def test_a_run_that_died_before_its_restart_is_healed_by_the_next(fleet, play):
     """The file is new, the daemon is old, no handler is pending: the next run must see it."""
     host = fleet["gpu-3"]

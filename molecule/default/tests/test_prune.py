@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from fleet import GPU_HOSTS, MODELS, make_model, published, recap, wait_until
+from fleet import GPU_HOSTS, MODELS, make_model, only_in_all, published, recap, wait_until
 from test_distribute import used
 
 MIB = 1 << 20
@@ -95,6 +95,7 @@ def test_the_previous_version_stays_and_then_its_bytes_are_free_again(fleet, bri
     assert changed(prune(dfdaemon_prune_keep=0)) == dict.fromkeys(GPU_HOSTS, 0)
 
 
+@only_in_all
 def test_dfdaemon_has_forgotten_it_and_gets_it_again(fleet, bring, prune, old):
     """A task of which only the file were gone could not be downloaded any more."""
     bring()
@@ -105,6 +106,7 @@ def test_dfdaemon_has_forgotten_it_and_gets_it_again(fleet, bring, prune, old):
     prune(dfdaemon_prune_keep=0)
 
 
+@only_in_all
 def test_what_serves_survives_a_policy_that_keeps_nothing(fleet, prune, archive, bundle, serves):
     done = prune(dfdaemon_prune_keep=0, modelfleet_models=[])
     for name in GPU_HOSTS:
@@ -119,6 +121,7 @@ def test_what_serves_survives_a_policy_that_keeps_nothing(fleet, prune, archive,
     wait_until(lambda: host.active("torchserve-models") and serves(host), "the models serving again")
 
 
+@only_in_all
 def test_what_a_process_has_mapped_survives(fleet, bring, prune, old):
     """Of a runtime that nobody told this collection of."""
     bring()
@@ -138,6 +141,7 @@ def test_what_a_process_has_mapped_survives(fleet, bring, prune, old):
     assert states(prune(dfdaemon_prune_keep=0))["gpu-1", "unpacked", "0.9"] == "removed"
 
 
+@only_in_all
 def test_a_limit_that_what_serves_is_above_is_an_error_that_names_it(fleet, prune, serves):
     done = prune("--limit", "gpu-1", code=2, dfdaemon_prune_limit="1MiB")
     said = " ".join(done.stdout.split())
@@ -145,6 +149,7 @@ def test_a_limit_that_what_serves_is_above_is_an_error_that_names_it(fleet, prun
     assert serves(fleet["gpu-1"])
 
 
+@only_in_all
 def test_without_dfdaemon_nothing_is_removed(fleet, bring, prune, old):
     bring()
     host = fleet["gpu-3"]
