@@ -30,6 +30,7 @@ from fleet import only_in_all
 
 import release
 
+pytestmark = only_in_all
 REPOSITORY = Path(__file__).resolve().parent.parent
 COLLECTION = REPOSITORY / archive.COLLECTION
 NAME = "modelfleet-serving-0.1.0.tar.gz"
@@ -431,7 +432,6 @@ def test_nothing_is_left_of_what_is_no_release(parts, keys, tmp_path, capsys, ca
     assert [path.name for path in tmp_path.iterdir() if "dist" in path.name] == []
 
 
-@only_in_all
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
