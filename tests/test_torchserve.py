@@ -15,6 +15,7 @@ import pytest
 import yaml
 from fleet import only_in_all
 
+pytestmark = only_in_all
 ROLE = Path(__file__).resolve().parent.parent / "collections/ansible_collections/modelfleet/serving/roles/torchserve"
 SECRET = "cGxhbnRlZC1zZWNyZXQ"
 URL = f"https://reader:{SECRET}@pypi.example.com/simple"
@@ -60,7 +61,6 @@ def contents(environment):
     return {path.relative_to(environment): path.stat().st_mtime_ns for path in environment.rglob("*") if path.suffix != ".pyc"}
 
 
-@only_in_all
 @pytest.mark.skipif(os.geteuid() != 0, reason="the files belong to root")
 def test_an_environment_is_whole_or_not_used(run, tmp_path):
     home, wheels = tmp_path / "home", tmp_path / "wheels"
@@ -121,7 +121,6 @@ def test_an_environment_is_whole_or_not_used(run, tmp_path):
     assert " changed=0 " in tasks_of("packages install clean", *packages).stdout
 
 
-@only_in_all
 @pytest.mark.skipif(os.geteuid() != 0, reason="the files belong to root")
 def test_a_system_that_has_it_already_and_a_umask_that_hides_it(run, tmp_path):
     """The environment has TorchServe of its own, from the version that was asked for, and the daemon's user can read all of it."""
