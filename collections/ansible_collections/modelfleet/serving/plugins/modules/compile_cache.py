@@ -22,10 +22,9 @@ extends_documentation_fragment:
   - modelfleet.serving.attributes
 options:
   models:
-    description: The models.
+    description: The models. Required unless O(state=absent).
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: Name of the model.
@@ -49,14 +48,15 @@ options:
     description:
       - What this host compiles for, as M(modelfleet.serving.compile_cache_info) says it.
       - Empty where nobody knows, then nothing is restored.
+      - Required unless O(state=absent).
     type: str
-    required: true
   state:
     description:
       - V(present) has the directories there.
       - V(packed) writes O(dest).
+      - V(absent) takes all of them away, and O(list), as no model is compiled any more. O(directory) itself stays.
     type: str
-    choices: [present, packed]
+    choices: [present, packed, absent]
     default: present
   dest:
     description: The file that O(state=packed) writes.
@@ -103,6 +103,10 @@ EXAMPLES = r"""
         version: "1.0"
         sha256: 0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a
         cache: 9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e9d6c2b1a0f3a5e9c1f0c3c0d4f5b7a8e
+
+- name: Take them away
+  modelfleet.serving.compile_cache:
+    state: absent
 """
 
 RETURN = r"""
@@ -187,7 +191,7 @@ def check(params):
             f"Failed to use the fingerprint {params['fingerprint'][:80]!a}: it is not 16 hexadecimal digits. Give that of "
             "compile_cache_info."
         )
-    for model in params["models"]:
+    for model in params["models"] or []:
         for key in ("name", "version"):
             if not is_name(model[key]):
                 raise ModelFleetError(f"The {key} {model[key]!r} of a model {NAME_RULE}; rename it.")
@@ -210,7 +214,7 @@ class Caches:
 
     def run(self):
         try:
-            return self._packed() if self.params["state"] == "packed" else self._present()
+            return {"packed": self._packed, "present": self._present, "absent": self._absent}[self.params["state"]]()
         except OSError as exc:
             raise ModelFleetError(
                 f"Failed to write {exc.filename or self.params['directory']}: {exc.strerror}. Check the directory and the disk."
@@ -243,6 +247,23 @@ class Caches:
         if self.module._diff:
             after = sorted((set(before) | made) - set(stale))
             result["diff"] = [diff, self._difference(before, after)]
+        return result
+
+    def _absent(self):
+        names, listed = self._names(), os.path.exists(self.params["list"])
+        if not self.module.check_mode:
+            for name in names:
+                remove(os.path.join(self.params["directory"], name))
+            remove_unfinished(self.params["directory"])
+            if listed:
+                os.unlink(self.params["list"])
+        result = {
+            "changed": bool(names or listed),
+            "caches": [],
+            "removed": [os.path.join(self.params["directory"], name) for name in names],
+        }
+        if self.module._diff:
+            result["diff"] = self._difference(names, [])
         return result
 
     def _difference(self, before, after):
@@ -397,7 +418,6 @@ def main():
             "models": {
                 "type": "list",
                 "elements": "dict",
-                "required": True,
                 "options": {
                     "name": {"type": "str", "required": True},
                     "version": {"type": "str", "required": True},
@@ -405,8 +425,8 @@ def main():
                     "cache": {"type": "str", "default": ""},
                 },
             },
-            "fingerprint": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "packed"], "default": "present"},
+            "fingerprint": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "packed", "absent"], "default": "present"},
             "dest": {"type": "path"},
             "directory": {"type": "path", "default": DIRECTORY},
             "list": {"type": "path", "default": LIST},
@@ -416,6 +436,7 @@ def main():
             "user": {"type": "str", "default": "torchserve"},
             "group": {"type": "str", "default": "torchserve"},
         },
+        required_if=[("state", "present", ("models", "fingerprint")), ("state", "packed", ("models", "fingerprint"))],
         supports_check_mode=True,
     )
     try:

@@ -274,3 +274,22 @@ def test_nothing_is_not_packed(host, tmp_path):
 def test_options_that_cannot_be(host, model, options, sentence):
     assert sentence in host.run({**MODEL, **model}, **options)["msg"]
     assert host.state() == ({}, [], None)
+
+
+def test_all_of_them_go_and_nothing_beside_them(host):
+    host.run(MODEL)
+    (host.caches / "of-somebody-else").mkdir()
+    kept = host.state()
+    predicted = host.run(state="absent", models=None, fingerprint=None, check=True, diff=True)
+    assert host.state() == kept
+    result = host.run(state="absent", models=None, fingerprint=None, diff=True)
+    assert predicted == result and result["changed"] and result["removed"] == [str(host.caches / PLACE)]
+    assert host.state() == ({}, ["of-somebody-else"], None)
+    assert not host.run(state="absent", models=None, fingerprint=None)["changed"]
+
+
+def test_models_that_are_forgotten_are_none_that_go(host):
+    host.run(MODEL)
+    kept = host.state()
+    assert "state is present but all of the following are missing: models" in host.run(models=None)["msg"]
+    assert host.state() == kept
