@@ -316,7 +316,7 @@ def test_no_rule_names_what_is_not_ours(rendered):
     for one in rendered.values():
         assert one["rules"].count("policy accept;") == 3 and "policy drop" not in one["rules"]
         ports = set(re.findall(r"dport (\S+)", one["rules"]))
-        assert ports <= {"4000", "4001", "4002", "4005", "4006", "8002", "@peer_ports", "@peer_udp_ports", "@scheduler_ports"}
+        assert ports <= {"4000", "4001", "4002", "4005", "4006", "8002", "9443", "@peer_ports", "@peer_udp_ports", "@scheduler_ports"}
         assert not re.search(r"\b(22|8080|8081|7070|7071)\b", one["rules"])
 
 
