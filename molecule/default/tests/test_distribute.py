@@ -102,6 +102,7 @@ def test_only_root_can_change_a_bundle(fleet, bundle, name):
             assert tried.rc != 0 and "ermission denied" in tried.stderr, (user, command, tried.stderr)
 
 
+@only_in_all
 def test_what_is_on_a_host_is_not_brought_again(fleet, play):
     """Neither the bundle, nor the archive that came with its registration."""
     before = {name: fleet[name].traffic() for name in ("seed-1", *GPU_HOSTS)}

@@ -213,6 +213,7 @@ def test_disk_is_full(fleet, origin, make_mar, serves):
     assert host.unregister("big")[0] == 200
 
 
+@only_in_all
 def test_a_served_version_is_never_replaced(fleet, archive, play):
     changed = {key: value for key, value in archive.items() if key != "path"} | {"sha256": "2" * 64}
     finished = play("playbooks/site.yml", "-e", json.dumps({"modelfleet_models": [changed]}))

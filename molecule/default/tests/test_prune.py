@@ -65,6 +65,7 @@ def path_of(entry):
     return f"{MODELS}/{entry['name']}-{entry['version']}-{entry['sha256'][:12]}"
 
 
+@only_in_all
 def test_the_previous_version_stays_and_then_its_bytes_are_free_again(fleet, bring, prune, old, bundle):
     prune(dfdaemon_prune_keep=0)
     before = {name: used(fleet[name]) for name in GPU_HOSTS}
