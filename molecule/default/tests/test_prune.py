@@ -9,6 +9,7 @@ import pytest
 from fleet import GPU_HOSTS, MODELS, make_model, only_in_all, published, recap, wait_until
 from test_distribute import used
 
+pytestmark = only_in_all
 MIB = 1 << 20
 SIZE = 24 * MIB
 ROW = re.compile(r"(gpu-\d) +(\S+) +(\S+) +(removed|served|loaded|listed|pinned|previous) +\S+ +\S+")
@@ -65,7 +66,6 @@ def path_of(entry):
     return f"{MODELS}/{entry['name']}-{entry['version']}-{entry['sha256'][:12]}"
 
 
-@only_in_all
 def test_the_previous_version_stays_and_then_its_bytes_are_free_again(fleet, bring, prune, old, bundle):
     prune(dfdaemon_prune_keep=0)
     before = {name: used(fleet[name]) for name in GPU_HOSTS}
@@ -96,7 +96,6 @@ def test_the_previous_version_stays_and_then_its_bytes_are_free_again(fleet, bri
     assert changed(prune(dfdaemon_prune_keep=0)) == dict.fromkeys(GPU_HOSTS, 0)
 
 
-@only_in_all
 def test_dfdaemon_has_forgotten_it_and_gets_it_again(fleet, bring, prune, old):
     """A task of which only the file were gone could not be downloaded any more."""
     bring()
@@ -107,7 +106,6 @@ def test_dfdaemon_has_forgotten_it_and_gets_it_again(fleet, bring, prune, old):
     prune(dfdaemon_prune_keep=0)
 
 
-@only_in_all
 def test_what_serves_survives_a_policy_that_keeps_nothing(fleet, prune, archive, bundle, serves):
     done = prune(dfdaemon_prune_keep=0, modelfleet_models=[])
     for name in GPU_HOSTS:
@@ -122,7 +120,6 @@ def test_what_serves_survives_a_policy_that_keeps_nothing(fleet, prune, archive,
     wait_until(lambda: host.active("torchserve-models") and serves(host), "the models serving again")
 
 
-@only_in_all
 def test_what_a_process_has_mapped_survives(fleet, bring, prune, old):
     """Of a runtime that nobody told this collection of."""
     bring()
@@ -142,7 +139,6 @@ def test_what_a_process_has_mapped_survives(fleet, bring, prune, old):
     assert states(prune(dfdaemon_prune_keep=0))["gpu-1", "unpacked", "0.9"] == "removed"
 
 
-@only_in_all
 def test_a_limit_that_what_serves_is_above_is_an_error_that_names_it(fleet, prune, serves):
     done = prune("--limit", "gpu-1", code=2, dfdaemon_prune_limit="1MiB")
     said = " ".join(done.stdout.split())
@@ -150,7 +146,6 @@ def test_a_limit_that_what_serves_is_above_is_an_error_that_names_it(fleet, prun
     assert serves(fleet["gpu-1"])
 
 
-@only_in_all
 def test_without_dfdaemon_nothing_is_removed(fleet, bring, prune, old):
     bring()
     host = fleet["gpu-3"]

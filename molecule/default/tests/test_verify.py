@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from fleet import GPU_HOSTS, Scenario, only_in_all
 
+pytestmark = only_in_all
+
 # Runs on the host: the last byte of a file, in place, so that every name of it has the change.
 FLIP = """
 import sys
@@ -94,7 +96,6 @@ def broken(fleet, archive, verify, well):
         return {key: path for key, (_change, path) in paths.items()}, verify()
 
 
-@only_in_all
 def test_a_fleet_that_is_as_it_was_installed(verify, well):
     assert set(well["hosts"]) == {"scheduler-1", "seed-1", *GPU_HOSTS} and well["not_checked"] == []
     assert all(one["files"] and one["bytes"] for one in well["hosts"].values())
@@ -103,7 +104,6 @@ def test_a_fleet_that_is_as_it_was_installed(verify, well):
         assert {"dfdaemon", "dfget", "torchserve", "dragonfly-endpoint.jar", "demo"} <= {one["name"] for one in bill["components"]}
 
 
-@only_in_all
 @pytest.mark.parametrize(
     ("host", "subject"),
     [("seed-1", "programs"), ("gpu-1", "python"), ("gpu-2", "models"), ("gpu-3", "unpacked"), ("gpu-3", "endpoint plugin")],
@@ -116,7 +116,6 @@ def test_what_was_changed_is_named(broken, host, subject):
     assert paths[host, subject] in printed
 
 
-@only_in_all
 def test_nothing_else_is_named(broken, well):
     """The archive and its blob are one file, and what was unpacked of the archive differs from the one that changed."""
     paths, (_code, report, _printed) = broken
@@ -124,6 +123,5 @@ def test_nothing_else_is_named(broken, well):
     assert {key for key in keys(report) - keys(well) if key[:2] not in known} == set()
 
 
-@only_in_all
 def test_the_fleet_is_as_it_was_installed_again(verify, broken, well):
     assert keys(verify()[1]) == keys(well)

@@ -235,9 +235,7 @@ class Caches:
         for model in self.params["models"]:
             self.results.append(self._ensure(model, *sources[model["sha256"]], owner))
         if not self.module.check_mode:
-            for name in stale:
-                remove(os.path.join(self.params["directory"], name))
-            remove_unfinished(self.params["directory"])
+            self._remove(stale)
         made = {os.path.basename(one["path"]) for one in self.results if one["action"] in ("restored", "cold")}
         result = {
             "changed": bool(changed or stale or made),
@@ -252,9 +250,7 @@ class Caches:
     def _absent(self):
         names, listed = self._names(), os.path.exists(self.params["list"])
         if not self.module.check_mode:
-            for name in names:
-                remove(os.path.join(self.params["directory"], name))
-            remove_unfinished(self.params["directory"])
+            self._remove(names)
             if listed:
                 os.unlink(self.params["list"])
         result = {
@@ -265,6 +261,11 @@ class Caches:
         if self.module._diff:
             result["diff"] = self._difference(names, [])
         return result
+
+    def _remove(self, names):
+        for name in names:
+            remove(os.path.join(self.params["directory"], name))
+        remove_unfinished(self.params["directory"])
 
     def _difference(self, before, after):
         place = self.params["directory"]

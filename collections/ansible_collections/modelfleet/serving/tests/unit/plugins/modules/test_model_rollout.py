@@ -388,19 +388,19 @@ def test_site_takes_a_retired_version_away(host):
     assert not path.exists() and host.recorded("previous") == {} and list(host.recorded()) == ["2.0"]
 
 
-class TestOpenAI:
-    """A server of its own for each version: one takes the place of the other."""
+class UnitForEachVersion:
+    """What the runtimes have in common whose versions have units: FAKE, MODULE and RUNTIME say which it is."""
 
     @pytest.fixture
     def host(self, tmp_path, monkeypatch):
-        fake = FakeOpenAI(tmp_path, monkeypatch)
+        fake = self.FAKE(tmp_path, monkeypatch)
         yield fake
         fake.close()
 
     @pytest.fixture
     def step(self, host, run_module):
         def run(state, *models, check=False, **options):
-            listed = [{**{key: value for key, value in model.items() if key != "port"}, "runtime": "openai"} for model in models]
+            listed = [{**{key: value for key, value in model.items() if key != "port"}, "runtime": self.RUNTIME} for model in models]
             return run_module(model_rollout.main, host.arguments(*listed, state=state, grace_s=0, **options), check=check)
 
         return run
@@ -408,7 +408,7 @@ class TestOpenAI:
     @pytest.fixture
     def versions(self, host, run_module):
         old = host.model("1.0")
-        run_module(openai_model.main, host.arguments(old))
+        run_module(self.MODULE.main, host.arguments(old))
         host.told()
         return old, host.model("2.0", port=old["port"])
 
@@ -416,6 +416,12 @@ class TestOpenAI:
         return {
             part: [one["version"] for one in entries] for part, entries in json.loads(host.record.read_text()).items() if part != "format"
         }
+
+
+class TestOpenAI(UnitForEachVersion):
+    """A server of its own for each version: one takes the place of the other."""
+
+    FAKE, MODULE, RUNTIME = FakeOpenAI, openai_model, "openai"
 
     def test_there_and_back(self, host, step, versions):
         old, new = versions
@@ -492,34 +498,10 @@ class TestOpenAI:
         assert result["failed"] and "Failed to use the runtime 'other', which the record of this host names" in result["msg"]
 
 
-class TestBentoML:
+class TestBentoML(UnitForEachVersion):
     """Versions are beside each other, and the port of the model leads to one of them."""
 
-    @pytest.fixture
-    def host(self, tmp_path, monkeypatch):
-        fake = FakeBentoML(tmp_path, monkeypatch)
-        yield fake
-        fake.close()
-
-    @pytest.fixture
-    def step(self, host, run_module):
-        def run(state, *models, check=False, **options):
-            listed = [{**{key: value for key, value in model.items() if key != "port"}, "runtime": "bentoml"} for model in models]
-            return run_module(model_rollout.main, host.arguments(*listed, state=state, grace_s=0, **options), check=check)
-
-        return run
-
-    @pytest.fixture
-    def versions(self, host, run_module):
-        old = host.model("1.0")
-        run_module(bentoml_model.main, host.arguments(old))
-        host.told()
-        return old, host.model("2.0", port=old["port"])
-
-    def parts(self, host):
-        return {
-            part: [one["version"] for one in entries] for part, entries in json.loads(host.record.read_text()).items() if part != "format"
-        }
+    FAKE, MODULE, RUNTIME = FakeBentoML, bentoml_model, "bentoml"
 
     def test_there_and_back(self, host, step, versions):
         old, new = versions
