@@ -8,6 +8,7 @@ from __future__ import annotations
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import check_list, content_title, file_of, title
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_record import Record
+from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of
 
 
 class ModelList:
@@ -80,6 +81,21 @@ class ModelList:
                     f"The list of models has several versions of {model['name']}. Keep one, or give each a name of its own."
                 )
             names.add(model["name"])
+
+    def check_port(self, model):
+        """Fail on an entry without a port that its server could have."""
+        if port_of(model["port"]) is None:
+            raise ModelFleetError(f"The {title(model)} in the list of models has no port from 1024 to 65535. Give it one.")
+
+    def check_shared_ports(self):
+        """Fail where several models of the list have one port."""
+        ports = {}
+        for model in self.present():
+            other = ports.setdefault(model["port"], model["name"])
+            if other != model["name"]:
+                raise ModelFleetError(
+                    f"The list of models gives the port {model['port']} to {other} and to {model['name']}. Give each its own."
+                )
 
     def leaves(self, name, version):
         return any((model["name"], model["version"], model["state"]) == (name, version, "absent") for model in self.wanted)

@@ -155,7 +155,6 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, title, version_key
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_list import ModelList, outcome
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_bentoml import BentoMLRuntime
 
 
@@ -190,18 +189,14 @@ class BentoMLModels(ModelList):
     def _check(self, model):
         if not model["bundle"]:
             raise ModelFleetError(f"The {title(model)} in the list of models has no bundle. Give the one that it is.")
-        if port_of(model["port"]) is None:
-            raise ModelFleetError(f"The {title(model)} in the list of models has no port from 1024 to 65535. Give it one.")
+        self.check_port(model)
 
     def _check_list(self):
         super()._check_list()
-        ports, names = {}, {}
+        self.check_shared_ports()
+        names = {}
         for model in self.present():
             name = model["name"]
-            if ports.setdefault(model["port"], name) != name:
-                raise ModelFleetError(
-                    f"The list of models gives the port {model['port']} to {ports[model['port']]} and to {name}. Give each its own."
-                )
             if names.setdefault(name, model["port"]) != model["port"]:
                 raise ModelFleetError(f"The list of models gives versions of {name} several ports. Give all of them the same.")
 
@@ -221,8 +216,10 @@ class BentoMLModels(ModelList):
 
     def _all_leave(self, name):
         """Whether the list makes absent whatever serves of a model."""
-        leaving = {model["version"] for model in self.wanted if model["name"] == name and model["state"] == "absent"}
-        return name in self.served and self.served[name].keys() <= leaving
+        return name in self.served and self.served[name].keys() <= self._leaving(name)
+
+    def _leaving(self, name):
+        return {model["version"] for model in self.wanted if model["name"] == name and model["state"] == "absent"}
 
     def _refuse(self, model):
         here = self.served[model["name"]].get(model["version"])
@@ -242,8 +239,7 @@ class BentoMLModels(ModelList):
                 "playbook rollout, which goes on, or takes away what is half-way."
             )
         live, new = self._live(name), self._successor(name)
-        leaving = {model["version"] for model in self.wanted if model["name"] == name and model["state"] == "absent"}
-        if live and new and new != live and live not in leaving:
+        if live and new and new != live and live not in self._leaving(name):
             raise ModelFleetError(
                 f"Refused model {name}: this host answers with version {live}, and would with {new}. Nothing was changed: run the playbook "
                 f"rollout with {new} as the default version in the list of models."
@@ -258,7 +254,7 @@ class BentoMLModels(ModelList):
         Where no port leads to any, the recorded one counts as the one that does.
         """
         wanted = [model for model in self.wanted if model["name"] == name]
-        leaving = {model["version"] for model in wanted if model["state"] == "absent"}
+        leaving = self._leaving(name)
         present = [model["version"] for model in wanted if model["state"] == "present"]
         named = next((model["version"] for model in wanted if model["default"] and model["state"] == "present"), None)
         current = self.record.current(name)

@@ -184,7 +184,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface im
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, title
 from ansible_collections.modelfleet.serving.plugins.module_utils._model_list import ModelList, outcome
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
-from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import port_of, predicted, unit_of
+from ansible_collections.modelfleet.serving.plugins.module_utils._openai_server import predicted, unit_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_openai import OpenAIRuntime
 
 
@@ -205,18 +205,11 @@ class OpenAIModels(ModelList):
         if bool(model["bundle"]) == bool(model["huggingface"]):
             has = "a bundle and huggingface" if model["bundle"] else "no bundle and no huggingface"
             raise ModelFleetError(f"The {title(model)} in the list of models has {has}. Give the one that it is.")
-        if port_of(model["port"]) is None:
-            raise ModelFleetError(f"The {title(model)} in the list of models has no port from 1024 to 65535. Give it one.")
+        self.check_port(model)
 
     def _check_list(self):
         super()._check_list()
-        ports = {}
-        for model in self.present():
-            other = ports.setdefault(model["port"], model["name"])
-            if other != model["name"]:
-                raise ModelFleetError(
-                    f"The list of models gives the port {model['port']} to {other} and to {model['name']}. Give each its own."
-                )
+        self.check_shared_ports()
 
     def _lines(self):
         return "".join(f"{one.name} {one.version}: {one.file}, port {one.port}\n" for _unit, one in sorted(self.served.items()))
