@@ -118,6 +118,7 @@ scenario-rollout: image-rollout
 scenario-mixed scenario-runtimes: image-bookworm
 scenario-manager: image-manager
 scenario-compile: image-compile
+scenario-monitoring: image-monitoring
 scenario-rollout scenario-life: programs-before
 
 image-%:

@@ -19,12 +19,12 @@ import yaml
 from conftest import REPOSITORY
 
 ROLE = REPOSITORY / "collections/ansible_collections/modelfleet/serving/roles/firewall"
-# On the bridge. Each has both addresses, and no host of the inventory has those of "stranger" and "monitor".
+# On the bridge. Each has both addresses, and no host of the fleet has those of "stranger" and "monitor", which scrapes.
 PLACES = {"host": 2, "member": 3, "stranger": 9, "monitor": 8, "second": 4}
 V4, V6 = "10.77.0.{}", "fd77::{}"
 GUEST = "10.88.0.2"  # behind "host", which translates its address
 PORTS = {"upload": 4000, "storage": 4005, "quic": 4006, "api": 8002, "proxy": 4001, "metrics": 4002, "gateway": 8443}
-PORTS |= {"other": 2222, "model": 8080}
+PORTS |= {"door": 9443, "other": 2222, "model": 8080}
 # In the place of the daemons' own users, which this machine does not have.
 USERS = {"root": 0, "daemon": 1, "bin": 2, "nobody": 65534}
 
@@ -127,6 +127,7 @@ def rendered(run, tmp_path_factory):
         "modelfleet_gateways": ["host", "host-6", "host-any"],
     }
     children = {group: {"hosts": {name: hosts[name] for name in names}} for group, names in groups.items()}
+    children["modelfleet_prometheus"] = {"hosts": {"watch": {"modelfleet_address": V4.format(PLACES["monitor"])}}}
     shown = {"sets": "{{ __firewall_sets }}", "rules": "{{ lookup('ansible.builtin.template', src) }}", "users": "{{ __firewall_users }}"}
     shown["gateway"] = "{{ __gateway_listener.api.bind if 'modelfleet_gateways' in group_names else none }}"
     tasks = [
@@ -135,7 +136,7 @@ def rendered(run, tmp_path_factory):
         {"ansible.builtin.include_role": {"name": "modelfleet.serving.firewall", "tasks_from": "fleet"}},
         {"ansible.builtin.debug": {"msg": shown}, "vars": {"src": str(ROLE / "templates/rules.j2")}},
     ]
-    play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": tasks}
+    play = {"hosts": "all:!watch", "connection": "local", "gather_facts": False, "tasks": tasks}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "children": children}}), encoding="utf-8")
     (directory / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
     # A run of one host: who is admitted does not depend on who is asked.
@@ -238,7 +239,7 @@ def lan(tmp_path_factory):
         lan.build()
         for name in ("host", "member"):
             own = [template.format(PLACES[name]) for template in (V4, V6)]
-            served = ("upload", "storage", "api", "gateway", "other")
+            served = ("upload", "storage", "api", "gateway", "door", "other")
             lan.serve(name, *(f"tcp/{address}:{PORTS[port]}" for address in own for port in served))
             lan.serve(name, *(f"udp/{address}:{PORTS['quic']}" for address in own))
         for name in ("stranger", "second"):
@@ -315,7 +316,7 @@ def test_no_rule_names_what_is_not_ours(rendered):
     for one in rendered.values():
         assert one["rules"].count("policy accept;") == 3 and "policy drop" not in one["rules"]
         ports = set(re.findall(r"dport (\S+)", one["rules"]))
-        assert ports <= {"4000", "4001", "4002", "4005", "4006", "8002", "@peer_ports", "@peer_udp_ports", "@scheduler_ports"}
+        assert ports <= {"4000", "4001", "4002", "4005", "4006", "8002", "9443", "@peer_ports", "@peer_udp_ports", "@scheduler_ports"}
         assert not re.search(r"\b(22|8080|8081|7070|7071)\b", one["rules"])
 
 
@@ -404,6 +405,15 @@ def test_metrics_are_for_who_is_named(lan, load):
     load("host-any")
     assert all_yes(lan.ask("monitor", *metrics)) and refused(lan.ask("stranger", *metrics)) and refused(lan.ask("member", *metrics))
     assert all_yes(lan.ask("host", f"tcp/127.0.0.1:{PORTS['metrics']}", user="nobody"))
+
+
+def test_the_door_to_the_metrics_is_for_who_scrapes(lan, load):
+    """Not for members: each has a certificate that a door trusts."""
+    load()
+    door = at("host", "door")
+    assert all_yes(lan.ask("monitor", *door)) and refused(lan.ask("stranger", *door)) and refused(lan.ask("member", *door))
+    assert all_yes(lan.ask("host", *door, user="nobody"))
+    assert refused(lan.ask("monitor", *at("host", "upload")))
 
 
 def test_a_guest_of_a_member_is_none(lan, load):

@@ -43,6 +43,10 @@ VARIANTS["openai-server.service.j2 on GPUs"] = (
 VARIANTS.update(
     {f"{path.name} on GPUs": (path, {"torchserve_device": "gpu"}) for path in UNITS if path.name.startswith(("torchserve", "triton"))}
 )
+VARIANTS["modelfleet-metrics.service.j2 on GPUs"] = (
+    ROLES / "monitoring/templates/modelfleet-metrics.service.j2",
+    {"__monitoring_gpu": True},
+)
 # Podman needs to be root; what it runs is not.
 CONTAINERS = {"triton.service.j2 in a container", "triton.service.j2 in a container on GPUs"}
 for name, device in zip(sorted(CONTAINERS), ("cpu", "gpu"), strict=True):

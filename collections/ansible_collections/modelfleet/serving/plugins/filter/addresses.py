@@ -21,7 +21,7 @@ options:
   daemon:
     description: Whose addresses they are.
     type: str
-    choices: [scheduler, manager, dfdaemon, torchserve, gateway]
+    choices: [scheduler, manager, dfdaemon, torchserve, gateway, monitoring]
     required: true
 author:
   - ModelFleet developers (@modelfleet)
@@ -36,8 +36,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The listeners by name. A gateway has C(api), a manager C(grpc), C(redis), C(rest) and C(metrics), a scheduler C(api) and C(metrics),
-      dfdaemon C(upload), C(storage), C(quic) (UDP),
+    - The listeners by name. A gateway has C(api), monitoring C(door), a manager C(grpc), C(redis), C(rest) and C(metrics), a scheduler
+      C(api) and C(metrics), dfdaemon C(upload), C(storage), C(quic) (UDP),
       C(proxy), C(metrics), C(health) and C(stats), TorchServe C(inference), C(management), C(metrics), C(grpc_inference) and
       C(grpc_management).
     - Each has C(bind) (C(address), C(port) and the systemd C(unit)), and how to reach it as C(host), C(authority) (host and port) and

@@ -29,6 +29,7 @@ SCHEDULER_METRICS = "127.0.0.1:8000"
 # The names of the ports in the role's variables; an address in torchserve_config comes before them.
 TORCHSERVE = {"inference": 8080, "management": 8081, "metrics": 8082, "grpc_inference": 7070, "grpc_management": 7071}
 GATEWAY_PORT = 8443
+MONITORING_PORT = 9443
 # Of the manager: the variable of a port, the port, and whether other hosts must reach it. TorchServe has 8080 and the scheduler 8000.
 MANAGER = {
     "grpc": ("dragonfly_manager_port", 65003, True),
@@ -42,7 +43,7 @@ _TLS = "is what modelfleet_mtls sets, for the whole fleet; leave it out, and nam
 
 
 def addresses(variables, daemon):
-    """Return where ``daemon`` (scheduler, manager, dfdaemon, torchserve or gateway) of one host listens, by the name of the listener.
+    """Return where ``daemon``, one of _DAEMONS, of one host listens, by the name of the listener.
 
     ``variables`` is a mapping with the host's variables, under their own names; what is not there has its default. A listener is
     ``{"bind": {"address": str, "port": int, "unit": str}, "host": str, "authority": "host:port", "url": "http://host:port"}``, where
@@ -225,6 +226,14 @@ def _gateway(variables):
     return {"api": _listener(address, _value(variables, "gateway_port", GATEWAY_PORT), "modelfleet-gateway.service")}
 
 
+# The door to the metrics
+
+
+def _monitoring(variables):
+    address = str(_value(variables, "monitoring_address", _value(variables, "modelfleet_address", "")))
+    return {"door": _listener(address, _value(variables, "monitoring_port", MONITORING_PORT), "modelfleet-monitoring.service")}
+
+
 def _no_problems(_variables):
     """The role looks at them itself."""
     return ()
@@ -232,6 +241,7 @@ def _no_problems(_variables):
 
 _DAEMONS = {
     "gateway": (_gateway, _no_problems),
+    "monitoring": (_monitoring, _no_problems),
     "manager": (_manager, _no_problems),
     "scheduler": (_scheduler, _scheduler_problems),
     "dfdaemon": (_dfdaemon, _dfdaemon_problems),

@@ -26,6 +26,7 @@ SCHEDULER, DFDAEMON, TORCHSERVE, RESTORE, FIREWALL, TRITON, BENTOML = (
     )
 )
 GATEWAY, GATEWAY_WATCH = "modelfleet-gateway.service", "modelfleet-gateway-watch.service"
+DOOR = "modelfleet-monitoring.service"
 MANAGER, MANAGER_REDIS = "dragonfly-manager.service", "dragonfly-manager-redis.service"
 UNITS = {
     "scheduler": (SCHEDULER,),
@@ -45,6 +46,7 @@ SUBJECTS = {
     BENTOML: "bentoml",
     GATEWAY: "gateway",
     GATEWAY_WATCH: "gateway",
+    DOOR: "monitoring",
 }
 DYNCONFIG = "/etc/dragonfly/dfdaemon-dynconfig.yaml"
 SITE = "run modelfleet.serving.site with --limit and the host"
@@ -82,7 +84,7 @@ class Patient:
         self.servers = [*(facts.get("servers") or []), *self.triton, *self.bentoml]
         self.units = list(dict.fromkeys(unit for job in jobs for unit in UNITS[job]))
         # Where the inventory says so.
-        self.units += [unit for unit in (TRITON, BENTOML, MANAGER_REDIS) if unit in self.daemons]
+        self.units += [unit for unit in (TRITON, BENTOML, MANAGER_REDIS, DOOR) if unit in self.daemons]
         self.findings = []
         self.checked = {}
 

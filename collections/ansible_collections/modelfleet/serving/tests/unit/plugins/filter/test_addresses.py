@@ -152,6 +152,15 @@ def test_the_roles_document_the_same_ports(daemon, role, count):
     assert addresses({**HOST, **ports}, daemon) == addresses(HOST, daemon)
 
 
+def test_a_door_to_the_metrics():
+    (found,) = addresses(HOST, "monitoring").values()
+    assert (found["bind"]["port"], found["bind"]["unit"]) == (9443, "modelfleet-monitoring.service")
+    assert found["authority"] == f"{HOST['modelfleet_address']}:9443"
+    assert (
+        addresses({**HOST, "monitoring_address": "10.9.9.9", "monitoring_port": 9999}, "monitoring")["door"]["authority"] == "10.9.9.9:9999"
+    )
+
+
 def test_a_gateway():
     (found,) = addresses(HOST, "gateway").values()
     assert (found["bind"]["port"], found["bind"]["unit"], found["host"]) == (8443, "modelfleet-gateway.service", HOST["modelfleet_address"])
