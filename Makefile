@@ -7,7 +7,7 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo collection changelog release release-rehearsal test test-all bench bench-quick bench-runtimes bench-setup lint collection-tests \
+.PHONY: help setup demo docs collection changelog release release-rehearsal test test-all bench bench-quick bench-runtimes bench-setup lint collection-tests \
 	repository-tests life-tests lab-tests fuzz-tests programs-before clean purge
 
 help: ## Show the targets
@@ -30,6 +30,19 @@ demo: setup ## Boot the lab fleet, publish a model, serve it on every GPU host, 
 	ansible-playbook playbooks/publish.yml
 	ansible-playbook playbooks/site.yml
 	@echo; cat reports/modelfleet-lab/report.txt; echo "The same facts in JSON: reports/modelfleet-lab/report.json"
+
+# How it is made: docs/developing.md of the collection. Nothing is fetched for it, so root, as in CI, lets it have no network at all.
+DOCS := .cache/docs-env
+docs: $(VENV)/complete $(DOCS)/complete ## Build the site of the documentation into .cache/docs/html, and run the commands of the guides
+	lab/setup --docs
+	$(if $(filter 0,$(shell id -u)),unshare --net) $(VENV)/bin/python docs/build_site.py
+	TESTS=all pytest tests/test_guides.py
+	@docs/guides.py
+
+$(DOCS)/complete: docs/requirements.txt
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.txt
+	touch $@
 
 # The tracked files and the plugin's jar. The classes of JDK 17 and 25 differ, so one JDK makes the jar of every release.
 JDK ?= 17
