@@ -19,8 +19,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 COLLECTION = REPOSITORY / "collections/ansible_collections/modelfleet/serving"
 GUIDES = sorted((COLLECTION / "docs").glob("*.md"))
 # The guides, and all else that says what to type.
-DOCUMENTS = [*GUIDES, *sorted((COLLECTION / "docs/runbooks").glob("*.md")), COLLECTION / "README.md", *sorted(COLLECTION.glob("roles/*/README.md")), REPOSITORY / "inventory/sample/README.md"]
-DOCUMENTS += [REPOSITORY / "README.md"]
+DOCUMENTS = [
+    *GUIDES,
+    *sorted((COLLECTION / "docs/runbooks").glob("*.md")),
+    COLLECTION / "README.md",
+    *sorted(COLLECTION.glob("roles/*/README.md")),
+    REPOSITORY / "inventory/sample/README.md",
+    REPOSITORY / "README.md",
+]
 
 FENCE = re.compile(r"^( *)```([\w-]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # A line up to its comment, in whose quotes a # begins none.

@@ -68,7 +68,8 @@ def test_everything_that_is_linked_is_collected(tmp_path):
     build_site.index(tmp_path)
     first = (tmp_path / "index.md").read_text(encoding="utf-8")
     assert "](docs/first_fleet.md)" in first and "](first_fleet.md)" not in first
-    named = [line for line in first.splitlines() if line.startswith("docs/")]
+    named = [line for line in first.splitlines() if line.startswith("docs/") and not line.startswith("docs/runbooks/")]
+    assert "\ndocs/runbooks/ModelFleetDiskFull\n" in first
     assert {f"{page.removeprefix('docs/')}.md" for page in named} == guides - {"README.md"}
     assert first.index("\ndocs/architecture\n") < first.index("\ndocs/rollout\n") < first.index("\ndocs/developing\n")
 
