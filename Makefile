@@ -8,7 +8,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help setup demo docs collection changelog release release-rehearsal test test-all bench bench-quick bench-runtimes bench-setup lint collection-tests \
-	repository-tests life-tests lab-tests fuzz-tests programs-before clean purge
+	repository-tests life-tests kubernetes-tests lab-tests fuzz-tests programs-before clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -107,12 +107,17 @@ collection-tests:
 
 # The scenarios default and life show on a fleet what these show on stubs.
 LIFE_TESTS := tests/test_doctor.py tests/test_life.py tests/test_verify.py
+# Needs programs that take a quarter of an hour to build.
+KUBERNETES_TESTS := tests/test_kubernetes.py
 
 repository-tests:
-	pytest --durations=15 tests $(LIFE_TESTS:%=--ignore=%)
+	pytest --durations=15 tests $(LIFE_TESTS:%=--ignore=%) $(KUBERNETES_TESTS:%=--ignore=%)
 
 life-tests:
 	pytest $(LIFE_TESTS)
+
+kubernetes-tests:
+	pytest $(KUBERNETES_TESTS)
 
 lab-tests:
 	pytest lab bench
