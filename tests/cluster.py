@@ -144,9 +144,7 @@ class KubernetesCluster:
     def _wait(self, holds, what):
         deadline = time.monotonic() + START_S
         while True:
-            for name, process in self.processes.items():
-                if process.poll() is not None:
-                    raise RuntimeError(f"{name} ended with {process.returncode}: {self.log(name)}")
+            self._check()
             try:
                 if holds():
                     return
@@ -155,6 +153,11 @@ class KubernetesCluster:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{what} did not come up: {self.log('kube-apiserver')}")
             time.sleep(0.2)
+
+    def _check(self):
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended with {process.returncode}: {self.log(name)}")
 
     def log(self, name):
         path = self.root / f"{name}.log"
@@ -179,6 +182,8 @@ class KubernetesCluster:
     def kubeconfig(self, user="admin"):
         """The path of a kubeconfig with one context, called as the user."""
         path = self.root / f"kubeconfig-{user}"
+        if path.exists():  # a program may be reading it
+            return str(path)
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -195,6 +200,7 @@ class KubernetesCluster:
 
     def ask(self, path, method="GET", body=None, user="admin"):
         """The parsed answer, or its text; HTTPError, which is an OSError, for one that is none of success."""
+        self._check()
         if self.context is None:
             self.context = ssl.create_default_context(cafile=str(self.root / "pki/apiserver.crt"))
         data = None if body is None else json.dumps(body).encode()
