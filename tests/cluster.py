@@ -126,7 +126,9 @@ class KubernetesCluster:
         if controllers:
             kubeconfig = ("--kubeconfig", self.kubeconfig())
             common = (*kubeconfig, "--leader-elect=false", "--secure-port=0", "--profiling=false")
-            self._run("kube-controllers-scheduler", *common, "--service-account-private-key-file", key, "--concurrent-gc-syncs=2")
+            # However late kwok says on a busy machine that a node is there.
+            controllers = ("--service-account-private-key-file", key, "--concurrent-gc-syncs=2", "--node-monitor-grace-period=1h")
+            self._run("kube-controllers-scheduler", *common, *controllers)
             self._run("kube-controllers-scheduler", "scheduler", *common, log="kube-scheduler")
             (self.root / "stages.yaml").write_text(STAGES, encoding="utf-8")
             self._run(

@@ -8,6 +8,7 @@ The tests are in the order in which they run: each begins where the one before i
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.error
 from pathlib import Path
@@ -141,6 +142,23 @@ def test_the_account_of_the_documentation_may_all_that_is_needed(cluster, play):
     assert changed(done) > 0
     with pytest.raises(urllib.error.HTTPError):
         cluster.ask("/api/v1/namespaces/kube-system/secrets", user="deployer")
+
+
+def test_nodes_are_hosts_of_an_inventory(cluster, run, tmp_path):
+    sample = (REPOSITORY / "inventory/dynamic/kubernetes_nodes.yml").read_text(encoding="utf-8")
+
+    def listed(user):
+        (tmp_path / "kubernetes_nodes.yml").write_text(f"{sample}kubeconfig: {cluster.kubeconfig(user)}\n", encoding="utf-8")
+        return run("ansible-inventory", "-i", tmp_path / "kubernetes_nodes.yml", "--list")
+
+    done = listed("admin")
+    assert done.returncode == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert found["kubernetes_nodes"]["hosts"] == ["gpu-1", "gpu-2"]
+    assert found["_meta"]["hostvars"]["gpu-2"]["modelfleet_address"] == "10.0.0.32"
+    assert found["gpu_hosts"]["hosts"] == ["gpu-1", "gpu-2"]
+    done = listed("stranger")
+    assert done.returncode != 0 and 'User "stranger" cannot list resource "nodes"' in " ".join(done.stdout.split())
 
 
 def test_a_namespace_of_helm_is_refused(cluster, play):

@@ -259,6 +259,37 @@ def test_sample_inventory_is_valid(run):
     assert {"dragonfly_schedulers", "dragonfly_seed_peers", "gpu_hosts"} <= set(inventory["all"]["children"])
 
 
+def test_expressions_for_a_cloud_sort_its_hosts(run, tmp_path):
+    """As its own plugin does, which needs the cloud."""
+    said = load(REPOSITORY / "inventory/dynamic/aws_ec2.yml")
+    machines = {"i-1": "gpu", "i-2": "seed", "i-3": "scheduler"}
+    hosts = {name: {"private_ip_address": f"10.0.0.{name[2]}", "tags": {"modelfleet": role}} for name, role in machines.items()}
+    (tmp_path / "1.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}), encoding="utf-8")
+    expressions = {key: said[key] for key in ("strict", "compose", "groups")}
+    (tmp_path / "2.yml").write_text(yaml.safe_dump({"plugin": "ansible.builtin.constructed", **expressions}), encoding="utf-8")
+    listed = run("ansible-inventory", "-i", tmp_path, "--list")
+    assert listed.returncode == 0, listed.stdout
+    # The plugin for Amazon calls a variable "tags", of which Ansible warns.
+    inventory = yaml.safe_load(listed.stdout[listed.stdout.index("\n{") :])
+    assert [inventory[group]["hosts"] for group in ("gpu_hosts", "dragonfly_seed_peers", "dragonfly_schedulers")] == [
+        ["i-1"],
+        ["i-2"],
+        ["i-3"],
+    ]
+    assert inventory["_meta"]["hostvars"]["i-2"]["modelfleet_address"] == "10.0.0.2"
+
+
+def test_a_source_of_hosts_that_fails_ends_the_run(run, tmp_path):
+    """It would shut out its hosts otherwise."""
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {gpu-1: }}\n", encoding="utf-8")
+    (tmp_path / "kubernetes_nodes.yml").write_text(
+        f"plugin: modelfleet.serving.kubernetes_nodes\nkubeconfig: {tmp_path}/none\n", encoding="utf-8"
+    )
+    listed = run("ansible-inventory", "-i", tmp_path, "--list")
+    said = " ".join(listed.stdout.split())
+    assert listed.returncode != 0 and f"Failed to read the kubeconfig {tmp_path}/none" in said and "Traceback" not in said, said
+
+
 def test_sample_inventory_names_only_real_options():
     options = {name for role in ROLES for name in load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]}
     for path in sorted((REPOSITORY / "inventory/sample/group_vars/all").glob("*.yml")):

@@ -292,6 +292,24 @@ def _is_about(event, kind, name):
     return about.get("name", "").startswith(name) and about.get("kind") in (kind, "ReplicaSet", "Pod")
 
 
+def condition(status, name):
+    return any(one.get("type") == name and one.get("status") == "True" for one in status.get("conditions") or [])
+
+
+def node(found):
+    """What is to be known of a node: ``{"name", "address", "ready", "gpus", "pod_networks"}``."""
+    status = found.get("status") or {}
+    addresses = [one["address"] for one in status.get("addresses") or [] if one.get("type") == "InternalIP"]
+    gpus = str((status.get("allocatable") or {}).get("nvidia.com/gpu", 0))
+    return {
+        "name": found["metadata"]["name"],
+        "address": addresses[0] if addresses else "",
+        "ready": condition(status, "Ready"),
+        "gpus": int(gpus) if gpus.isdigit() else 0,
+        "pod_networks": (found.get("spec") or {}).get("podCIDRs") or [],
+    }
+
+
 def pod_waits(pod):
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:

@@ -183,7 +183,7 @@ class Reader:
 
     def nodes(self):
         selector = ",".join(f"{key}={value}" for key, value in sorted(self.params["node_selector"].items()))
-        return [_node(one) for one in sorted(self.listed("Node", selector=selector), key=lambda one: one["metadata"]["name"])]
+        return [_kubernetes.node(one) for one in sorted(self.listed("Node", selector=selector), key=lambda one: one["metadata"]["name"])]
 
     def services(self):
         return {
@@ -200,19 +200,6 @@ class Reader:
         return sorted(one["metadata"]["name"] for one in self.listed("PersistentVolumeClaim", self.name, OURS))
 
 
-def _node(node):
-    status = node.get("status") or {}
-    addresses = [one["address"] for one in status.get("addresses") or [] if one.get("type") == "InternalIP"]
-    gpus = str((status.get("allocatable") or {}).get("nvidia.com/gpu", 0))
-    return {
-        "name": node["metadata"]["name"],
-        "address": addresses[0] if addresses else "",
-        "ready": _condition(status, "Ready"),
-        "gpus": int(gpus) if gpus.isdigit() else 0,
-        "pod_networks": (node.get("spec") or {}).get("podCIDRs") or [],
-    }
-
-
 def _pod(pod):
     status = pod.get("status") or {}
     return {
@@ -220,13 +207,9 @@ def _pod(pod):
         "component": (pod["metadata"].get("labels") or {}).get(COMPONENT, ""),
         "node": (pod.get("spec") or {}).get("nodeName", ""),
         "address": status.get("podIP", ""),
-        "ready": _condition(status, "Ready") and not pod["metadata"].get("deletionTimestamp"),
+        "ready": _kubernetes.condition(status, "Ready") and not pod["metadata"].get("deletionTimestamp"),
         "waits": _kubernetes.pod_waits(pod),
     }
-
-
-def _condition(status, name):
-    return any(one.get("type") == name and one.get("status") == "True" for one in status.get("conditions") or [])
 
 
 def run(cluster, params):
