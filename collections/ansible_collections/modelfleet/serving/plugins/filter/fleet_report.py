@@ -146,9 +146,9 @@ _value:
       elements: str
     origin:
       description:
-        - RV(_value.origin.bytes) is what the origin sent while the models of this run were brought, to the hosts and to the seed peers.
-        - RV(_value.origin.model_bytes) is the size of what was brought in this run, each model counted once.
-        - RV(_value.origin.ratio) is the one over the other. Numbers that are not known are null.
+        - C(bytes) is what the origin sent while the models of this run were brought, to the hosts and to the seed peers.
+        - C(model_bytes) is the size of what was brought in this run, each model counted once.
+        - C(ratio) is the one over the other. Numbers that are not known are null.
       type: dict
     hub:
       description: How often a Hugging Face hub was asked to bring the models of this run, by the C(hosts) and by the C(controller).

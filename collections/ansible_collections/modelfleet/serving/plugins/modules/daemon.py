@@ -77,7 +77,7 @@ options:
         default: false
       component:
         description:
-          - Set for a configuration of Dragonfly, as in O(modelfleet.serving.dragonfly_config#module:files.component).
+          - Set for a configuration of Dragonfly, as in O(modelfleet.serving.dragonfly_config#module:files[].component).
           - A diff shows it without its secrets then.
           - P(modelfleet.serving.dragonfly_files#filter) sets it.
         type: str

@@ -58,7 +58,7 @@ options:
         elements: str
         default: []
       port:
-        description: The port of the server O(reach.name), instead of O(reach.addresses).
+        description: The port of the server O(reach[].name), instead of O(reach[].addresses).
         type: int
       tls:
         description: Whether it shows a certificate.

@@ -57,7 +57,7 @@ options:
       mode:
         description:
           - Permissions of the file. A file that is written without them is readable by its owner only.
-          - With a secret in O(files.config) they must not let other users read it, and be in octal.
+          - With a secret in O(files[].config) they must not let other users read it, and be in octal.
         type: raw
 seealso:
   - module: modelfleet.serving.daemon
