@@ -36,7 +36,7 @@ DOCS := .cache/docs-env
 docs: $(VENV)/complete $(DOCS)/complete ## Build the site of the documentation into .cache/docs/html, and run the commands of the guides
 	lab/setup --docs
 	$(if $(filter 0,$(shell id -u)),unshare --net) $(VENV)/bin/python docs/build_site.py
-	TESTS=all pytest tests/test_guides.py
+	TESTS=$${TESTS:-all} pytest tests/test_guides.py
 	@docs/guides.py
 
 $(DOCS)/complete: docs/requirements.txt

@@ -25,6 +25,7 @@ DOCUMENTS = [
     COLLECTION / "README.md",
     *sorted(COLLECTION.glob("roles/*/README.md")),
     REPOSITORY / "inventory/sample/README.md",
+    REPOSITORY / "inventory/dynamic/README.md",
     REPOSITORY / "README.md",
 ]
 
@@ -64,6 +65,13 @@ RUN_BY = {
     ),
     "doctor": ("molecule/default/tests/test_doctor.py", '"playbooks/doctor.yml"'),
     "doctor --limit": ("molecule/hardening/tests/test_firewall.py", '"playbooks/doctor.yml", "--limit", "gpu-1"'),
+    "kubernetes": ("tests/test_kubernetes.py", 'play("kubernetes")'),
+    "kubernetes --check --diff": ("tests/test_kubernetes.py", 'play("kubernetes", "--check", "--diff")'),
+    "kubernetes_uninstall -e modelfleet_uninstall_confirm": (
+        "tests/test_kubernetes.py",
+        'play("kubernetes_uninstall", "-e", "modelfleet_uninstall_confirm=true")',
+    ),
+    "kubernetes_values": ("tests/test_kubernetes.py", 'play("kubernetes_values"'),
     "pin": ("molecule/huggingface/tests/conftest.py", '"playbooks/pin.yml"'),
     "pin_releases": ("tests/test_pin_releases.py", '"playbooks/pin_releases.yml"'),
     "plan -e modelfleet_host_mbits -e modelfleet_origin_mbits -e plan_files -e plan_size": (

@@ -30,6 +30,7 @@ GROUPS = {
     "modelfleet_gateways",
     "modelfleet_prometheus",
     "load_balancers",
+    "kubernetes_clusters",
 }
 
 
@@ -170,6 +171,7 @@ def checkout(tmp_path):
         "gpu_hosts": ("gpu-[1:4]", "gpu-[1:500].example.com"),
         "modelfleet_gateways": ("gpu-1.example.com",),
         "dragonfly_managers": ("scheduler-1.example.com",),
+        "kubernetes_clusters": ("prod-cluster",),
         "load_balancers": ("balancer-1.example.com",),
     }
     children = {group: {"hosts": dict.fromkeys(hosts)} for group, hosts in groups.items()}
