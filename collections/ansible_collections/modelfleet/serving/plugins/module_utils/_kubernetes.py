@@ -77,8 +77,7 @@ class Cluster:
         if IMPORT_ERROR is not None:
             raise ModelFleetError(
                 f"Failed to ask the cluster: the Python of this task has no library kubernetes ({IMPORT_ERROR}). Install it on the "
-                f"controller "
-                "(pip install 'kubernetes>=30')."
+                "controller (pip install 'kubernetes>=30')."
             )
         path = self.kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
         try:

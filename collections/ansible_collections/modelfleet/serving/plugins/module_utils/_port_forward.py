@@ -38,8 +38,7 @@ def connect(cluster, namespace, pod, port):
     except Exception as exc:  # of the library's websocket, of HTTP, of TLS
         raise ModelFleetError(
             f"Failed to reach port {port} of the pod {pod} in {namespace} by way of {cluster.server}: {_why(exc)}. See that the pod runs "
-            f"and "
-            "that the account may use pods/portforward."
+            "and that the account may use pods/portforward."
         ) from exc
 
 
@@ -63,8 +62,7 @@ def read_file(cluster, namespace, pod, container, path):
     except Exception as exc:
         raise ModelFleetError(
             f"Failed to read {path} in the pod {pod} in {namespace} by way of {cluster.server}: {_why(exc)}. See that the pod runs and "
-            f"that "
-            "the account may use pods/exec."
+            "that the account may use pods/exec."
         ) from exc
 
 

@@ -306,8 +306,7 @@ def pods_of(cluster, namespace):
     if not running:
         raise ModelFleetError(
             f"Failed to ask TorchServe in {namespace} of {cluster.server}: of its {len(found)} pods none runs. Run the play kubernetes, "
-            f"which says "
-            "why."
+            f"which says why."
         )
     return sorted(running, key=lambda pod: pod["metadata"]["name"])
 

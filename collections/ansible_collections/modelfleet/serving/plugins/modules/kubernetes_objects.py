@@ -324,8 +324,7 @@ class Applier:
                 if time.monotonic() >= deadline:
                     raise ModelFleetError(
                         f"Failed to remove the {_kubernetes.title(*key)} within {self.params['wait_timeout']} s: it is still there. See "
-                        f"its "
-                        "finalizers and what is left in it, and run again.",
+                        "its finalizers and what is left in it, and run again.",
                         objects=self.results,
                     )
                 time.sleep(_POLL_S)
