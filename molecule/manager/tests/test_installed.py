@@ -62,7 +62,7 @@ def test_the_published_password_is_worth_nothing(manager):
 
 
 def test_the_token_is_for_root_alone_and_opens_jobs_and_clusters(manager):
-    assert manager.check_output("stat -c '%a %U' %s", TOKEN) == "600 root"
+    assert manager.check_output("stat -c '%%a %%U' %s", TOKEN) == "600 root"
     token = token_of(manager)
     for path in ("/oapi/v1/clusters", "/oapi/v1/jobs"):
         assert ask(manager, "GET", path, token=token)[0] == 200
