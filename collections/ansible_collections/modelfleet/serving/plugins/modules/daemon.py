@@ -362,7 +362,7 @@ class Daemon:
             raise ModelFleetError(f"Failed to remove {path}: {exc.strerror}. Remove it by hand and run again.") from exc
 
     def check_name(self):
-        if not re.match(r"^[A-Za-z0-9._@:-]+\.(service|socket)\Z", self.name):
+        if not re.match(r"^[A-Za-z0-9._@:-]+\.(service|socket|timer)\Z", self.name):
             raise ModelFleetError(f"Refused name '{self.name}': it is the name of a unit with its suffix, as in dfdaemon.service.")
 
     def check_parameters(self):

@@ -304,6 +304,13 @@ def test_what_an_interrupted_run_left_is_taken_away(run, host, left):
     assert not run(**gone)["changed"]
 
 
+def test_a_timer_is_taken_away_as_well(run, host):
+    (host.units / "look.timer").write_text("[Timer]\n")
+    host.state["ActiveState"] = "active"
+    result = run(name="look.timer", state="absent", files=None, started_record=None, started_from=[])
+    assert result["files"] == [str(host.units / "look.timer")] and host.told() == ["stop", "daemon-reload"]
+
+
 def test_a_stop_that_fails_takes_nothing_away(run, host):
     run()
     host.fails = "stop"
@@ -438,6 +445,7 @@ def test_secrets_are_shown_nowhere(run, tmp_path, host):
     [
         ({"name": "peer"}, "its suffix"),
         ({"name": "peer", "state": "absent"}, "its suffix"),
+        ({"name": "peer.mount", "state": "absent"}, "its suffix"),
         ({"files": None}, "state is present but all of the following are missing: files"),
         ({"name": "other.service"}, "other.service is not among them"),
         ({"started_from": ["/a b"]}, "/a b"),
