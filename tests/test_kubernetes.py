@@ -115,6 +115,22 @@ def test_what_is_applied_is_rolled_out_and_stays(cluster, play):
     assert changed(again) == 0, again.stdout
 
 
+def test_what_serves_is_taken_by_the_api_server_and_shows_no_secret(play):
+    """Without effect, since no pod of this cluster runs what is in it."""
+    models = [{"name": "demo", "version": "1.0", "object": "models/demo.mar", "sha256": "b" * 64, "workers": 2, "default": True}]
+    storage = {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "AKIALAB", "secret_key": "PLANTED-secret"}}
+    image = f"docker.io/pytorch/torchserve@sha256:{'c' * 64}"
+    done = play(
+        *("kubernetes", "--check", "--diff"),
+        dragonfly_kubernetes_torchserve_image=image,
+        modelfleet_models=models,
+        modelfleet_storage=storage,
+    )
+    assert changed(done) > 0
+    assert "Deployment torchserve in modelfleet" in done.stdout and image in done.stdout
+    assert "Secret torchserve-endpoint in modelfleet" in done.stdout and "PLANTED" not in done.stdout
+
+
 def test_a_diff_of_one_changed_value(cluster, play):
     done = play("kubernetes", "--check", "--diff", dfdaemon_disk_budget="200GiB")
     assert changed(done) > 0

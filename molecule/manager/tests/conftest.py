@@ -42,7 +42,7 @@ def play():
 def module(tmp_path_factory):
     """A callable that runs a module on the manager's host and returns what it returned; it fails where ``failed`` says so."""
 
-    def run(name, failed=False, **options):
+    def run(name, /, failed=False, **options):
         directory = tmp_path_factory.mktemp("module")
         task = {f"modelfleet.serving.{name}": options, "register": "result", "failed_when": False}
         show = {
