@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from conftest import CONFIG, SCENARIO, play, recap
-from fleet import DAEMON_HOSTS, GPU_HOSTS, Host, wait_until
+from fleet import DAEMON_HOSTS, GPU_HOSTS, Host, only_in_all, wait_until
 
 UNITS = {"scheduler-1": ["dragonfly-scheduler"], "seed-1": ["dfdaemon"], **{name: ["dfdaemon", "torchserve"] for name in GPU_HOSTS}}
 
@@ -21,6 +21,7 @@ open(path, "w").write(json.dumps(config))
 """
 
 
+@only_in_all
 def test_a_rotated_key_restarts_nothing(fleet, origin, put):
     host = fleet["gpu-1"]
     old = json.loads(host.check_output("cat %s", CONFIG))["object_storage"]["access_key"]
