@@ -152,7 +152,7 @@ def test_an_account_that_may_not_is_one_sentence(play):
 
 
 def test_the_account_of_the_documentation_may_all_that_is_needed(cluster, play):
-    for definition in yaml.safe_load_all(ACCOUNT.read_text(encoding="utf-8")):
+    for definition in yaml.safe_load(ACCOUNT.read_text(encoding="utf-8"))["items"]:
         cluster.create(PLURALS[definition["kind"]], definition)
     done = play("kubernetes", user="deployer", dfdaemon_disk_budget="200GiB")
     assert changed(done) > 0

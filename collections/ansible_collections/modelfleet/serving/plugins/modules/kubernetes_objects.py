@@ -14,7 +14,7 @@ description:
   - Everything is applied without effect first. What the API server refuses, such as a misspelt field or an account that may not, is named
     for all objects at once before the first of them is changed.
   - Waits until the workloads among them are rolled out, and says of one that is not what it waits for.
-  - "M(kubernetes.core.k8s#module) would be another way. Of a list it shows no diff, it shows what is in a Secret, it cannot predict what
+  - "M(kubernetes.core.k8s) would be another way. Of a list it shows no diff, it shows what is in a Secret, it cannot predict what
     lies in a namespace that is not there yet, and a refusal comes after a part was applied."
 author:
   - ModelFleet developers (@modelfleet)

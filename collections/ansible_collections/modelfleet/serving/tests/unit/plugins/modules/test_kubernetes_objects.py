@@ -40,8 +40,9 @@ def cluster(monkeypatch):
 
 @pytest.fixture
 def run(cluster, run_module):
-    def call(objects=ALL, check=False, diff=False, **options):
-        return run_module(kubernetes_objects.main, {"objects": copy.deepcopy(objects), **options}, check=check, diff=diff)
+    def call(objects=None, check=False, diff=False, **options):
+        objects = copy.deepcopy(ALL if objects is None else objects)
+        return run_module(kubernetes_objects.main, {"objects": objects, **options}, check=check, diff=diff)
 
     return call
 
