@@ -253,6 +253,11 @@ def test_playbook_syntax(run, playbook):
     assert "WARN" not in checked.stdout, checked.stdout
 
 
+def test_a_play_for_clusters_says_that_there_is_none(run):
+    done = run("ansible-playbook", "-i", "inventory/lab", "modelfleet.serving.kubernetes_uninstall")
+    assert done.returncode == 2 and "The inventory names no Kubernetes cluster" in " ".join(done.stdout.split())
+
+
 def test_sample_inventory_is_valid(run):
     listed = run("ansible-inventory", "-i", "inventory/sample", "--list")
     assert listed.returncode == 0, listed.stdout
