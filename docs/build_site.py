@@ -35,11 +35,12 @@ LABELS = {
     "ansible_collections.ansible.builtin.pip_module": "collections/ansible/builtin/pip_module.html",
     "ansible_collections.ansible.builtin.systemd_service_module": "collections/ansible/builtin/systemd_service_module.html",
     "ansible_configuration_settings": "reference_appendices/config.html#ansible-configuration-settings",
+    "ansible_collections.kubernetes.core.k8s_module": "collections/kubernetes/core/k8s_module.html",
     "callback_plugins": "plugins/callback.html#callback-plugins",
     "common_return_values": "reference_appendices/common_return_values.html#common-return-values",
 }
-# Variables of the environment that Ansible itself describes, and a callback has from it.
-VARIABLES = ("ANSIBLE_DISPLAY_SKIPPED_HOSTS", "ANSIBLE_SHOW_CUSTOM_STATS")
+# Variables of the environment that Ansible itself describes, and a callback has from it or an inventory names.
+VARIABLES = ("ANSIBLE_DISPLAY_SKIPPED_HOSTS", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "ANSIBLE_SHOW_CUSTOM_STATS")
 
 
 class Stop(Exception):
