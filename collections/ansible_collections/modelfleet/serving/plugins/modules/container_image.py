@@ -50,7 +50,8 @@ options:
     type: path
   probe:
     description:
-      - Arguments with which a container is run once when the image becomes the current one, without network or rights. It must end with 0.
+      - Arguments with which a container is run once when the image becomes the current one, or its O(version) is another, without network or rights.
+        It must end with 0.
       - An empty list tries nothing.
     type: list
     elements: str
@@ -165,7 +166,8 @@ class Image:
         if not found and not self.module.check_mode:
             found = self.bring()
         identity = found["id"] if found else ""
-        if previous.get("id") != identity and not self.module.check_mode:
+        as_before = previous.get("id") == identity and previous["version"] == self.module.params["version"]
+        if not as_before and not self.module.check_mode:
             self.try_out(brought=action != "none")
         brought = action != "none" or any(one["id"] == identity and one["brought"] for one in self.known)
         current = {"name": self.name, "id": identity, "version": self.module.params["version"], "brought": brought}
