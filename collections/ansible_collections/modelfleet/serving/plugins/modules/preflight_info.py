@@ -112,6 +112,34 @@ options:
         description: The variable that names it, for the message.
         type: str
         required: true
+  images:
+    description:
+      - Container images, by digest or id, that podman of this host must have or must be able to bring. Nothing is brought.
+      - Where podman uses a proxy, or F(/etc/containers/registries.conf) leads elsewhere, it is not tried whether a registry answers.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      image:
+        description: The image. One that has no digest is left to whoever checks the variables.
+        type: str
+        required: true
+      variable:
+        description: The variable that names it, for the message.
+        type: str
+        required: true
+      archive:
+        description: Whether it comes as a file of the controller where it is not here.
+        type: bool
+        default: false
+  podman_from_packages:
+    description: Whether a package that is about to be installed brings podman.
+    type: bool
+    default: false
+  cdi:
+    description: Whether the NVIDIA devices must be described for containers.
+    type: bool
+    default: false
   cryptography:
     description: Whether this host's Python must have the library cryptography already, which signs URLs for Google Cloud Storage.
     type: bool
@@ -224,6 +252,7 @@ ansible_facts:
 """
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _preflight_containers,
     _preflight_disk,
     _preflight_gpu,
     _preflight_network,
@@ -242,7 +271,7 @@ class Preflight:
         self.facts = {}
 
     def run(self):
-        for job in (_preflight_system, _preflight_disk, _preflight_network, _preflight_gpu):
+        for job in (_preflight_system, _preflight_disk, _preflight_network, _preflight_gpu, _preflight_containers):
             for check in job.CHECKS:
                 check(self)
         self.findings.sort(key=lambda finding: finding["severity"] != "error")
@@ -292,6 +321,18 @@ def main():
                 "default": [],
                 "options": {"path": {"type": "str", "required": True}, "variable": {"type": "str", "required": True}},
             },
+            "images": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "image": {"type": "str", "required": True},
+                    "variable": {"type": "str", "required": True},
+                    "archive": {"type": "bool", "default": False},
+                },
+            },
+            "podman_from_packages": {"type": "bool", "default": False},
+            "cdi": {"type": "bool", "default": False},
             "cryptography": {"type": "bool", "default": False},
             "firewall": {"type": "bool", "default": False},
             "firewall_from_packages": {"type": "bool", "default": False},

@@ -440,6 +440,20 @@ def test_a_database_that_takes_nothing_is_said(host, bring, prune):
     assert result["freed"] > 0
 
 
+def test_dfctl_of_the_container(tmp_path):
+    calls = []
+
+    class Module:
+        params = {"dfctl": "/nowhere", "container": "dfdaemon", "socket": "/run/dragonfly/dfdaemon.sock"}
+
+        def run_command(self, command, **_options):
+            calls.append(command)
+            return 0, f"{'a' * 64} x\n", ""
+
+    assert _dfctl.Tasks(Module()).known() == {"a" * 64}
+    assert calls == [["podman", "exec", "dfdaemon", "dfctl", "task", "ls", "--endpoint=/run/dragonfly/dfdaemon.sock"]]
+
+
 def test_no_dfctl(host, bring, prune):
     bring(demo(host, "1"))
     host.dfctl.unlink()
