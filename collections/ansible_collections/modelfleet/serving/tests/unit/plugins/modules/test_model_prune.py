@@ -16,7 +16,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _fetcher
+from ansible_collections.modelfleet.serving.plugins.module_utils import _dfctl, _fetcher
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, model_prune
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, bundle, sha256
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
