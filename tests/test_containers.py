@@ -82,7 +82,7 @@ def test_what_was_brought_goes_with_the_fleet(fleet):  # noqa: F811
 @only_in_all
 def test_dfctl_is_asked_where_it_is(fleet):  # noqa: F811
     tables = {"model_prune": {"versions": [], "before": {}, "after": {}, "freed": 0, "free": 0}}
-    _done, calls = fleet("prune", answers={host: tables for host in EVERYBODY}, of_hosts={"gpu-1": IMAGES})
+    _done, calls = fleet("prune", answers=dict.fromkeys(EVERYBODY, tables), of_hosts={"gpu-1": IMAGES})
     assert [args["container"] for host in ("gpu-1", "gpu-2") for args in of(calls, "model_prune", host)] == ["dfdaemon", ""]
 
 

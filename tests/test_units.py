@@ -50,8 +50,15 @@ VARIANTS["modelfleet-metrics.service.j2 on GPUs"] = (
 # Podman needs to be root; what it runs is not.
 IMAGE = f"registry.example.org/modelfleet/image:1.0@sha256:{'0f' * 32}"
 CONTAINED = {
-    "dfdaemon.service.j2": {"dfdaemon_install_method": "container", "dfdaemon_image": IMAGE, "dfdaemon_environment": {"HTTPS_PROXY": "http://p:1"}},
-    "dragonfly-scheduler.service.j2": {"dragonfly_scheduler_install_method": "container", "dragonfly_scheduler_image": f"sha256:{'0f' * 32}"},
+    "dfdaemon.service.j2": {
+        "dfdaemon_install_method": "container",
+        "dfdaemon_image": IMAGE,
+        "dfdaemon_environment": {"HTTPS_PROXY": "http://p:1"},
+    },
+    "dragonfly-scheduler.service.j2": {
+        "dragonfly_scheduler_install_method": "container",
+        "dragonfly_scheduler_image": f"sha256:{'0f' * 32}",
+    },
     "torchserve.service.j2": {
         "torchserve_install_method": "container",
         "torchserve_image": IMAGE,
@@ -292,8 +299,8 @@ def test_triton_in_a_container_is_as_well(rendered):
 
 
 CONFINED = (
-    "--detach --replace --rm --pull=never --sdnotify=conmon --cgroups=split --network=host --log-driver=passthrough --read-only --cap-drop=all "
-    "--security-opt=no-new-privileges"
+    "--detach --replace --rm --pull=never --sdnotify=conmon --cgroups=split --network=host --log-driver=passthrough --read-only "
+    "--cap-drop=all --security-opt=no-new-privileges"
 )
 
 
@@ -321,7 +328,11 @@ def numbers_of(command, tmp_path, *groups):
         path.chmod(0o755)
     script = command.partition("-c '")[2].partition("' sh")[0].replace("$$", "$").replace("\\\n", "")
     done = subprocess.run(
-        ["/bin/sh", "-c", script, "sh", "--rest"], check=True, capture_output=True, text=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        ["/bin/sh", "-c", script, "sh", "--rest"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )
     return done.stdout.splitlines()
 
@@ -338,12 +349,16 @@ def test_dfdaemon_in_a_container_links_within_one_mount(rendered):
     assert " --volume=/var/lib/modelfleet:/var/lib/modelfleet " in command and "/var/lib/modelfleet/" not in command
     assert " --volume=/etc/dragonfly:/etc/dragonfly:ro " in command and '"--env=HTTPS_PROXY=http://p:1"' in command
     assert '"--env=RUST_LOG=dragonfly_client_backend=off"' in command and "\nLogFilterPatterns=~(?i)(signature|[?&]sig)=\n" in text
-    socket, secret = (text.index(words) for words in ("-m 0700 /run/dragonfly", "setpriv --reuid=dfdaemon --regid=dragonfly --init-groups test -r"))
+    socket, secret = (
+        text.index(words) for words in ("-m 0700 /run/dragonfly", "setpriv --reuid=dfdaemon --regid=dragonfly --init-groups test -r")
+    )
     assert socket < secret < text.index("\nExecStart=")
 
 
 def test_torchserve_in_a_container_sees_what_it_does_without_one(rendered):
-    cpu, gpu, closed = (rendered[f"torchserve.service.j2 in a container{one}"].read_text() for one in ("", " on GPUs", " without downloads"))
+    cpu, gpu, closed = (
+        rendered[f"torchserve.service.j2 in a container{one}"].read_text() for one in ("", " on GPUs", " without downloads")
+    )
     command = command_of(cpu)
     assert "--security-opt=mask=/var/lib/modelfleet/pieces" in command and " --volume=/var/lib/modelfleet:/var/lib/modelfleet " in command
     assert " --volume=/var/lib/modelfleet/state:/var/lib/modelfleet/state:ro " in command

@@ -50,7 +50,9 @@ def test_an_image_that_is_nowhere_restarts_nothing(fleet, play):
 def test_an_archive_of_another_image_restarts_nothing(fleet, play):
     host = fleet["gpu-1"]
     before = process(host, "dfdaemon")["Pid"]
-    done = play("site", "--limit", "gpu-1", code=2, dfdaemon_image=f"sha256:{'0' * 64}", dfdaemon_image_archive=IMAGES["client_next"]["archive"])
+    done = play(
+        "site", "--limit", "gpu-1", code=2, dfdaemon_image=f"sha256:{'0' * 64}", dfdaemon_image_archive=IMAGES["client_next"]["archive"]
+    )
     assert "what came is another one" in " ".join(done.stdout.split())
     assert process(host, "dfdaemon")["Pid"] == before
 

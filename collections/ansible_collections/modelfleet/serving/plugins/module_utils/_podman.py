@@ -84,6 +84,10 @@ class Podman:
                 return {"id": _plain(found.get("Id")), "digests": list(dict.fromkeys([str(found.get("Digest") or ""), *others]))}
         raise ModelFleetError(f"Failed to look for the image {name}: {said}. See podman info on this host.")
 
+    def ids(self):
+        """The ids of all images that are on this host."""
+        return {_plain(line.strip()) for line in self.run("images", "--quiet", "--no-trunc")[1].splitlines() if line.strip()}
+
     def container(self, name):
         """{image_id, image} of a container, None where there is none."""
         rc, out, _said = self.run("container", "inspect", name)

@@ -35,7 +35,9 @@ def podman(host):
     host.facts["podman"] = version = here.version()
     wanted = ".".join(map(str, OLDEST))
     if not version and not host.params["podman_from_packages"]:
-        host.error("podman", f"There is no podman on this host; install {wanted} or newer, or name its package in modelfleet_container_packages.")
+        host.error(
+            "podman", f"There is no podman on this host; install {wanted} or newer, or name its package in modelfleet_container_packages."
+        )
     elif version and is_old(version):
         host.error(
             "podman",
@@ -61,7 +63,8 @@ def _image(host, here, wanted):
     if not registry:
         host.error(
             "image",
-            f"The image {image} in {variable} is not on this host, and its name leads to no registry; build it here, or set {variable}_archive.",
+            f"The image {image} in {variable} is not on this host, and its name leads to no registry; build it here, or set "
+            f"{variable}_archive.",
         )
     elif not _goes_elsewhere():
         place = ELSEWHERE.get(registry, registry)
@@ -69,8 +72,8 @@ def _image(host, here, wanted):
         if problem:
             host.error(
                 "image",
-                f"The image {image} in {variable} is not on this host, which does not reach {place} ({problem}); open the way there, name a "
-                f"registry of yours, or set {variable}_archive.",
+                f"The image {image} in {variable} is not on this host, which does not reach {place} ({problem}); open the way there, "
+                f"name a registry of yours, or set {variable}_archive.",
             )
 
 

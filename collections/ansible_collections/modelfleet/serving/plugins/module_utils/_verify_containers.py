@@ -38,4 +38,6 @@ def verify_container(look, wanted, run_command):
         )
     if found:
         look.has({"kind": "container", "name": name, "version": wanted["version"], "image": image, "id": found["id"]})
-        look.leave(CONTAINERS, name, "podman keeps the files of an image in its own store, where its digest says what came and not what is there")
+        look.leave(
+            CONTAINERS, name, "podman keeps the files of an image in its own store, where its digest says what came and not what is there"
+        )

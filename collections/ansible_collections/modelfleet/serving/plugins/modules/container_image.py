@@ -11,7 +11,8 @@ short_description: Have exactly one container image on a host before anything is
 version_added: 0.1.0
 description:
   - Brings an image to podman's store, from its registry or from an archive, so that no start of a container needs either.
-  - An image is named by its digest, or by its id, which is a digest of what is in it. A tag is refused, since it may name another one tomorrow.
+  - An image is named by its digest, or by its id, which is a digest of what is in it. A tag is refused, since it may name another one
+    tomorrow.
   - Whether a program of it runs on this host is tried once, with O(probe), before anything is restarted because of it.
   - Images that this module has brought are removed again by O(keep) and O(state=absent); others are never touched.
 author:
@@ -25,8 +26,8 @@ options:
   name:
     description:
       - The image, V(registry/repository@sha256:…) or its id, V(sha256:…). A tag before the digest is only for people to read.
-      - An image that was built on the host, of the registry C(localhost), has a digest as well, see C(podman image inspect). That may change on
-        the way to another host, as layers are packed; its id stays.
+      - An image that was built on the host, of the registry C(localhost), has a digest as well, see C(podman image inspect). That changes
+        on the way to another host, as layers are packed; its id stays.
       - Required where O(state=present).
     type: str
   state:
@@ -35,7 +36,8 @@ options:
     choices: [present, absent]
     default: present
   record:
-    description: File in which is noted what this module has brought, and which image is the current one. Its directory must exist, or its parent.
+    description:
+      - File in which is noted what this module has brought, and which image is the current one. Its directory must exist, or its parent.
     type: path
     required: true
   version:
@@ -43,15 +45,16 @@ options:
     type: str
     default: ""
   archive:
-    description: An archive of the image on this host, as C(podman save --format oci-archive) makes it, used where the image is not there yet.
+    description:
+      - An archive of the image on this host, as C(podman save --format oci-archive) makes it, used where the image is not there yet.
     type: path
   auth_file:
     description: File with the credentials for registries, as C(podman login) writes it. Without it podman takes those of root.
     type: path
   probe:
     description:
-      - Arguments with which a container is run once when the image becomes the current one, or its O(version) is another, without network or rights.
-        It must end with 0.
+      - Arguments with which a container is run once when the image becomes the current one, or its O(version) is another, without network
+        or rights. It must end with 0.
       - An empty list tries nothing.
     type: list
     elements: str
@@ -211,6 +214,7 @@ class Image:
     # what changes
 
     def bring(self):
+        before = self.podman.ids()
         if self.archive:
             rc, _out, said = self.podman.run("load", "--quiet", "--input", self.archive)
         else:
@@ -218,12 +222,16 @@ class Image:
             rc, _out, said = self.podman.run("pull", "--quiet", *login, reference(self.name))
         place = self.archive or registry_of(self.name)
         if rc != 0:
-            raise ModelFleetError(f"Failed to bring the image {self.name} from {place}: {said}. {_REMEDY[bool(self.archive)]} and run again.")
+            raise ModelFleetError(
+                f"Failed to bring the image {self.name} from {place}: {said}. {_REMEDY[bool(self.archive)]} and run again."
+            )
         found = self.podman.image(self.name)
         if not found:
+            for other in sorted(self.podman.ids() - before):
+                self.podman.run("rmi", "--ignore", other)
             raise ModelFleetError(
-                f"Failed to bring the image {self.name} from {place}: what came is another one. Compare its digest and its name (podman images "
-                "--digests) with that, or name it by its id."
+                f"Failed to bring the image {self.name} from {place}: what came is another one. Compare its digest and its name (podman "
+                "images --digests) with that, or name it by its id."
             )
         return found
 
@@ -231,9 +239,7 @@ class Image:
         probe, program = self.module.params["probe"], self.module.params["probe_entrypoint"]
         if not probe:
             return
-        rc, _out, said = self.podman.run(
-            "run", *CONFINED, *([f"--entrypoint={program}"] if program else []), reference(self.name), *probe
-        )
+        rc, _out, said = self.podman.run("run", *CONFINED, *([f"--entrypoint={program}"] if program else []), reference(self.name), *probe)
         if rc == 0:
             return
         if brought:

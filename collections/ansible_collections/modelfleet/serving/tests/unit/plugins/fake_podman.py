@@ -45,6 +45,8 @@ class FakePodman:
             found = self.found(rest[1])
             digests = [name for name, one in self.images.items() if one == found]
             return 0, json.dumps([{"Id": found, "Digest": digests[0].rpartition("@")[2], "RepoDigests": digests}]), ""
+        if verb == "images":
+            return 0, "".join(f"sha256:{one}\n" for one in dict.fromkeys(self.images.values())), ""
         if verb == "container":
             found = self.containers.get(rest[1])
             return (0, json.dumps([{"Image": found, "ImageName": CLIENT}]), "") if found else (125, "[]", UNKNOWN)

@@ -669,7 +669,10 @@ IMAGE = f"registry.example.org:5000/modelfleet/client@sha256:{'0f' * 32}"
             "The dragonfly_scheduler_image has no digest ('docker.io/dragonflyoss/scheduler:v2.5.1'), and what a tag names may be another",
         ),
         ({"torchserve_install_method": "container", "torchserve_image": ""}, "The torchserve_image is empty; write registry/repository@"),
-        ({"dfdaemon_install_method": "docker"}, "The dfdaemon_install_method is not one that is known ('docker'); write package or container."),
+        (
+            {"dfdaemon_install_method": "docker"},
+            "The dfdaemon_install_method is not one that is known ('docker'); write package or container.",
+        ),
         (
             {"dfdaemon_install_method": "container", "dfdaemon_image": IMAGE, "dfdaemon_image_archive": "/nowhere/client.tar"},
             "The dfdaemon_image_archive is not at /nowhere/client.tar on the controller",
@@ -682,8 +685,7 @@ def test_images_by_digest_and_no_other_way(settings, words):
 
 
 def test_a_compile_cache_is_not_for_a_container():
-    model = {"name": "net", "version": "1", "object": "net.mar", "sha256": "9f" * 32, "compile_cache": "caches/net"}
     settings = {"torchserve_install_method": "container", "torchserve_image": IMAGE}
-    (found,) = inventory_findings([model], settings=settings)
-    assert found.startswith("The model net 1 has compile_cache, which TorchServe in a container does not use")
-    assert inventory_findings([model], settings={"torchserve_install_method": "package"}) == []
+    (found,) = inventory_findings([CACHED], settings=settings)
+    assert "has compile_cache, which TorchServe in a container does not use; leave it out for this host" in found
+    assert inventory_findings([CACHED], settings={"torchserve_install_method": "package"}) == []

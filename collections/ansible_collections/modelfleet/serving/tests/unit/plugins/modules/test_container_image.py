@@ -17,7 +17,9 @@ OLDER = f"registry.example.org/dragonfly/client@{ANOTHER}"
 @pytest.fixture
 def podman(monkeypatch):
     fake = FakePodman()
-    monkeypatch.setattr(_module.CheckedModule, "run_command", lambda module, command, **options: fake.run_command(module, command, **options))
+    monkeypatch.setattr(
+        _module.CheckedModule, "run_command", lambda module, command, **options: fake.run_command(module, command, **options)
+    )
     fake.registry = {CLIENT: ID, OLDER: OLD_ID}
     return fake
 
@@ -40,6 +42,7 @@ def recorded(args):
 def test_is_pulled_by_its_digest_tried_and_noted(image, podman, args):
     predicted = image(args, check=True, diff=True)
     assert predicted["changed"] and predicted["action"] == "pulled" and predicted["id"] == "" and podman.images == {}
+    assert (predicted["diff"]["before"], predicted["diff"]["after"]) == ("", f"{CLIENT}\n")
     result = image({**args, "name": CLIENT.replace("@", ":v1.5.10@"), "auth_file": "/root/auth.json"})
     assert result["changed"] and result["action"] == "pulled" and result["id"] == ID and result["previous"] is None
     assert podman.made("pull") == [["pull", "--quiet", "--authfile", "/root/auth.json", CLIENT]]
@@ -92,6 +95,8 @@ def test_comes_from_an_archive_without_a_registry(image, podman, args):
     podman.images = {}
     refused = image({**args, "archive": "/tmp/client.tar"})
     assert "what came is another one" in refused["msg"] and "name it by its id" in refused["msg"]
+    # And is not left behind.
+    assert podman.images == {}
 
 
 @pytest.mark.parametrize(
