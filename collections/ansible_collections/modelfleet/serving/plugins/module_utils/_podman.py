@@ -80,7 +80,8 @@ class Podman:
             found = self._first(out) if rc == 0 else None
             if found:
                 # Of an image of several architectures that of its list, and that of the one which is here.
-                others = [str(one).rpartition("@")[2] for one in found.get("RepoDigests") or []]
+                names = found.get("RepoDigests")
+                others = [str(one).rpartition("@")[2] for one in names] if isinstance(names, list) else []
                 return {"id": _plain(found.get("Id")), "digests": list(dict.fromkeys([str(found.get("Digest") or ""), *others]))}
         raise ModelFleetError(f"Failed to look for the image {name}: {said}. See podman info on this host.")
 
