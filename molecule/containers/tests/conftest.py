@@ -52,5 +52,5 @@ def process(host, name):
 
 def kept(host):
     """{path: inode, size, time} of models and pieces, which a change of the way in which programs come leaves alone."""
-    found = host.check_output("find /var/lib/modelfleet/models /var/lib/modelfleet/pieces/content -type f -printf '%%p %%i %%s %%T@\\n'")
+    found = host.check_output("find /var/lib/modelfleet/models /var/lib/modelfleet/pieces/content -type f -printf '%p %i %s %T@\\n'")
     return dict(line.split(" ", 1) for line in found.splitlines())

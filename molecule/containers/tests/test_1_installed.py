@@ -35,7 +35,6 @@ def test_a_container_is_its_user_and_may_nothing_else(fleet, host, name):
     assert status["CapEff"] == status["CapBnd"] == "0" * 16 and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
     groups = set(fleet[host].check_output("id -G %s", name).split())
     assert groups <= set(status["Groups"].split()) | set(status["Gid"].split())
-    assert fleet[host].run("podman exec %s /proc/self/exe", name).rc != 0
     mounts = fleet[host].check_output("cat /proc/%s/mountinfo", status["Pid"]).splitlines()
     (root,) = [line.split()[5] for line in mounts if line.split()[4] == "/"]
     assert "ro" in root.split(",")
