@@ -177,6 +177,8 @@ class Image:
         others = [one for one in self.known if one["id"] != identity]
         kept, gone = others[: self.module.params["keep"]], others[self.module.params["keep"] :]
         removed = self.forget(gone)
+        # What a container still runs of goes in a later run.
+        kept += [one for one in gone if one["brought"] and one["id"] not in removed]
         changed = action != "none" or bool(removed)
         if not self.module.check_mode or found:
             changed |= self.write([current, *kept])
@@ -187,7 +189,10 @@ class Image:
         removed = self.forget(self.known)
         there = os.path.lexists(self.record)
         if there and not self.module.check_mode:
-            os.unlink(self.record)
+            try:
+                os.unlink(self.record)
+            except OSError as exc:
+                raise ModelFleetError(f"Failed to remove {self.record}: {exc.strerror}. Remove it by hand and run again.") from exc
         return self.result(there or bool(removed), "", self.known[0]["name"] if self.known else None, "none", removed)
 
     def result(self, changed, identity, previous, action, removed):

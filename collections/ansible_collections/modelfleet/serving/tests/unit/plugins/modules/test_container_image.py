@@ -85,6 +85,9 @@ def test_one_that_a_container_uses_stays(image, podman, args):
     image({**args, "name": OLDER})
     podman.used = {OLD_ID}
     assert image({**args, "keep": 0})["removed"] == [] and OLDER in podman.images
+    # And goes when nothing runs of it any more.
+    podman.used = set()
+    assert image({**args, "keep": 0})["removed"] == [OLD_ID] and recorded(args) == [(CLIENT, ID, True)]
 
 
 def test_comes_from_an_archive_without_a_registry(image, podman, args):
