@@ -115,7 +115,7 @@ options:
   images:
     description:
       - Container images, by digest or id, that podman of this host must have or must be able to bring. Nothing is brought.
-      - Where podman uses a proxy, or F(/etc/containers/registries.conf) leads elsewhere, it is not tried whether a registry answers.
+      - Where podman uses a proxy, or C(/etc/containers/registries.conf) leads elsewhere, it is not tried whether a registry answers.
     type: list
     elements: dict
     default: []
