@@ -90,7 +90,15 @@ def signature_problem(module, signature, path, key, keys):
     home = tempfile.mkdtemp(dir=module.tmpdir)
     own = ("--homedir", home, "--no-autostart")
     for file in keys:
-        _gpg(module, *own, "--quiet", "--import", file, problem=f"Failed to read the public key in {file}", remedy="Export it with gpg --export")
+        _gpg(
+            module,
+            *own,
+            "--quiet",
+            "--import",
+            file,
+            problem=f"Failed to read the public key in {file}",
+            remedy="Export it with gpg --export",
+        )
     _rc, out, err = _gpg(module, *own, "--status-fd", "1", "--verify", signature, path, problem=None, remedy=None)
     said = [line.split()[1:] for line in out.splitlines() if line.startswith("[GNUPG:] ")]
     words = {line[0]: line[1:] for line in said if line}

@@ -68,10 +68,8 @@ def parse(text, place):
     good = _are(found.get("files"), _FILE) and _are(found.get("parts"), _PART) and _are_texts(found.get("platforms"))
     if not good or not all(_SHA256.match(file["sha256"]) and file["size"] >= 0 for file in found["files"]):
         raise ModelFleetError(f"Refused the bundle {place}: its {MANIFEST} is none of this collection's. Bring the bundle anew.")
-    paths = [file["path"] for file in found["files"]]
-    bad = next((path for path in paths if path_problem(path) or paths.count(path) > 1), None) if len(set(paths)) != len(paths) else next(
-        filter(path_problem, paths), None
-    )
+    paths = sorted(file["path"] for file in found["files"])
+    bad = next((path for path, before in zip(paths, ["", *paths]) if path_problem(path) or path == before), None)
     if bad is not None:
         raise ModelFleetError(f"Refused the bundle {place}: its {MANIFEST} names {bad!r}, which is no file of a bundle. Bring it anew.")
     return found
