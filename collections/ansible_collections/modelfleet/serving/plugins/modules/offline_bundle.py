@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: offline_bundle
 short_description: Make one directory with all that a fleet without internet needs, and a signed manifest of it
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Gets files, wheels (C(pip download)), packages of Debian and Ubuntu with all that they depend on (C(apt-get), C(apt-ftparchive))
     and images of containers (C(skopeo)) into a directory.

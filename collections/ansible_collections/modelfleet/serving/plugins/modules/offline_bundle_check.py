@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: offline_bundle_check
 short_description: See whether an offline bundle is as it was signed, and has what hosts need
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Fails unless the signature of C(MANIFEST.json) is by O(key), each file that it names is there with its size and SHA-256, and
     nothing else is.
