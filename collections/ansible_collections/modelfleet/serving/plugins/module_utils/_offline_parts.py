@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import urllib.parse
 import zipfile
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._download import without_credentials
@@ -30,7 +31,8 @@ _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WITH_DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}\Z")
 # As pip prints it, apt as well, and as people write it.
 _USER = re.compile(r"(?<=://)[^/\s@]+@")
-_URI = re.compile(r"'([^']+)' (\S+) ")
+# 'URI' name size hash, as apt-get prints them.
+_URI = re.compile(r"'([^']+)' (\S+) \d+ (\S*)")
 
 
 def _call(module, command, problem, remedy, **options):
@@ -161,13 +163,23 @@ def packages(module, asked, directory, key):
     problem = f"Failed to get {', '.join(asked['names'])} for {target.name}"
     remedy = "Compare the names with what the sources have"
     uris = _call(module, [*install, "--print-uris", "--", *asked["names"]], problem, remedy)
-    sources = {name: _USER.sub("", uri) for uri, name in _URI.findall(uris)}
+    wanted = {name: (uri, digest) for uri, name, digest in _URI.findall(uris)}
     _call(module, [*install, "--download-only", "--", *asked["names"]], problem, remedy)
     archives = os.path.join(work, "cache/archives")
     found = {}
-    for name in sorted(name for name in os.listdir(archives) if name.endswith(".deb")):
-        shutil.move(os.path.join(archives, name), os.path.join(directory, name))
-        found[name] = (sources.get(name, ""), "")
+    for name, (uri, digest) in sorted(wanted.items()):
+        source, target = os.path.join(archives, name), os.path.join(directory, name)
+        # What lies in a directory is used there, and not copied.
+        if not os.path.exists(source) and uri.startswith("file:"):
+            source = urllib.parse.unquote(urllib.parse.urlsplit(uri).path)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as exc:
+            raise ModelFleetError(f"{problem}: apt got {name}, and it is not there ({exc.strerror}). Run again.") from exc
+        kind, _colon, expected = digest.partition(":")
+        if kind == "SHA256" and sha256_of(target) != expected:
+            raise ModelFleetError(f"{problem}: {name} is not what the lists of its source say. Find out who changed it.")
+        found[name] = (_USER.sub("", uri), "")
     return {**found, **_index(module, target, directory, ftparchive, key)}
 
 

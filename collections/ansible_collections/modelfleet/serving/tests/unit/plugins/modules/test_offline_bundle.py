@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With a real gpg. pip, apt and skopeo are scripts that write down how they were called; tests/test_offline_bundle.py of the repository takes
-real ones."""
+"""With a real gpg. pip, apt and skopeo are scripts that write down how they were called; tests/test_offline_bundle.py of the
+repository takes real ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ case "$(basename "$0") $*" in
     for word; do case "$word" in --dest=*) dest=${{word#--dest=}} ;; --requirement=*) cat "${{word#--requirement=}}" >> {log} ;; esac; done
     cp {directory}/wheels/*.whl "$dest"
     ;;
-*--print-uris*) echo "'https://user:hush@example.com/pool/tool_1.0_amd64.deb' tool_1.0_amd64.deb 5 SHA256:aa" ;;
+*--print-uris*) echo "'https://user:hush@example.com/pool/tool_1.0_amd64.deb' tool_1.0_amd64.deb 6 SHA256:{deb}" ;;
 *--download-only*)
     for word; do case "$word" in --option=Dir::Cache=*) cache=${{word#--option=Dir::Cache=}} ;; esac; done
     echo "a deb" > "$cache/archives/tool_1.0_amd64.deb"
@@ -69,7 +69,7 @@ def programs(tmp_path, monkeypatch):
     log = place / "log"
     log.touch()
     for name in ("python", "apt-get", "apt-ftparchive", "skopeo"):
-        (place / name).write_text(PROGRAM.format(log=log, directory=place))
+        (place / name).write_text(PROGRAM.format(log=log, directory=place, deb=sha256(b"a deb\n")))
         (place / name).chmod(0o755)
     wheel(place / "wheels", "torchserve", "0.12.0", "License-Expression: Apache-2.0")
     (place / "manifest.json").write_text(json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []}))
@@ -258,7 +258,7 @@ def test_licence_of_what_is_no_wheel(tmp_path):
 
 
 def test_packages_are_a_repository_that_is_signed(bundle, keys):
-    assert bundle(packages=[PACKAGES])["made"][-1] == PACKAGES["path"]
+    assert PACKAGES["path"] in bundle(packages=[PACKAGES])["made"]
     files = {file["path"].rpartition("/")[2]: file for file in bundle.manifest()["files"]}
     assert set(files) == {"client.tar.gz", "key.asc", "tool_1.0_amd64.deb", "Packages", "Release", "InRelease"}
     assert files["tool_1.0_amd64.deb"]["source"] == "https://example.com/pool/tool_1.0_amd64.deb"
@@ -280,7 +280,7 @@ def test_what_fails_leaves_the_bundle_as_it_was(bundle, checked, programs):
 
 
 def test_images_are_copied_as_they_are(bundle, programs):
-    assert bundle(images=[IMAGE])["made"][-1] == IMAGE["path"]
+    assert IMAGE["path"] in bundle(images=[IMAGE])["made"]
     (file,) = [file for file in bundle.manifest()["files"] if file["path"] == IMAGE["path"]]
     assert file["source"] == IMAGE["image"] and file["licence"] == "BSD-3-Clause"
     assert f"copy --quiet --preserve-digests docker://nvcr.io/nvidia/tritonserver@sha256:{'9f' * 32} oci-archive:" in bundle.calls()
