@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import BUNDLE
+from conftest import BUNDLE, SERVER, URL
 from fleet import DAEMON_HOSTS
 
 
@@ -87,3 +87,11 @@ def test_hosts_of_another_distribution(play, tmp_path):
     wheels = {"torchserve_wheelhouse": str(next((place / "wheels").iterdir()))}
     said = " ".join(play("bundle_verify", code=2, offline_bundle_unsigned=True, **variables, **wheels).stdout.split())
     assert "This host runs debian-13-x86_64, and the bundle has what debian-12-x86_64 needs." in said
+
+
+def test_is_served_no_more(fleet, play):
+    play("bundle_serve", offline_bundle_served=False)
+    assert not fleet[SERVER].active("modelfleet-bundle.service")
+    assert fleet["gpu-1"].run("curl --silent --fail %s", f"{URL}/MANIFEST.json").rc != 0
+    # What serves goes on, and hosts are as the inventory says without a server as well.
+    assert "changed=1 " not in play("site").stdout
