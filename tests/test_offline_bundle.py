@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -75,10 +76,23 @@ def sources(tmp_path_factory):
     return place
 
 
+def serve(place):
+    """A server of a directory, as bundle_serve runs one, and its URL."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=place))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_port}"
+
+
 @pytest.fixture(scope="module")
 def inventory(tmp_path_factory, sources, key):
     """Two hosts that nobody can reach."""
     place = tmp_path_factory.mktemp("inventory")
+    server, url = serve(sources)
     common = {
         "modelfleet_storage": {"http": {"url": "https://files.example.com"}},
         "modelfleet_firewall": False,
@@ -89,7 +103,7 @@ def inventory(tmp_path_factory, sources, key):
         "offline_bundle_collection": str(sources / "modelfleet-serving-0.1.0.tar.gz"),
         "offline_bundle_apt_sources": {PLATFORM.rpartition("-")[0]: [f"deb [trusted=yes] file:{sources}/debs ./"]},
         "offline_bundle_url": "http://127.0.0.1:1",
-        "dragonfly_scheduler_release_url": f"{(sources / 'dragonfly.tar.gz').as_uri()}?token={SECRET}",
+        "dragonfly_scheduler_release_url": f"{url}/dragonfly.tar.gz?token={SECRET}",
         "dfdaemon_release_url": (sources / "client.tar.gz").as_uri(),
         "dfdaemon_packages": [],
         "torchserve_packages": ["tiny-tool"],
@@ -108,7 +122,9 @@ def inventory(tmp_path_factory, sources, key):
     (place / "inventory/group_vars/all/fleet.yml").write_text(yaml.safe_dump({**common, **unreachable}))
     children = {group: {"hosts": members} for group, members in hosts.items()}
     (place / "inventory/hosts.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
-    return place
+    yield place
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +139,14 @@ def play(run, inventory):
     return run_play
 
 
+def changes(output):
+    return re.search(r"\bchanged=[1-9]", output)
+
+
 @pytest.fixture(scope="module")
 def bundle(play, inventory):
     predicted = play("bundle", "--check")
-    assert "changed=1 " in predicted and not (inventory / "bundle").exists()
+    assert changes(predicted) and not (inventory / "bundle").exists()
     said = play("bundle", "--diff")
     assert f"for {PLATFORM}, signed by" in said and "packages/" in said
     return inventory / "bundle"
@@ -157,7 +177,7 @@ def test_a_second_run_changes_no_byte(bundle, play):
         return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in bundle.rglob("*")}
 
     before = state()
-    assert "changed=1 " not in play("bundle") and state() == before
+    assert not changes(play("bundle")) and state() == before
     assert "Run the play without --limit" in play("bundle", "--limit", "gpu-1", code=2) and state() == before
 
 
@@ -173,22 +193,30 @@ def test_newer_ones_come_for_who_asks(bundle, play, sources):
 
 def test_pip_installs_from_its_wheels(bundle, tmp_path):
     (wheels,) = (bundle / "wheels").iterdir()
-    command = [sys.executable, "-m", "pip", "install", "--no-index", f"--find-links={wheels}", f"--target={tmp_path}", "--quiet", "tiny==1.0"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-index",
+        f"--find-links={wheels}",
+        f"--target={tmp_path}",
+        "--quiet",
+        "tiny==1.0",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     assert {path.name for path in tmp_path.glob("*.py")} == {"tiny.py", "small.py"}
 
 
 def test_apt_believes_its_signature_and_nothing_else(bundle, tmp_path):
-    """As a host has it, from a server as bundle_serve runs one."""
+    """As a host has it."""
     served = tmp_path / "served"
     shutil.copytree(bundle, served)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server, url = serve(served)
     for part in ("lists/partial", "cache/archives/partial", "etc"):
         (tmp_path / part).mkdir(parents=True)
     (tmp_path / "status").touch()
-    source = f"Types: deb\nURIs: http://127.0.0.1:{server.server_port}/packages/{PLATFORM}/\nSuites: ./\nSigned-By: {bundle}/key.asc\n"
+    source = f"Types: deb\nURIs: {url}/packages/{PLATFORM}/\nSuites: ./\nSigned-By: {bundle}/key.asc\n"
     (tmp_path / "etc/offline.sources").write_text(source)
     options = {"State": "", "State::lists": "lists", "State::status": "status", "Cache": "cache", "Etc::sourceparts": "none"}
     options = [f"--option=Dir::{name}={tmp_path / value}" for name, value in {**options, "Etc::sourcelist": "etc/offline.sources"}.items()]
@@ -261,7 +289,7 @@ def test_is_for_these_hosts(bundle, play):
     """By this machine, which plays all of them."""
     here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
     output = play("bundle_verify", **here)
-    assert "are as they were signed" in output and "failed=0" in output and "changed=1 " not in output
+    assert "are as they were signed" in output and not changes(output)
 
 
 def test_a_host_that_cannot_be_reached_is_named(bundle, play):

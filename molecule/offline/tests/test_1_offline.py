@@ -68,7 +68,9 @@ def test_the_bundle_is_there_to_be_read(fleet):
     host, manifest = fleet["gpu-1"], hashlib.sha256((BUNDLE / "MANIFEST.json").read_bytes()).hexdigest()
     assert host.check_output("curl --silent --fail %s | sha256sum", f"{URL}/MANIFEST.json").split()[0] == manifest
     for request in ("PUT", "POST", "DELETE"):
-        assert host.check_output("curl --silent --output /dev/null --write-out '%%{http_code}' --request %s %s", request, f"{URL}/x") == "501"
+        assert (
+            host.check_output("curl --silent --output /dev/null --write-out '%%{http_code}' --request %s %s", request, f"{URL}/x") == "501"
+        )
     server = fleet[SERVER]
     assert server.run("nsenter --target %s --mount touch /run/modelfleet-bundle/x", server.main_pid("modelfleet-bundle.service")).rc != 0
     assert host.run("curl --silent --fail --path-as-is %s", f"{URL}/../../etc/hostname").rc != 0

@@ -66,7 +66,9 @@ def test_a_bad_bundle(fleet, play, tmp_path, change):
     before = {name: fleet[name].check_output("stat -c %%y /etc/systemd/system /etc/apt/sources.list.d /opt") for name in DAEMON_HOSTS}
     said = " ".join(play("site", code=2, modelfleet_offline_bundle=str(place)).stdout.split())
     assert CASES[change] in said and "Traceback" not in said
-    assert before == {name: fleet[name].check_output("stat -c %%y /etc/systemd/system /etc/apt/sources.list.d /opt") for name in DAEMON_HOSTS}
+    assert before == {
+        name: fleet[name].check_output("stat -c %%y /etc/systemd/system /etc/apt/sources.list.d /opt") for name in DAEMON_HOSTS
+    }
 
 
 def test_a_bundle_of_another_distribution(play):
