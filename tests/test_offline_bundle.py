@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plays bundle and bundle_verify on this machine, with a real gpg, pip and apt and tiny things to bundle, and what apt, gpg and sha256sum make of it."""
+"""The plays bundle and bundle_verify on this machine, with a real gpg, pip and apt and tiny things to bundle.
+
+What they made is judged by gpg, sha256sum, pip and apt.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from ansible_collections.modelfleet.serving.tests.unit.plugins.gpg_home import g
 
 SECRET = "cGxhbnRlZC1zZWNyZXQ"
 ARCHITECTURE = platform.machine()
-RELEASE = dict(line.rstrip().replace('"', "").split("=", 1) for line in open("/etc/os-release", encoding="utf-8") if "=" in line)
+RELEASE = platform.freedesktop_os_release()
 PLATFORM = f"{RELEASE['ID']}-{RELEASE['VERSION_ID']}-{ARCHITECTURE}"
 
 

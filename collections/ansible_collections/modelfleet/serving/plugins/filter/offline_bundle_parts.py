@@ -103,8 +103,8 @@ def _parts(hosts, directory, pins, apt_sources, pip):
                 unpinned.append({**{part: str(one[part]) for part in ("name", "version", "architecture")}, **source})
             elif files.get(path, {}).get("sha256", digest) != digest:
                 raise ModelFleetError(
-                    f"Failed to plan the bundle: {path} has two digests, {digest} for {host} and another one for other hosts. Correct the sha256 "
-                    "of one, or have its URL end with another name."
+                    f"Failed to plan the bundle: {path} has two digests, {digest} for {host} and another one for other hosts. Correct "
+                    "the sha256 of one, or have its URL end with another name."
                 )
             files[path] = {"path": path, "licence": _LICENCE, **source, **({"sha256": digest} if digest else {})}
             if "url" in source:
@@ -147,7 +147,9 @@ def offline_bundle_parts(hosts, directory, pins=(), apt_sources=None, pip=None):
     except ModelFleetError as exc:
         raise AnsibleFilterError(str(exc)) from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise AnsibleFilterError(f"Failed to plan the bundle: what a host needs is not as it must be ({exc}). Correct its variables.") from exc
+        raise AnsibleFilterError(
+            f"Failed to plan the bundle: what a host needs is not as it must be ({exc}). Correct its variables."
+        ) from exc
 
 
 class FilterModule:
