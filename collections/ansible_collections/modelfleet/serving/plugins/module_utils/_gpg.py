@@ -107,7 +107,7 @@ def signature_problem(module, signature, path, key, keys):
     if "BADSIG" in words:
         return "it is not what was signed"
     if "NO_PUBKEY" in words or "ERRSIG" in words:
-        return f"it was signed by a key that is not known here ({(words.get('NO_PUBKEY') or words['ERRSIG'])[0]})"
+        return f"it was signed by a key that is not known here ({''.join([*words.get('NO_PUBKEY', []), *words.get('ERRSIG', [])][:1])})"
     if by and by != key:
         return f"it was signed by the key {by}, not by {key}"
     if "EXPKEYSIG" in words:

@@ -96,18 +96,21 @@ def present(place):
     """{path: lstat} of all that is no directory below ``place``, but for the manifest, its signature, and what a killed run left."""
     found = {}
 
-    def fail(exc):
-        raise ModelFleetError(f"Failed to read the bundle {place}: {exc.filename}: {exc.strerror}. Check its permissions.") from exc
+    def stop(exc):
+        raise exc
 
-    for directory, subdirectories, names in os.walk(place, onerror=fail):
-        if directory == place:
-            subdirectories[:] = [name for name in subdirectories if not name.startswith(UNFINISHED)]
-        for name in (*subdirectories, *names):
-            whole = os.path.join(directory, name)
-            within = os.path.relpath(whole, place)
-            state = os.lstat(whole)
-            if not stat.S_ISDIR(state.st_mode) and within not in (MANIFEST, SIGNATURE):
-                found[within] = state
+    try:
+        for directory, subdirectories, names in os.walk(place, onerror=stop):
+            if directory == place:
+                subdirectories[:] = [name for name in subdirectories if not name.startswith(UNFINISHED)]
+            for name in (*subdirectories, *names):
+                whole = os.path.join(directory, name)
+                within = os.path.relpath(whole, place)
+                state = os.lstat(whole)
+                if not stat.S_ISDIR(state.st_mode) and within not in (MANIFEST, SIGNATURE):
+                    found[within] = state
+    except OSError as exc:
+        raise ModelFleetError(f"Failed to read the bundle {place}: {exc.filename}: {exc.strerror}. Check its permissions.") from exc
     return found
 
 

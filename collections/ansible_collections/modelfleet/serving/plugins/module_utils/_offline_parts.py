@@ -163,7 +163,7 @@ def packages(module, asked, directory, key):
     problem = f"Failed to get {', '.join(asked['names'])} for {target.name}"
     remedy = "Compare the names with what the sources have"
     uris = _call(module, [*install, "--print-uris", "--", *asked["names"]], problem, remedy)
-    wanted = {name: (uri, digest) for uri, name, digest in _URI.findall(uris)}
+    wanted = {os.path.basename(name): (uri, digest) for uri, name, digest in _URI.findall(uris)}
     _call(module, [*install, "--download-only", "--", *asked["names"]], problem, remedy)
     archives = os.path.join(work, "cache/archives")
     found = {}
@@ -241,7 +241,7 @@ def _index(module, target, directory, ftparchive, key):
     quiet = [f"--option=APT::FTPArchive::{name}=false" for name in ("MD5", "SHA1", "SHA512")]
     remedy = "Try apt-ftparchive there"
     listed = _call(module, [ftparchive, *quiet, "packages", "."], f"Failed to list the packages of {target.name}", remedy, cwd=directory)
-    with open(os.path.join(directory, "Packages"), "w", encoding="utf-8") as handle:
+    with open(os.path.join(directory, "Packages"), "w", encoding="utf-8", errors="surrogateescape") as handle:
         handle.write(listed)
     values = {"Origin": "modelfleet", "Label": "modelfleet", "Suite": target.name, "Architectures": target.dpkg_architecture}
     options = [f"--option=APT::FTPArchive::Release::{name}={value}" for name, value in values.items()]
@@ -249,7 +249,7 @@ def _index(module, target, directory, ftparchive, key):
         module, [ftparchive, *quiet, *options, "release", "."], f"Failed to describe the packages of {target.name}", remedy, cwd=directory
     )
     path = os.path.join(directory, "Release")
-    with open(path, "w", encoding="utf-8") as handle:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as handle:
         handle.write(release)
     names = ["Packages", "Release"]
     if key:
@@ -273,18 +273,14 @@ def images(module, asked, directory):
     raw = _call(module, [skopeo, "inspect", "--raw", source], f"Failed to read the image {image}", remedy)
     try:
         described = from_json(raw)
-        is_list = "manifests" in described
-    except (ValueError, TypeError) as exc:
+    except ValueError as exc:
         raise ModelFleetError(f"Failed to read the image {image}: the registry's answer is no manifest ({exc}). {remedy}.") from exc
-    if is_list:
-        ours = [
-            one.get("digest")
-            for one in described["manifests"] or []
-            if isinstance(one, dict) and (one.get("platform") or {}).get("architecture") == target.go_architecture
-        ]
+    listed = described.get("manifests") if isinstance(described, dict) else None
+    if isinstance(listed, list):
+        ours = [str(one.get("digest")) for one in listed if isinstance(one, dict) and _architecture(one) == target.dpkg_architecture]
         raise ModelFleetError(
             f"Refused the image {image}: this digest is that of a list of images for several architectures, and a host can load only "
-            f"one of them. Take that for {target.architecture}: {', '.join(map(str, ours)) or 'there is none'}."
+            f"one of them. Take that for {target.architecture}: {', '.join(ours) or 'there is none'}."
         )
     name = asked["path"].rpartition("/")[2]
     command = [
@@ -303,6 +299,12 @@ def images(module, asked, directory):
         remedy,
     )
     return {name: (image, labels.strip())}
+
+
+def _architecture(described):
+    """Of an image in a list of them, as Go and Debian call it."""
+    found = described.get("platform")
+    return found.get("architecture") if isinstance(found, dict) else None
 
 
 def without_passwords(text):

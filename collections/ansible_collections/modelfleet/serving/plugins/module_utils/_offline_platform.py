@@ -28,10 +28,6 @@ class Platform:
     def dpkg_architecture(self):
         return {"x86_64": "amd64", "aarch64": "arm64"}[self.architecture]
 
-    @property
-    def go_architecture(self):
-        return self.dpkg_architecture
-
     def wheel_tags(self):
         """The platforms of wheels that run there, the best first, as pip takes them."""
         lowest = {"x86_64": 5, "aarch64": 17}[self.architecture]
