@@ -105,8 +105,8 @@ options:
         type: str
         default: ""
       packages:
-        description: What else to get, each as a line of pip's requirements file. A wheel of a line with C(--hash=sha256:…) must have
-        that hash.
+        description:
+          - What else to get, each as a line of pip's requirements file. A wheel of a line with C(--hash=sha256:…) must have that hash.
         type: list
         elements: str
         default: []
