@@ -53,14 +53,18 @@ def _gpg(module, *arguments, problem, remedy):
 
 def signing_key(module, key):
     """The fingerprint (str) of the one secret key that ``key`` (str) names: nothing is signed by whichever of two comes first."""
-    _rc, out, _err = _gpg(module, "--with-colons", "--list-secret-keys", "--", key, problem=None, remedy=None)
+    _rc, out, err = _gpg(module, "--with-colons", "--list-secret-keys", "--", key, problem=None, remedy=None)
     found = primary_fingerprints(out.splitlines())
     if len(found) != 1:
         raise ModelFleetError(
-            f"Failed to sign with {key!r}: it names {len(found)} secret keys of gpg on this machine. Give the fingerprint of one "
-            "that gpg --list-secret-keys shows."
+            f"Failed to sign with {key!r}: it names {len(found)} secret keys of gpg on this machine{_said(err)}. Give the fingerprint of "
+            "one that gpg --list-secret-keys shows."
         )
     return found[0]
+
+
+def _said(text):
+    return f" ({' '.join(text.split())})" if text.strip() else ""
 
 
 def public_key(module, key):

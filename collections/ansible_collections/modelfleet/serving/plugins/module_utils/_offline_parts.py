@@ -168,16 +168,16 @@ def packages(module, asked, directory, key):
     archives = os.path.join(work, "cache/archives")
     found = {}
     for name, (uri, digest) in sorted(wanted.items()):
-        source, target = os.path.join(archives, name), os.path.join(directory, name)
+        source, kept = os.path.join(archives, name), os.path.join(directory, name)
         # What lies in a directory is used there, and not copied.
         if not os.path.exists(source) and uri.startswith("file:"):
             source = urllib.parse.unquote(urllib.parse.urlsplit(uri).path)
         try:
-            shutil.copyfile(source, target)
+            shutil.copyfile(source, kept)
         except OSError as exc:
             raise ModelFleetError(f"{problem}: apt got {name}, and it is not there ({exc.strerror}). Run again.") from exc
         kind, _colon, expected = digest.partition(":")
-        if kind == "SHA256" and sha256_of(target) != expected:
+        if kind == "SHA256" and sha256_of(kept) != expected:
             raise ModelFleetError(f"{problem}: {name} is not what the lists of its source say. Find out who changed it.")
         found[name] = (_USER.sub("", uri), "")
     return {**found, **_index(module, target, directory, ftparchive, key)}
