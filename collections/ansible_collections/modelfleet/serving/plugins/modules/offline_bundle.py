@@ -233,6 +233,7 @@ removed:
   elements: str
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -266,7 +267,7 @@ class Bundle:
     def __init__(self, module):
         self.module, self.params, self.path = module, module.params, module.params["path"]
         self.new = os.path.join(self.path, f"{UNFINISHED}new")
-        self.made, self.files, self.parts = [], [], []
+        self.made, self.files, self.parts, self.guard = [], [], [], None
 
     def run(self):
         before = os.umask(0o022)
@@ -275,8 +276,7 @@ class Bundle:
             self.key = signing_key(self.module, self.params["key"]) if self.params["key"] else ""
             self.look()
             if not self.module.check_mode:
-                shutil.rmtree(self.new, ignore_errors=True)
-                os.makedirs(self.new)
+                self.begin()
             for one in self.params["files"]:
                 self.file(one)
             self.public_key()
@@ -290,8 +290,22 @@ class Bundle:
             ) from exc
         finally:
             os.umask(before)
-            if not self.module.check_mode:
+            if self.guard is not None:
                 shutil.rmtree(self.new, ignore_errors=True)
+                os.close(self.guard)
+
+    def begin(self):
+        """Have the directory for this run alone, without what a killed one has left."""
+        os.makedirs(self.path, exist_ok=True)
+        guard = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(guard)
+            raise ModelFleetError(f"Refused to make the bundle {self.path}: another run is making it. Wait for its end.") from exc
+        self.guard = guard
+        shutil.rmtree(self.new, ignore_errors=True)
+        os.makedirs(self.new)
 
     def check(self):
         """What can be said before anything is read."""

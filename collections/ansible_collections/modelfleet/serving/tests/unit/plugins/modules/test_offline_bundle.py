@@ -6,6 +6,7 @@ repository takes real ones."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -160,6 +161,16 @@ def test_a_run_that_was_killed_is_none(bundle, checked):
     (bundle.path / ".modelfleet-new").mkdir()
     (bundle.path / ".modelfleet-new/half").write_text("half")
     assert not bundle()["changed"] and not (bundle.path / ".modelfleet-new").exists()
+
+
+def test_one_run_at_a_time(bundle):
+    bundle()
+    guard = os.open(bundle.path, os.O_RDONLY)
+    fcntl.flock(guard, fcntl.LOCK_EX)
+    (bundle.path / ".modelfleet-new").mkdir()
+    assert "another run is making it. Wait for its end." in bundle()["msg"] and (bundle.path / ".modelfleet-new").exists()
+    os.close(guard)
+    assert not bundle()["changed"]
 
 
 def test_downloads_what_has_a_digest(bundle, tmp_path):
