@@ -53,8 +53,12 @@ def _gpg(module, *arguments, problem, remedy):
 
 def signing_key(module, key):
     """The fingerprint (str) of the one secret key that ``key`` (str) names: nothing is signed by whichever of two comes first."""
-    _rc, out, err = _gpg(module, "--with-colons", "--list-secret-keys", "--", key, problem=None, remedy=None)
-    found = primary_fingerprints(out.splitlines())
+    # gpg shows none while its agent is still coming up.
+    for _turn in range(2):
+        _rc, out, err = _gpg(module, "--with-colons", "--list-secret-keys", "--", key, problem=None, remedy=None)
+        found = primary_fingerprints(out.splitlines())
+        if found:
+            break
     if len(found) != 1:
         raise ModelFleetError(
             f"Failed to sign with {key!r}: it names {len(found)} secret keys of gpg on this machine{_said(err)}. Give the fingerprint of "
