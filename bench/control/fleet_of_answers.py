@@ -50,7 +50,7 @@ def answers() -> dict:
         # Of site.
         "preflight_info": {
             "findings": [],
-            "facts": {"clock": {"epoch": 0}, "curl": True, "nftables": True, "layouts": []},
+            "facts": {"clock": {"epoch": 0}, "curl": True, "nftables": True, "found": []},
             "ansible_facts": {"architecture": "x86_64", "os_family": "Debian"},
         },
         "rollout_lock": {"run": "none"},
