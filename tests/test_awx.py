@@ -21,7 +21,7 @@ MODULES = ("execution_environment", "project", "inventory", "inventory_source", 
 SURVEYS = load(AWX / "surveys.yml")["awx_surveys"]
 QUESTIONS = [(play, question) for play, questions in SURVEYS.items() for question in questions]
 # An answer in place of the right one, by the kind of the question, and what AWX has of a number that somebody sends by its API.
-WRONG = {"multiplechoice": "perhaps", "integer": "soon", "float": "twice", "text": ["gpu-3"]}
+WRONG = {"multiplechoice": "perhaps", "integer": "soon", "float": "twice", "text": "gpu-3\n"}
 # What a survey may say of each kind, by the checks that AWX makes of one.
 KINDS = {"text", "textarea", "password", "integer", "float", "multiplechoice", "multiselect"}
 
@@ -122,7 +122,8 @@ class TestQuestion:
         good = {"modelfleet_storage": {"s3": {"bucket": "models", "access_key": "a", "secret_key": "s"}}, "modelfleet_address": "10.0.0.21"}
         assert findings({"gpu-1": {**good, question["variable"]: question["default"]}}) == []
         (sentence,) = findings({"gpu-1": {**good, question["variable"]: WRONG[question["type"]]}})
-        assert f"The variable {question['variable']} is not what its role takes" in sentence and "\n" not in sentence, play
+        what = "ends with a line end" if question["type"] == "text" else "is not what its role takes"
+        assert f"The variable {question['variable']} {what}" in sentence and "\n" not in sentence, play
 
 
 def test_what_jobs_run_in_has_what_the_collection_needs():

@@ -59,7 +59,7 @@ def order(wanted: list, repeats: int, done: set) -> list:
         those = [cell for cell in wanted if (cell, repeat) not in done]
         random.Random(repeat).shuffle(those)
         runs += [(cell, repeat) for cell in those]
-    plays = dict.fromkeys(cell.play for cell, _repeat in runs)
+    plays = [play for play in PLAYS if any(cell.play == play for cell, _repeat in runs)]
     most = max((cell.hosts for cell, _repeat in runs), default=0)
     return [(Cell(play, most, FORKS), 0) for play in plays] + runs
 

@@ -115,8 +115,9 @@ def test_which_runs_there_are():
 def test_what_a_command_leaves_behind_is_measured_with_it(tmp_path):
     """A process that works for a while in a session of its own, as the master of an SSH connection does, and one that would never end."""
     work = "import time; end = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
-    script = f"setsid {sys.executable} -c '{work}' & setsid sleep 98765 & sleep 2.5; echo done"
-    found = measured.measure(["sh", "-c", script], tmp_path / "log", 60)
+    left = f"(setsid {sys.executable} -c '{work}'; touch {tmp_path}/worked) & until [ -e {tmp_path}/worked ]; do sleep 0.1; done"
+    script = f"{left}; setsid sleep 98765 & sleep 2.5; echo done"
+    found = measured.measure(["sh", "-c", script], tmp_path / "log", 600)
     assert (found["status"], (tmp_path / "log").read_text()) == (0, "done\n")
     assert found["cpu_s"] > 0.3 and found["wall_s"] > 2.4
     assert found["processes"] >= 2 and found["peak_bytes"] > 0
@@ -127,11 +128,11 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path):
     assert measured.measure(["sleep", "60"], tmp_path / "log", 0.5)["status"] == -9
 
 
-def payload(name, **arguments):
+def payload(module, /, **arguments):
     """As Ansible sends a module; the test of a play has the real one."""
     said = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
     code = "def _ansiballz_main(**given):\n    import base64\n"
-    return f'{code}\n\nif __name__ == "__main__":\n    _ansiballz_main(\nansible_module={name!r},\nparams={said!r},\nzip_data="QUJD",\n)\n'
+    return f'{code}\n\nif __name__ == "__main__":\n    _ansiballz_main(\nansible_module={module!r},\nparams={said!r},\nzip_data="QUJD",\n)\n'
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ def host(tmp_path):
     (home / "python3").symlink_to(HERE / "answering_python")
     (tmp_path / "answers.json").write_text(json.dumps({"host_s": 0, "answers": {"daemon": {"action": "none"}}}))
 
-    def send(name, **arguments):
-        done = subprocess.run([home / "python3"], input=payload(name, **arguments), capture_output=True, text=True, check=True)
+    def send(module, /, **arguments):
+        done = subprocess.run([home / "python3"], input=payload(module, **arguments), capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 
     send.home = home

@@ -264,7 +264,7 @@ class Publication:
     def fingerprint(self):
         key = self.params["signing_key"]
         status, out, err = self.module.run_command(["ssh-keygen", "-l", "-f", key])
-        if status:
+        if status or len(out.split()) < 2:
             raise error(f"the key {key} cannot be read ({' '.join(err.split()) or 'ssh-keygen failed'})", "Make one with: ssh-keygen -t ed25519")
         return out.split()[1]
 
