@@ -133,6 +133,10 @@ def test_what_jobs_run_in_has_what_the_collection_needs():
     for name in ("galaxy", "python", "system"):
         assert (AWX / said["dependencies"][name]).exists()
     version = load(COLLECTION / "galaxy.yml")["version"]
-    (wanted,) = [one for one in yaml.safe_load((AWX / "requirements.yml").read_text())["collections"] if one["name"] == "modelfleet.serving"]
+    (wanted,) = [
+        one for one in yaml.safe_load((AWX / "requirements.yml").read_text())["collections"] if one["name"] == "modelfleet.serving"
+    ]
     assert f">={version.rpartition('.')[0]}." in wanted["version"]
-    assert load(COLLECTION / "meta/runtime.yml")["requires_ansible"].removesuffix(".0") in said["dependencies"]["ansible_core"]["package_pip"]
+    assert (
+        load(COLLECTION / "meta/runtime.yml")["requires_ansible"].removesuffix(".0") in said["dependencies"]["ansible_core"]["package_pip"]
+    )

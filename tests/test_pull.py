@@ -95,9 +95,15 @@ class Host:
         calls = self.top / "calls"
         calls.unlink(missing_ok=True)
         (self.top / "pull.json").write_text(json.dumps({**self.config, **config}))
-        done = subprocess.run([sys.executable, "-I", PROGRAM, "--config", self.top / "pull.json"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-I", PROGRAM, "--config", self.top / "pull.json"], capture_output=True, text=True, check=False
+        )
         assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, json.loads((self.state / "status.json").read_text()), json.loads(calls.read_text()) if calls.exists() else None
+        return (
+            done.returncode,
+            json.loads((self.state / "status.json").read_text()),
+            json.loads(calls.read_text()) if calls.exists() else None,
+        )
 
     def metrics(self):
         lines = (self.top / "modelfleet_pull.prom").read_text().splitlines()
@@ -209,7 +215,11 @@ def test_an_archive_that_was_altered_is_refused(host):
 
 @pytest.mark.parametrize(
     ("url", "words"),
-    [("http://127.0.0.1:1/fleet", "neither https nor file"), ("https://127.0.0.1:1/fleet", "cannot be read"), ("file:///nonexistent", "cannot be read")],
+    [
+        ("http://127.0.0.1:1/fleet", "neither https nor file"),
+        ("https://127.0.0.1:1/fleet", "cannot be read"),
+        ("file:///nonexistent", "cannot be read"),
+    ],
 )
 def test_a_server_that_is_not_there_is_said(host, url, words):
     status, said, call = host.run(url=url)
@@ -249,7 +259,12 @@ class TestPlay:
 
     def test_all_that_is_missing_is_named_at_once(self, play):
         said = play("pull_install", pull_secret_variables=["vault_key"], pull_interval_seconds=5)
-        for words in ("pull_url is empty", "pull_signers is empty", "pull_interval_seconds is less than 60", "pull_secret_variables names vault_key"):
+        for words in (
+            "pull_url is empty",
+            "pull_signers is empty",
+            "pull_interval_seconds is less than 60",
+            "pull_secret_variables names vault_key",
+        ):
             assert words in said, words
         assert "/nonexistent/python" not in said, "a module was run"
 

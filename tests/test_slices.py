@@ -54,6 +54,11 @@ def test_a_slice_that_failed_beside_others_and_one_that_is_missing_are_named(mer
     done, merged = merge({"slice-1": report("gpu-1", problem="Install TorchServe: no room.")}, "slice-2")
     assert done.returncode == 2 and not merged["ok"]
     said = " ".join(done.stdout.split())
-    for words in ("gpu-1: Install TorchServe: no room.", "slice-2: there is no report at", "gpu-2: no slice asked it", "slice-1 FAILED, slice-2 MISSING"):
+    for words in (
+        "gpu-1: Install TorchServe: no room.",
+        "slice-2: there is no report at",
+        "gpu-2: no slice asked it",
+        "slice-1 FAILED, slice-2 MISSING",
+    ):
         assert words in said, words
     assert "Traceback" not in said

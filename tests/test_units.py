@@ -51,7 +51,10 @@ VARIANTS["modelfleet-metrics.service.j2 on GPUs"] = (
     {"__monitoring_gpu": True},
 )
 PULL = ROLES / "pull/templates/modelfleet-pull.service.j2"
-VARIANTS["modelfleet-pull.service.j2 on GPUs"] = (PULL, {"__pull_gpu": True, "pull_textfile_directory": "/var/lib/prometheus/node-exporter"})
+VARIANTS["modelfleet-pull.service.j2 on GPUs"] = (
+    PULL,
+    {"__pull_gpu": True, "pull_textfile_directory": "/var/lib/prometheus/node-exporter"},
+)
 VARIANTS["modelfleet-pull.service.j2 with packages"] = (PULL, {"pull_install_packages": True})
 # Podman needs to be root; what it runs is not.
 CONTAINERS = {"triton.service.j2 in a container", "triton.service.j2 in a container on GPUs"}

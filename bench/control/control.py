@@ -162,7 +162,9 @@ def arguments(argv=None):
     parser.add_argument("--quick", action="store_true", help="1 and 10 hosts, once, to see that it works")
     parser.add_argument("--hosts", action="append", type=int, help=f"only with so many GPU hosts, at most {fleet_of_answers.MOST}")
     parser.add_argument("--play", action="append", choices=PLAYS, help="only this play")
-    parser.add_argument("--forks", action="append", type=int, help=f"forks of Ansible (default: {FORKS}, and others with {WAYS_HOSTS} hosts)")
+    parser.add_argument(
+        "--forks", action="append", type=int, help=f"forks of Ansible (default: {FORKS}, and others with {WAYS_HOSTS} hosts)"
+    )
     parser.add_argument("--repeats", type=int, help=f"runs of a cell that count (default: {REPEATS}, quick: 1)")
     parser.add_argument("--plan", action="store_true", help="say what would be run and how long that takes, and end")
     parser.add_argument("--report", action="store_true", help="only write the table again")
@@ -200,7 +202,9 @@ def main(argv=None) -> int:
         run = {**cell._asdict(), "repeat": repeat, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         run |= run_once(cell, places[cell.hosts])
         if run["status"]:
-            print(f"{' '.join(map(str, cell))}: {run['problem']}; the end of {CACHE / 'run.log'}:\n{(CACHE / 'run.log').read_text()[-3000:]}")
+            print(
+                f"{' '.join(map(str, cell))}: {run['problem']}; the end of {CACHE / 'run.log'}:\n{(CACHE / 'run.log').read_text()[-3000:]}"
+            )
             return 1
         if repeat == 0:
             # It made what the others find: certificates, and files on the hosts.
@@ -208,7 +212,11 @@ def main(argv=None) -> int:
         failed |= bool(run["problem"])
         results["runs"].append(run)
         save(results, path)
-        print(f"{number}/{len(runs)} {' '.join(map(str, cell))}:", run["problem"] or f"{run['wall_s']:.1f} s, {run['cpu_s']:.1f} CPU s", flush=True)
+        print(
+            f"{number}/{len(runs)} {' '.join(map(str, cell))}:",
+            run["problem"] or f"{run['wall_s']:.1f} s, {run['cpu_s']:.1f} CPU s",
+            flush=True,
+        )
     if not args.keep:
         play("playbooks/lab_down.yml")
     print(path.with_suffix(".md").read_text())

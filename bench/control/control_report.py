@@ -89,7 +89,9 @@ def per_host(cells: dict, play: str, forks: int):
 def markdown(results: dict) -> str:
     cells = summarize(results["runs"])
     forks = results["forks"]
-    return "\n".join([_machine(results["machine"]), _hosts(cells, forks), _one_more(cells, forks), _ways(cells, forks), _rejected(results["runs"])])
+    return "\n".join(
+        [_machine(results["machine"]), _hosts(cells, forks), _one_more(cells, forks), _ways(cells, forks), _rejected(results["runs"])]
+    )
 
 
 def _machine(machine: dict) -> str:
@@ -147,7 +149,9 @@ def _one_more(cells: dict, forks: int) -> str:
     hundred = by_hosts(cells, "site", forks).get(100)
     if hundred:
         met = hundred["wall_s"].median <= AIM_WALL_S
-        lines.append(f"- Aim: 100 hosts in at most {AIM_WALL_S:.0f} s on two cores. {'Met' if met else 'Missed'}: {hundred['wall_s'].median:.0f} s.")
+        lines.append(
+            f"- Aim: 100 hosts in at most {AIM_WALL_S:.0f} s on two cores. {'Met' if met else 'Missed'}: {hundred['wall_s'].median:.0f} s."
+        )
     return "\n".join([*lines, ""])
 
 
@@ -159,7 +163,10 @@ def _ways(cells: dict, forks: int) -> str:
     if not shown:
         return ""
     rows = [
-        [f"{cell.play}, {cell.hosts} hosts, {cell.forks} forks{'' if cell.pipelining else ', without pipelining'}", *_row(cells[cell], cell.hosts)]
+        [
+            f"{cell.play}, {cell.hosts} hosts, {cell.forks} forks{'' if cell.pipelining else ', without pipelining'}",
+            *_row(cells[cell], cell.hosts),
+        ]
         for cell in shown
     ]
     return "\n".join(["## Forks and pipelining", "", *_table(["play", *COLUMNS], rows)])

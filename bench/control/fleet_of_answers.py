@@ -61,8 +61,11 @@ def answers() -> dict:
         "dragonfly_release": {"reason": "", "removed": []},
         "endpoint_config": {"jar_differs": False},
         "model_artifact": {
-            "artifacts": [{**one, "seconds": 0, "size": 67108864, "fetched": 0, "bytes": {}} for one in unchanged if one["name"] in
-                          {bundle["name"] for bundle in bundles}],
+            "artifacts": [
+                {**one, "seconds": 0, "size": 67108864, "fetched": 0, "bytes": {}}
+                for one in unchanged
+                if one["name"] in {bundle["name"] for bundle in bundles}
+            ],
             "bytes": {},
         },
         "torchserve_model": {"models": [{**one, "register_seconds": None, "workers_ready": 1, "bytes": {}} for one in unchanged]},
@@ -86,7 +89,9 @@ def inventory(gpu_hosts: int, directory: Path, **of_connection) -> dict:
     hosts = {group: {"hosts": {name: {"modelfleet_address": place[name]} for name in those}} for group, those in names(gpu_hosts).items()}
     variables = {
         **of_connection,
-        "modelfleet_storage": {"s3": {"bucket": "models", "region": "us-east-1", "access_key": "AKIALABREADONLY00001", "secret_key": "none"}},
+        "modelfleet_storage": {
+            "s3": {"bucket": "models", "region": "us-east-1", "access_key": "AKIALABREADONLY00001", "secret_key": "none"}
+        },
         "modelfleet_models": models(),
         "modelfleet_files_dir": str(directory / "files"),
         "modelfleet_pki_directory": str(directory / "pki"),

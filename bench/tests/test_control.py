@@ -132,7 +132,9 @@ def payload(module, /, **arguments):
     """As Ansible sends a module; the test of a play has the real one."""
     said = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
     code = "def _ansiballz_main(**given):\n    import base64\n"
-    return f'{code}\n\nif __name__ == "__main__":\n    _ansiballz_main(\nansible_module={module!r},\nparams={said!r},\nzip_data="QUJD",\n)\n'
+    return (
+        f'{code}\n\nif __name__ == "__main__":\n    _ansiballz_main(\nansible_module={module!r},\nparams={said!r},\nzip_data="QUJD",\n)\n'
+    )
 
 
 @pytest.fixture

@@ -43,7 +43,9 @@ def test_a_fleet_that_is_as_it_should_be_is_left_alone(installed, fleet):
     """On five hosts at once, which know nothing of each other's runs."""
     pids = {name: host.main_pid("dfdaemon") for name, host in fleet.items() if name != "scheduler-1"}
     found = run_all(fleet)
-    assert {name: (one["result"], one["changed"], one["problem"]) for name, one in found.items()} == dict.fromkeys(DAEMON_HOSTS, ("ok", 0, ""))
+    assert {name: (one["result"], one["changed"], one["problem"]) for name, one in found.items()} == dict.fromkeys(
+        DAEMON_HOSTS, ("ok", 0, "")
+    )
     assert pids == {name: fleet[name].main_pid("dfdaemon") for name in pids}
 
 

@@ -110,7 +110,10 @@ def _read(path):
         with open(os.path.expanduser(path), encoding="utf-8") as handle:
             report = json.load(handle)
     except FileNotFoundError:
-        return None, f"there is no report at {path}: its run did not come to its end, or wrote elsewhere (smoke_report_path); run that slice again"
+        return (
+            None,
+            f"there is no report at {path}: its run did not come to its end, or wrote elsewhere (smoke_report_path); run that slice again",
+        )
     except (OSError, ValueError) as exc:
         return None, f"Failed to read the report {path}: {' '.join(str(exc).split())}; run that slice again"
     if not isinstance(report, dict) or not all(isinstance(report.get(key), kind) for key, kind in _REPORT.items()):

@@ -265,7 +265,9 @@ class Publication:
         key = self.params["signing_key"]
         status, out, err = self.module.run_command(["ssh-keygen", "-l", "-f", key])
         if status or len(out.split()) < 2:
-            raise error(f"the key {key} cannot be read ({' '.join(err.split()) or 'ssh-keygen failed'})", "Make one with: ssh-keygen -t ed25519")
+            raise error(
+                f"the key {key} cannot be read ({' '.join(err.split()) or 'ssh-keygen failed'})", "Make one with: ssh-keygen -t ed25519"
+            )
         return out.split()[1]
 
     def sign(self, said):
@@ -356,7 +358,9 @@ def main():
     except ModelFleetError as exc:
         module.fail_json(msg=str(exc))
     except OSError as exc:
-        module.fail_json(msg=f"Failed to make the bundle in {module.params['dest']}: {exc.strerror}. Check the directory and the room there.")
+        module.fail_json(
+            msg=f"Failed to make the bundle in {module.params['dest']}: {exc.strerror}. Check the directory and the room there."
+        )
     module.exit_json(**result)
 
 

@@ -48,7 +48,12 @@ def opened(url, ca, timeout):
     context = ssl.create_default_context(cafile=ca or None)
     handlers = [urllib.request.HTTPSHandler(context=context), urllib.request.FileHandler(), NoRedirect()]
     opener = urllib.request.OpenerDirector()
-    for handler in (*handlers, urllib.request.ProxyHandler(), urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()):
+    for handler in (
+        *handlers,
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
         opener.add_handler(handler)
     return opener.open(url, timeout=timeout)
 
@@ -89,7 +94,9 @@ def verify(config, said, signature):
         done = subprocess.run(command, input=said, capture_output=True, check=False)
     if done.returncode:
         why = " ".join((done.stderr or done.stdout).decode(errors="replace").split())
-        raise Refused(f"the signature of the bundle is not good ({why}); sign with a key of pull_signers, or run pull_install with the new one")
+        raise Refused(
+            f"the signature of the bundle is not good ({why}); sign with a key of pull_signers, or run pull_install with the new one"
+        )
 
 
 def current(config, last):
@@ -226,7 +233,12 @@ def metrics(status):
         ("modelfleet_pull_last_run_timestamp_seconds", "gauge", "When the last run ended.", round(status["ended"])),
         ("modelfleet_pull_last_success_timestamp_seconds", "gauge", "When a run last went well; 0: never.", round(status["last_success"])),
         ("modelfleet_pull_serial", "gauge", "Number of the bundle that was taken last.", status["serial"]),
-        ("modelfleet_pull_changed", "gauge", "How many tasks of the last run changed something, or would in check mode.", status["changed"]),
+        (
+            "modelfleet_pull_changed",
+            "gauge",
+            "How many tasks of the last run changed something, or would in check mode.",
+            status["changed"],
+        ),
     )
     return "".join(f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value}\n" for name, kind, text, value in rows)
 

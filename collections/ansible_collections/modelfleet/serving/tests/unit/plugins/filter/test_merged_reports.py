@@ -24,11 +24,21 @@ SERVED = {"name": "resnet50", "version": "1.0", "default": True, "file": "resnet
 
 def gpu(problem="", **moved):
     sources = {"origin": 0, "remote_peer": 0, "local_peer": 0, **moved}
-    registration = {"name": "resnet50", "version": "1.0", "action": "registered", "register_seconds": 4.2, "workers_ready": 1, "bytes": sources}
+    registration = {
+        "name": "resnet50",
+        "version": "1.0",
+        "action": "registered",
+        "register_seconds": 4.2,
+        "workers_ready": 1,
+        "bytes": sources,
+    }
     return {"models": MODELS, "problem": problem, "gpu": {"served": [SERVED], "registrations": [registration] if moved else []}}
 
 
-CONTROL_PLANE = {"scheduler-1": {"scheduler": {"problem": ""}}, "seed-1": {"seed": {"before": {"origin": 0}, "after": {"origin": 64 * MIB}}}}
+CONTROL_PLANE = {
+    "scheduler-1": {"scheduler": {"problem": ""}},
+    "seed-1": {"seed": {"before": {"origin": 0}, "after": {"origin": 64 * MIB}}},
+}
 
 
 @pytest.fixture
@@ -57,7 +67,11 @@ def test_slices_that_went_well_are_one_fleet(slices):
     assert (report["ok"], report["problems"], report["not_checked"]) == (True, [], [])
     assert list(report["hosts"]) == ["scheduler-1", "seed-1", "gpu-1", "gpu-2", "gpu-3"]
     assert all(one["ok"] for one in report["hosts"].values())
-    assert [(one["slice"], one["ok"], one["asked"]) for one in report["slices"]] == [("control", True, 2), ("slice-1", True, 2), ("slice-2", True, 1)]
+    assert [(one["slice"], one["ok"], one["asked"]) for one in report["slices"]] == [
+        ("control", True, 2),
+        ("slice-1", True, 2),
+        ("slice-2", True, 1),
+    ]
     # The seed peer was read in another run than those that brought the model.
     assert report["origin"] == {"bytes": None, "model_bytes": 64 * MIB, "ratio": None}
     assert set(report) - {"slices"} == set(fleet_report({}, JOBS)), "it has the form of any other report"
@@ -81,7 +95,9 @@ def test_a_slice_without_a_report_is_named_and_so_are_its_hosts(slices, tmp_path
     report = merged_reports(paths, JOBS)
     assert not report["ok"]
     (missing, unasked) = problems(report)
-    assert missing[0] == "slice-2" and f"there is no report at {tmp_path}/slice-2.json" in missing[1] and "run that slice again" in missing[1]
+    assert (
+        missing[0] == "slice-2" and f"there is no report at {tmp_path}/slice-2.json" in missing[1] and "run that slice again" in missing[1]
+    )
     assert unasked == ("gpu-3", "no slice asked it; run modelfleet.serving.site on it")
     assert report["not_checked"] == ["gpu-3"]
     assert report["slices"][2] == {"slice": "slice-2", "path": paths[2], "ok": None, "asked": 0, "problem": missing[1]}
