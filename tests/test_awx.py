@@ -54,7 +54,7 @@ def told(run, tmp_path):
     def play(code=0, **variables):
         log = tmp_path / "log"
         log.write_text("")
-        said = {"log": str(log), "answers": dict.fromkeys(MODULES, {"changed": False}), **variables}
+        said = {"log": str(log), "answers": {name: {"changed": False} for name in MODULES}, **variables}
         done = run("ansible-playbook", "-i", "localhost,", "-c", "local", AWX / "configure.yml", "-e", json.dumps(said),
                    ANSIBLE_COLLECTIONS_PATH=f"{tmp_path}:{REPOSITORY / 'collections'}")  # fmt: skip
         assert done.returncode == code, done.stdout

@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure what a run of site that changes nothing costs the controller, over SSH, against a play of ansible.builtin modules that does the same.
+"""Measure what a run that changes nothing costs the controller: of site, and of a play of ansible.builtin modules that does the same.
 
 See bench/README.md.
 """
@@ -53,7 +53,7 @@ def cells(hosts: list, plays: list, forks: list | None, ways: bool) -> list:
 
 
 def order(wanted: list, repeats: int, done: set) -> list:
-    """(cell, repeat) of all runs but those that are done: a warm-up of each play with most hosts, then every cell in each repeat, in a random order."""
+    """(cell, repeat) of all runs but those that are done: a warm-up of each play with most hosts, then all cells in each repeat, in any order."""
     runs = []
     for repeat in range(1, repeats + 1):
         those = [cell for cell in wanted if (cell, repeat) not in done]

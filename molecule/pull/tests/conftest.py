@@ -1,4 +1,4 @@
-"""What the scenario's tests share: plays of the inventory that the hosts get, who serves their files, and a run of theirs without the wait."""
+"""What the scenario's tests share: plays of the inventory that the hosts get, who serves their files, and a run without the wait."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ module: pull_bundle
 short_description: Make the signed bundle that hosts in pull mode fetch
 version_added: 0.1.0
 description:
-  - Runs on the controller. Packs what a host needs to set itself up into one archive, named by its SHA-256, and writes the file C(current), which
-    names the archive, has a number that only grows, and is signed by a key of OpenSSH.
+  - Runs on the controller. Packs what a host needs to set itself up into one archive, named by its SHA-256, and writes the file C(current),
+    which names the archive, has a number that only grows, and is signed by a key of OpenSSH.
   - The same files give the same archive. While they are the same and the signature is good, nothing is written.
-  - No secret gets into it unseen. A file that C(ansible-vault) encrypted is left out, a file with encrypted values in it is refused, and so is
-    one in which a secret of O(secrets) stands.
+  - No secret gets into it unseen. A file that C(ansible-vault) encrypted is left out, a file with encrypted values in it is refused, and so
+    is one in which a secret of O(secrets) stands.
 author:
   - ModelFleet developers (@modelfleet)
 requirements:
@@ -212,14 +212,17 @@ def refuse_secrets(files, secrets):
 
 def write_archive(files, path):
     """The same bytes for the same files: no time, no owner, the order of the names."""
-    with open(path, "wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            for name in sorted(files):
-                with opened(files[name]) as handle:
-                    entry = tarfile.TarInfo(name)
-                    entry.size = os.fstat(handle.fileno()).st_size
-                    entry.mode = 0o755 if os.fstat(handle.fileno()).st_mode & 0o100 else 0o644
-                    tar.addfile(entry, handle)
+    with (
+        open(path, "wb") as raw,
+        gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
+    ):
+        for name in sorted(files):
+            with opened(files[name]) as handle:
+                entry = tarfile.TarInfo(name)
+                entry.size = os.fstat(handle.fileno()).st_size
+                entry.mode = 0o755 if os.fstat(handle.fileno()).st_mode & 0o100 else 0o644
+                tar.addfile(entry, handle)
 
 
 class Publication:

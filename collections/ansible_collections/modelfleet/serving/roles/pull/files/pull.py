@@ -2,8 +2,8 @@
 # Copyright: (c) 2026, ModelFleet developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Has this host set itself up: fetches the bundle that is current, if it is signed by somebody this host knows, and runs the play site on it, for this
-host alone. Says what came of it in a status file and as metrics. Needs Python 3.9 and ssh-keygen; run by modelfleet-pull.timer.
+"""Has this host set itself up: fetches the bundle that is current, if it is signed by somebody this host knows, and runs the play site of it,
+for this host alone. Says what came of it in a status file and as metrics. Needs Python 3.9 and ssh-keygen; run by modelfleet-pull.timer.
 """
 
 from __future__ import annotations
@@ -268,7 +268,8 @@ def main():
     write(path, json.dumps(status, indent=1, sort_keys=True) + "\n")
     if config["textfile"]:
         write(config["textfile"], metrics(status))
-    print(f"{status['result']}: {status['problem'] or 'bundle %d, %d changed' % (status['serial'], status['changed'])}", flush=True)
+    said = status["problem"] or f"bundle {status['serial']}, {status['changed']} changed"
+    print(f"{status['result']}: {said}", flush=True)
     return 0 if status["result"] == "ok" else 1
 
 
