@@ -53,7 +53,7 @@ def cells(hosts: list, plays: list, forks: list | None, ways: bool) -> list:
 
 
 def order(wanted: list, repeats: int, done: set) -> list:
-    """(cell, repeat) of all runs but those that are done: a warm-up of each play with most hosts, then all cells in each repeat, in any order."""
+    """(cell, repeat) of all runs that are not done: a warm-up of each play with most hosts, then all cells in each repeat, in any order."""
     runs = []
     for repeat in range(1, repeats + 1):
         those = [cell for cell in wanted if (cell, repeat) not in done]

@@ -212,11 +212,7 @@ def refuse_secrets(files, secrets):
 
 def write_archive(files, path):
     """The same bytes for the same files: no time, no owner, the order of the names."""
-    with (
-        open(path, "wb") as raw,
-        gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar,
-    ):
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed, tarfile.TarFile(fileobj=packed, mode="w") as tar:
         for name in sorted(files):
             with opened(files[name]) as handle:
                 entry = tarfile.TarInfo(name)
