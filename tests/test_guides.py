@@ -114,7 +114,8 @@ def test_a_variable_is_one(document):
     known = {*inner(OPTIONS), *ROLES, *GROUPS, *plugins, *(path.stem for path in COLLECTION.glob("playbooks/*.yml"))}
     known |= {path.stem for role in ROLES for path in (COLLECTION / f"roles/{role}").rglob("*.yml")}
     # Metrics of ours are called as variables are.
-    pages = [COLLECTION / "roles" / path for path in ("monitoring/files/host_metrics.py", "monitoring/files/rules.yml", "pull/files/pull.py")]
+    roles = COLLECTION / "roles"
+    pages = [roles / path for path in ("monitoring/files/host_metrics.py", "monitoring/files/rules.yml", "pull/files/pull.py")]
     known |= {metric for page in pages for metric in re.findall(r"modelfleet_\w+", page.read_text(encoding="utf-8"))}
     text = document.read_text(encoding="utf-8")
     named = set(re.findall(rf"(?<![\w./-])((?:{'|'.join(ROLES)})_[a-z0-9_]*[a-z0-9])(?![\w/-])", text))

@@ -34,7 +34,7 @@ def test_every_host_has_a_time_of_its_own(installed, fleet):
 
 def test_root_alone_reads_what_is_secret(installed, fleet):
     for host in fleet.values():
-        assert host.check_output("stat -c %%a /etc/modelfleet-pull/secrets.json /etc/modelfleet-pull/host.pem").split() == ["600", "600"]
+        assert host.check_output("stat -c %a /etc/modelfleet-pull/secrets.json /etc/modelfleet-pull/host.pem").split() == ["600", "600"]
         assert host.run("grep -rlF %s /etc/systemd /opt/modelfleet-pull /etc/modelfleet-pull/pull.json", SECRET).stdout == ""
         assert host.run("grep -rl 'ENCRYPTED PRIVATE KEY' /etc/modelfleet-pull").stdout == "", "the key of the authority"
 

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Has this host set itself up: fetches the bundle that is current, if it is signed by somebody this host knows, and runs the play site of
-it, for this host alone. Says what came of it in a status file and as metrics. Needs Python 3.9 and ssh-keygen; run by modelfleet-pull.timer.
+it, for this host alone. Says what came of it in a status file and as metrics. Needs Python 3.9 and ssh-keygen.
 """
 
 from __future__ import annotations
