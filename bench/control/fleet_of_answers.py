@@ -54,7 +54,7 @@ def answers() -> dict:
             "ansible_facts": {"architecture": "x86_64", "os_family": "Debian"},
         },
         "rollout_lock": {"run": "none"},
-        "python_environment": {"complete": True, "path": "", "others": []},
+        "python_environment": {"complete": True, "echo": ["path"], "others": []},
         "host_layout": {"removed": [], "left": []},
         "nft_table": {"action": "none", "table": "wanted", "kept": {}, "removed": {}},
         "daemon": QUIET,

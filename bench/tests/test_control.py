@@ -143,7 +143,7 @@ def host(tmp_path):
     home = tmp_path / "gpu-1"
     home.mkdir()
     (home / "python3").symlink_to(HERE / "answering_python")
-    (tmp_path / "answers.json").write_text(json.dumps({"host_s": 0, "answers": {"daemon": {"action": "none"}}}))
+    (tmp_path / "answers.json").write_text(json.dumps({"host_s": 0, "answers": {"daemon": {"action": "none", "echo": ["name"]}}}))
 
     def send(module, /, **arguments):
         done = subprocess.run([home / "python3"], input=payload(module, **arguments), capture_output=True, text=True, check=True)
@@ -154,7 +154,7 @@ def host(tmp_path):
 
 
 def test_a_host_answers_and_notes_what_it_was_asked(host):
-    assert host("modelfleet.serving.daemon", name="x.service") == {"changed": False, "action": "none"}
+    assert host("modelfleet.serving.daemon", name="x.service") == {"changed": False, "action": "none", "name": "x.service"}
     assert host("ansible.legacy.file", path="/etc/x") == {"changed": False}
     assert (host.home / "asked").read_text().split() == ["daemon", "file"]
 
