@@ -124,6 +124,8 @@ CURRENT = "current"
 NAMESPACE = "modelfleet-pull"
 FORMAT = 1
 SHORTEST_SECRET = 6
+# A host takes no more.
+MOST_FILES = 100_000
 SIGNATURE = "-----BEGIN SSH SIGNATURE-----"
 VAULT = b"$ANSIBLE_VAULT;"
 # One value, in a file of others.
@@ -145,7 +147,7 @@ def collect(params):
         if os.path.isfile(top):
             pairs = [(place, top)]
         elif os.path.isdir(top):
-            pairs = [(f"{place}/{name}", path) for name, path in walk(top, params["exclude"])]
+            pairs = ((f"{place}/{name}", path) for name, path in walk(top, params["exclude"]))
         else:
             raise error(f"there is no {top}", "Correct its path")
         for name, path in pairs:
@@ -155,6 +157,8 @@ def collect(params):
                 left_out.append(name)
             else:
                 found[name] = path
+            if len(found) > MOST_FILES:
+                raise error(f"there are more than {MOST_FILES} files below {top}", "Name the directory of the inventory itself, or exclude more")
     return found, left_out
 
 
@@ -178,6 +182,8 @@ def walk(top, exclude):
 
 
 def is_vault(path):
+    if os.path.getsize(path) == 0:
+        return False
     with opened(path) as handle:
         return handle.read(len(VAULT)) == VAULT
 

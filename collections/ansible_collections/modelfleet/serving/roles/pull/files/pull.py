@@ -157,7 +157,7 @@ def unpack(archive, place):
         with tarfile.open(archive, "r:gz") as tar:
             for number, entry in enumerate(tar):
                 parts = entry.name.split("/")
-                if number > MOST_FILES or not entry.isreg() or entry.name.startswith("/") or {"", ".", ".."} & set(parts):
+                if number >= MOST_FILES or not entry.isreg() or entry.name.startswith("/") or {"", ".", ".."} & set(parts):
                     raise Refused(f"the bundle has {entry.name[:80]!r}, which is no plain file; make it with the play pull_bundle")
                 path = os.path.join(place, *parts)
                 os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)

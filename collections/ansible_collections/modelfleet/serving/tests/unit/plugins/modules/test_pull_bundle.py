@@ -160,6 +160,12 @@ def test_what_cannot_be_is_one_sentence(publish, changes, words):
     assert result["failed"] and words in result["msg"] and "Traceback" not in result["msg"]
 
 
+def test_a_directory_that_is_none_of_an_inventory_is_refused(publish, monkeypatch):
+    monkeypatch.setattr(pull_bundle, "MOST_FILES", 2)
+    result = publish()
+    assert result["failed"] and "more than 2 files" in result["msg"]
+
+
 def test_two_files_of_one_name_are_refused(publish, inventory):
     sources = [{"src": str(inventory / "hosts.yml"), "path": "a"}, {"src": str(inventory / "run.sh"), "path": "a"}]
     result = publish(sources=sources)
