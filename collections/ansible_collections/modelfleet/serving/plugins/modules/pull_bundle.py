@@ -158,7 +158,7 @@ def collect(params):
             else:
                 found[name] = path
             if len(found) > MOST_FILES:
-                raise error(f"there are more than {MOST_FILES} files below {top}", "Name the directory of the inventory itself, or exclude more")
+                raise error(f"there are more than {MOST_FILES} files below {top}", "Name the directory of the inventory, or exclude more")
     return found, left_out
 
 
