@@ -179,7 +179,7 @@ def test_a_host_that_is_in_the_bundle_no_more_is_said(host):
         ({"format": 2}, "is of another release"),
         ({"sha256": "../../etc"}, "is of another release"),
         ({"serial": "7"}, "cannot be read"),
-        ({"bytes": 5}, "is not what was signed"),
+        ({"bytes": 5, "content": archive({**FILES, "new": b"x"})}, "is not what was signed"),
         ({"content": archive({"../x": b"x"})}, "is no plain file"),
         ({"content": archive({"/etc/x": b"x"})}, "is no plain file"),
         ({"content": archive({"link": b""}, tarfile.SYMTYPE)}, "is no plain file"),
