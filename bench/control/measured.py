@@ -39,8 +39,13 @@ def at_work() -> float:
 
 def descendants(pid: int) -> list:
     found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in _read(children).split():
+    # A process may be gone between any two looks.
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    for thread in threads:
+        for child in _read(Path(f"/proc/{pid}/task/{thread}/children")).split():
             found += [int(child), *descendants(int(child))]
     return found
 

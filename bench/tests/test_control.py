@@ -124,6 +124,12 @@ def test_what_a_command_leaves_behind_is_measured_with_it(tmp_path):
     assert subprocess.run(["pgrep", "-f", "sleep 98765"], capture_output=True, text=True, check=False).stdout == ""
 
 
+def test_a_process_that_is_gone_has_nothing():
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    assert (measured.descendants(gone.pid), measured.proportional_bytes(gone.pid)) == ([], 0)
+
+
 def test_a_run_that_takes_too_long_is_ended(tmp_path):
     assert measured.measure(["sleep", "60"], tmp_path / "log", 0.5)["status"] == -9
 
