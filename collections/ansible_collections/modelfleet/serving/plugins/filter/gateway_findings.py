@@ -47,12 +47,6 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 
 # Where the content of a file is, by the option that names it.
 FILES = {"gateway_certificate": "certificate", "gateway_key": "key", "gateway_client_ca": "client_ca"}
-# By daemon, how a sentence calls it, and what moves its ports.
-DAEMONS = {
-    "scheduler": ("the scheduler", "dragonfly_scheduler_port or dragonfly_scheduler_config"),
-    "dfdaemon": ("dfdaemon", "dfdaemon_config"),
-    "torchserve": ("TorchServe", "torchserve_config or torchserve_*_port"),
-}
 SHORTEST_TOKEN = 32
 LONGEST_TOKEN = 256
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
@@ -71,14 +65,6 @@ def _certificates_in(text, path):
     except Exception:  # the library has no base for what a damaged certificate is
         return []
     return found
-
-
-def _whole(value):
-    """A number of an option, whose type is checked elsewhere; None for what is none."""
-    try:
-        return int(str(value))
-    except ValueError:
-        return None
 
 
 def _validity(label, certificates, now):
@@ -172,7 +158,7 @@ def _client_findings(settings):
             elif not settings.get("gateway_client_ca"):
                 yield f"The {label} comes by a certificate, and gateway_client_ca is empty; name the CA that has signed it."
             certificates.setdefault(common_name, f"the {label}")
-        if (_whole(client.get("requests_per_minute", 1)) or 0) < 1:
+        if (_addresses.whole(client.get("requests_per_minute", 1)) or 0) < 1:
             yield f"The requests_per_minute of the {label} must be 1 or more; take the client out of the list to keep it out."
 
 
@@ -182,32 +168,14 @@ def _address_findings(settings):
         ipaddress.ip_address(address)
     except ValueError:
         yield f"The gateway_address is not an IP address ('{address}'); write one of this host, or 0.0.0.0 or :: for all of them."
-    port = _whole(settings.get("gateway_port")) or 0
+    port = _addresses.whole(settings.get("gateway_port")) or 0
     if not 1024 <= port <= 65535:
         yield f"The gateway_port is {port}, and the gateway has no privileges; use one from 1024 to 65535, to which 443 may be redirected."
     else:
-        yield from _taken_findings(settings, port)
+        yield from _addresses.taken(settings, port, "gateway_port")
     host = str(settings.get("inventory_hostname", ""))
     if not _HOST.fullmatch(host):
         yield f"The host '{host}' has a name that HAProxy does not take for a server; rename it, with letters, digits and ._- only."
-
-
-def _taken_findings(settings, port):
-    """Each daemon of the host that is to listen on ``port``, whatever the address: one port for two would be guessed wrong by somebody."""
-    daemons = settings.get("daemons")
-    for daemon in daemons if isinstance(daemons, list) else []:
-        try:
-            listeners = _addresses.addresses(settings["listening"], daemon)
-        except (AttributeError, KeyError, ModelFleetError, TypeError, ValueError):
-            continue  # told of the variables of that daemon
-        # By UDP it is another port.
-        names = [name for name, listener in listeners.items() if listener["bind"]["port"] == port and name != "quic"]
-        if names:
-            label, variables = DAEMONS[daemon]
-            yield (
-                f"The gateway_port is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of "
-                f"{label} in {variables}."
-            )
 
 
 def _limit_findings(settings):
@@ -219,15 +187,15 @@ def _limit_findings(settings):
         ("gateway_hold_seconds", 0),
         ("gateway_drain_seconds", 0),
     ):
-        if name in settings and (number := _whole(settings[name])) is not None and number < least:
+        if name in settings and (number := _addresses.whole(settings[name])) is not None and number < least:
             yield f"The {name} is {settings[name]}; set it to {least} or more."
     # TimeoutStopSec= of its unit.
-    if (_whole(settings.get("gateway_drain_seconds")) or 0) > 50:
+    if (_addresses.whole(settings.get("gateway_drain_seconds")) or 0) > 50:
         seconds = settings["gateway_drain_seconds"]
         yield f"The gateway_drain_seconds is {seconds}, and systemd ends the stop of TorchServe after 60; set it to 50 or less."
     if "gateway_max_body_bytes" not in settings:
         return
-    wanted, takes = str(settings["gateway_max_body_bytes"]), _whole(settings.get("max_request_size")) or 0
+    wanted, takes = str(settings["gateway_max_body_bytes"]), _addresses.whole(settings.get("max_request_size")) or 0
     if not re.fullmatch(r"[1-9]\d*", wanted):
         yield f"The gateway_max_body_bytes is no number of bytes ('{wanted}'); write one such as 6553500."
     elif takes and int(wanted) > takes:

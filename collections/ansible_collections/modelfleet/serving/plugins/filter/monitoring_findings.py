@@ -43,15 +43,7 @@ import ipaddress
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _addresses
-from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 
-# By daemon, how a sentence calls it, and what moves its ports.
-DAEMONS = {
-    "scheduler": ("the scheduler", "dragonfly_scheduler_port or dragonfly_scheduler_config"),
-    "dfdaemon": ("dfdaemon", "dfdaemon_config"),
-    "torchserve": ("TorchServe", "torchserve_config or torchserve_*_port"),
-    "gateway": ("the gateway", "gateway_port"),
-}
 # Pages that the role has by itself.
 OWN = ("host", "scheduler", "manager", "dfdaemon", "torchserve", "triton")
 # It becomes a word of HAProxy's configuration and a label.
@@ -98,24 +90,11 @@ def _of_the_door(settings):
         )
     if "monitoring_port" not in settings:
         return
-    port = _whole(settings["monitoring_port"]) or 0
+    port = _addresses.whole(settings["monitoring_port"]) or 0
     if not 1024 <= port <= 65535:
         yield f"The monitoring_port is {settings['monitoring_port']}, and the door has no privileges; use one from 1024 to 65535."
         return
-    daemons = settings.get("daemons")
-    for daemon in daemons if isinstance(daemons, list) else []:
-        try:
-            listeners = _addresses.addresses(settings["listening"], daemon)
-        except (AttributeError, KeyError, ModelFleetError, TypeError, ValueError):
-            continue  # told of the variables of that daemon
-        # By UDP it is another port.
-        names = [name for name, listener in listeners.items() if listener["bind"]["port"] == port and name != "quic"]
-        if names:
-            label, variables = DAEMONS[daemon]
-            yield (
-                f"The monitoring_port is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of "
-                f"{label} in {variables}."
-            )
+    yield from _addresses.taken(settings, port, "monitoring_port")
 
 
 def _of_pages(settings):
@@ -133,7 +112,7 @@ def _of_pages(settings):
             yield f"The {label} has the name of another one; give each its own, as its path is made of it."
         seen.add(name)
         host, _colon, port = address.rpartition(":")
-        if not (_is_address(host.strip("[]")) and 1 <= (_whole(port) or 0) <= 65535):
+        if not (_is_address(host.strip("[]")) and 1 <= (_addresses.whole(port) or 0) <= 65535):
             yield f"The address of the {label} is not an IP address and a port ('{address}'); write one such as 127.0.0.1:9100."
         elif not ipaddress.ip_address(host.strip("[]")).is_loopback:
             yield (
@@ -144,23 +123,15 @@ def _of_pages(settings):
 
 def _of_times(settings):
     for name, least in (("monitoring_interval_seconds", 10), ("monitoring_smoke_seconds", 30)):
-        if name in settings and (_whole(settings[name]) or 0) < least:
+        if name in settings and (_addresses.whole(settings[name]) or 0) < least:
             yield f"The {name} is {settings[name]}; set it to {least} or more, as each look asks what serves."
     # The alerts take a page that is older than five minutes for one that nobody writes.
-    if (_whole(settings.get("monitoring_interval_seconds")) or 0) > 120:
+    if (_addresses.whole(settings.get("monitoring_interval_seconds")) or 0) > 120:
         seconds = settings["monitoring_interval_seconds"]
         yield f"The monitoring_interval_seconds is {seconds}; set it to 120 or less, or the alert on old pages fires."
     directory = str(settings.get("monitoring_textfile_directory") or "")
     if directory and not re.fullmatch(r"/[A-Za-z0-9._/-]+", directory):
         yield f"The monitoring_textfile_directory is no absolute path of usual characters ('{directory}'); write the one of node_exporter."
-
-
-def _whole(value):
-    """A number of an option, whose type is checked elsewhere; None for what is none."""
-    try:
-        return int(str(value))
-    except ValueError:
-        return None
 
 
 class FilterModule:

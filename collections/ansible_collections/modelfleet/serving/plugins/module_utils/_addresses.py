@@ -247,3 +247,39 @@ _DAEMONS = {
     "dfdaemon": (_dfdaemon, _dfdaemon_problems),
     "torchserve": (_torchserve, _torchserve_problems),
 }
+
+
+# Of a listener that is in the way: how people call its daemon, and by which variables it moves.
+_OWNERS = {
+    "scheduler": ("the scheduler", "dragonfly_scheduler_port or dragonfly_scheduler_config"),
+    "dfdaemon": ("dfdaemon", "dfdaemon_config"),
+    "torchserve": ("TorchServe", "torchserve_config or torchserve_*_port"),
+    "gateway": ("the gateway", "gateway_port"),
+}
+
+
+def taken(settings, port, variable):
+    """Each of the ``daemons`` of a host that is to listen on ``port``, whatever the address: one port for two would be guessed wrong by
+    somebody. ``variable`` is that of the port."""
+    daemons = settings.get("daemons")
+    for daemon in daemons if isinstance(daemons, list) else []:
+        try:
+            listeners = addresses(settings["listening"], daemon)
+        except (AttributeError, KeyError, ModelFleetError, TypeError, ValueError):
+            continue  # told of the variables of that daemon
+        # By UDP it is another port.
+        names = [name for name, listener in listeners.items() if listener["bind"]["port"] == port and name != "quic"]
+        if names:
+            label, variables = _OWNERS[daemon]
+            yield (
+                f"The {variable} is {port}, which {label} has on this host ({', '.join(names)}); use another one, or move that of "
+                f"{label} in {variables}."
+            )
+
+
+def whole(value):
+    """A number of an option, whose type is checked elsewhere; None for what is none."""
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
