@@ -63,7 +63,7 @@ def shown(run, tmp_path_factory):
         "hosts": "all",
         "connection": "local",
         "gather_facts": False,
-        "vars_files": [str(ROLES / part / "main.yml") for part in ("preflight/vars", "endpoint_plugin/defaults")],
+        "vars_files": [str(ROLES / part / "main.yml") for part in ("preflight/vars", "monitoring/vars", "endpoint_plugin/defaults")],
         "tasks": [
             *(
                 {"ansible.builtin.import_role": {"name": f"modelfleet.serving.{role}", "tasks_from": "variables"}}
