@@ -53,6 +53,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._text import OU
 from jinja2 import Undefined, UndefinedError
 
 _ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
+# The quicker one where PyYAML was built with it: these are thousands of lines.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 
 
@@ -61,7 +63,7 @@ def _options():
     options = {}
     for path in sorted(glob.glob(os.path.join(_ROLES, "*", "meta", "argument_specs.yml"))):
         with open(path, encoding="utf-8") as handle:
-            options.update(yaml.safe_load(handle)["argument_specs"]["main"]["options"])
+            options.update(yaml.load(handle, Loader=_LOADER)["argument_specs"]["main"]["options"])
     return options
 
 
