@@ -112,6 +112,11 @@ options:
         description: The variable that names it, for the message.
         type: str
         required: true
+  look_for:
+    description: Paths of which RV(facts) is to say whether they are there, such as those that an earlier inventory left. None of them is a finding.
+    type: list
+    elements: path
+    default: []
   cryptography:
     description: Whether this host's Python must have the library cryptography already, which signs URLs for Google Cloud Storage.
     type: bool
@@ -208,6 +213,7 @@ facts:
     architecture: x86_64
     curl: true
     clock: {epoch: 1767225600.5, synchronized: true}
+    found: []
     disk: {filesystem: ext4, free_bytes: 812345678901, held_bytes: 0, mount: /var, path: /var/lib}
     gpus: []
     memory_bytes: 270582939648
@@ -222,6 +228,8 @@ ansible_facts:
   type: dict
   sample: {architecture: x86_64, os_family: Debian}
 """
+
+import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _preflight_disk,
@@ -292,6 +300,7 @@ def main():
                 "default": [],
                 "options": {"path": {"type": "str", "required": True}, "variable": {"type": "str", "required": True}},
             },
+            "look_for": {"type": "list", "elements": "path", "default": []},
             "cryptography": {"type": "bool", "default": False},
             "firewall": {"type": "bool", "default": False},
             "firewall_from_packages": {"type": "bool", "default": False},
@@ -308,6 +317,7 @@ def main():
     )
     preflight = Preflight(module)
     preflight.run()
+    preflight.facts["found"] = [path for path in module.params["look_for"] if os.path.lexists(path)]
     result = {"findings": preflight.findings, "facts": preflight.facts}
     for finding in preflight.findings:
         if finding["severity"] == "warning":

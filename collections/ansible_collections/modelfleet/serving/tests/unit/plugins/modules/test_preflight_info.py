@@ -124,6 +124,15 @@ def test_a_good_host_has_no_findings_and_is_not_changed(preflight, check):
     assert time.time() - 30 < result["facts"]["clock"]["epoch"] <= time.time()
 
 
+def test_what_is_looked_for_is_said_and_is_no_finding(preflight, tmp_path):
+    there, link = tmp_path / "there", tmp_path / "link"
+    there.touch()
+    link.symlink_to(tmp_path / "gone")
+    result = preflight(look_for=[str(there), str(tmp_path / "missing"), str(link)])
+    assert result["facts"]["found"] == [str(there), str(link)] and result["findings"] == []
+    assert preflight()["facts"]["found"] == []
+
+
 def test_every_finding_is_reported_at_once_and_named_in_the_failure(preflight, host):
     host.os_release = ['PRETTY_NAME="Fedora Linux 43"', "ID=fedora", "VERSION_ID=43"]
     host.systemd = False
