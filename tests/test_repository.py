@@ -100,7 +100,8 @@ class TestRole:
 
     def test_depends_on_the_role_that_owns_the_fleet(self, role):
         dependencies = load(role / "meta/main.yml")["dependencies"]
-        wanted = [] if role.name == "modelfleet" else [{"role": "modelfleet.serving.modelfleet"}]
+        once = "not (__modelfleet_validated | default(false))"
+        wanted = [] if role.name == "modelfleet" else [{"role": "modelfleet.serving.modelfleet", "when": once}]
         assert dependencies == wanted
 
 
