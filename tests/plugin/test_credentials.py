@@ -193,7 +193,7 @@ def test_each_attempt_signs_with_what_is_good_then(cloud, torchserve, dfdaemon, 
 def test_a_refusal_may_be_of_another_hosts_credentials(cloud, torchserve, dfdaemon, config, mar):
     content, sha256 = mar()
     dfdaemon.objects[urlsplit(cloud.signer().presign("GET", "a.mar", 60)).path[1:]] = content
-    config(object_storage=cloud.signer().to_config())
+    config(object_storage=cloud.signer().to_config(), retry_seconds=60)
     dfdaemon.failures = [(403, "backend")]
     assert torchserve.register(file_name="a.mar", sha256=sha256)[0] == 200
     assert len(dfdaemon.requests) == 2
