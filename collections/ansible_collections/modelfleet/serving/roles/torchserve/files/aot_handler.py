@@ -27,6 +27,9 @@ class AotHandler:
         problem = package_problem(packages[0], self.device.type)
         if problem:
             raise RuntimeError(f"{packages[0]} {problem}; compile one on a host like this.")
+        if self.device.type == "cuda":
+            # A package is loaded onto the current GPU, which is the first one unless somebody says otherwise.
+            torch.cuda.set_device(self.device)
         # Not as torch._inductor.aoti_load_package: the submodule is imported by nobody else.
         from torch._inductor import aoti_load_package
 

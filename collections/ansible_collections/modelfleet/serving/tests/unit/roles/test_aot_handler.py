@@ -36,12 +36,18 @@ def torch(monkeypatch):
     torch = types.ModuleType("torch")
     torch.isa = "AVX512"
     torch.backends = types.SimpleNamespace(cpu=types.SimpleNamespace(get_cpu_capability=lambda: torch.isa))
-    torch.cuda = types.SimpleNamespace(is_available=lambda: False)
-    torch.device = lambda name: types.SimpleNamespace(type=name.partition(":")[0])
+    torch.cuda = types.SimpleNamespace(is_available=lambda: False, current=0)
+    torch.cuda.set_device = lambda device: setattr(torch.cuda, "current", device.index)
+    torch.device = lambda name: types.SimpleNamespace(type=name.partition(":")[0], index=int(name.partition(":")[2] or 0))
     torch.tensor = lambda values, device: Tensor(values)
     torch.inference_mode = nullcontext
     inductor = types.ModuleType("torch._inductor")
-    inductor.aoti_load_package = lambda path: lambda one: Tensor([2 * value for value in one.values])
+
+    def load(path):
+        torch.loaded_on = torch.cuda.current
+        return lambda one: Tensor([2 * value for value in one.values])
+
+    inductor.aoti_load_package = load
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "torch._inductor", inductor)
     return torch
@@ -85,6 +91,14 @@ def test_refuses_what_was_compiled_for_something_else(handler, torch, tmp_path, 
 def test_takes_what_was_compiled_for_this(handler, tmp_path, said):
     handler.initialize(package(tmp_path, said))
     assert handler.handle([{"body": {"inputs": [[1]]}}], None) == [{"outputs": [[2]]}]
+
+
+def test_loads_onto_the_gpu_that_the_worker_was_given(handler, torch, tmp_path):
+    torch.cuda.is_available = lambda: True
+    context = package(tmp_path, {"AOTI_DEVICE_KEY": "cuda"})
+    context.system_properties["gpu_id"] = 3
+    handler.initialize(context)
+    assert torch.loaded_on == 3
 
 
 def test_an_archive_has_one_package(handler, tmp_path):
