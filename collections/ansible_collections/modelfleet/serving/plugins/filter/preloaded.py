@@ -10,8 +10,8 @@ short_description: Load what the tasks of a run use on the controller, once for 
 version_added: 0.1.0
 description:
   - Loads all filters, lookups and action plugins of this collection into the process that uses it, and returns the input.
-  - Ansible runs each task of each host in a process of its own, which loads the plugins that it uses, and keeps no compiled form of those of a
-    collection. What the process has loaded from which all of them come, they have. That process templates C(hosts) of a play.
+  - Ansible runs each task of each host in a process of its own, which loads the plugins that it uses, and keeps no compiled form of those
+    of a collection. What the process has loaded from which all of them come, they have. That process templates C(hosts) of a play.
   - Nothing else depends on it.
 positional: _input
 options:

@@ -9,6 +9,13 @@ import os
 import re
 
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._kubernetes_kinds import (
+    EXTRA_KINDS,
+    FIELD_MANAGER,
+    HELM_RELEASE,
+    KINDS,
+    MANAGED_BY,
+)
 
 try:
     import kubernetes
@@ -20,26 +27,7 @@ try:
 except ImportError as exc:
     IMPORT_ERROR = exc
 
-FIELD_MANAGER = "modelfleet.serving"
-# What the objects of a fleet carry, and by which those that are not wanted any more are found.
-MANAGED_BY = "app.kubernetes.io/managed-by"
-PART_OF = "app.kubernetes.io/part-of"
-HELM_RELEASE = "meta.helm.sh/release-name"
 REQUEST_TIMEOUT_S = 30
-# Kind: (apiVersion, plural, whether it lies in a namespace). In the order in which they are made; the other way round they are removed.
-KINDS = {
-    "Namespace": ("v1", "namespaces", False),
-    "ServiceAccount": ("v1", "serviceaccounts", True),
-    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies", True),
-    "ConfigMap": ("v1", "configmaps", True),
-    "Secret": ("v1", "secrets", True),
-    "Service": ("v1", "services", True),
-    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets", True),
-    "Deployment": ("apps/v1", "deployments", True),
-    "StatefulSet": ("apps/v1", "statefulsets", True),
-    "DaemonSet": ("apps/v1", "daemonsets", True),
-}
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 OPTIONS = {
     "kubeconfig": {"type": "path"},
     "context": {"type": "str"},
@@ -174,14 +162,6 @@ class Cluster:
                 raise
             return False
         return True
-
-
-EXTRA_KINDS = {
-    "Node": ("v1", "nodes", False),
-    "Pod": ("v1", "pods", True),
-    "Event": ("v1", "events", True),
-    "PersistentVolumeClaim": ("v1", "persistentvolumeclaims", True),
-}
 
 
 def plural_of(kind):

@@ -14,7 +14,7 @@ import hashlib
 import ipaddress
 import json
 
-from ansible_collections.modelfleet.serving.plugins.module_utils._kubernetes import FIELD_MANAGER, KINDS, MANAGED_BY, PART_OF
+from ansible_collections.modelfleet.serving.plugins.module_utils._kubernetes_kinds import FIELD_MANAGER, KINDS, MANAGED_BY, PART_OF
 
 COMPONENTS = ("scheduler", "seed", "dfdaemon", "torchserve")
 COMPONENT = "app.kubernetes.io/component"

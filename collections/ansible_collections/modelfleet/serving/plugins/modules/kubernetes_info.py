@@ -120,12 +120,12 @@ forbidden:
   elements: str
 """
 
-from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes
+from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes, _kubernetes_kinds
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
 COMPONENT = "app.kubernetes.io/component"
-OURS = f"{_kubernetes.MANAGED_BY}={_kubernetes.FIELD_MANAGER}"
+OURS = f"{_kubernetes_kinds.MANAGED_BY}={_kubernetes_kinds.FIELD_MANAGER}"
 ENFORCED = "pod-security.kubernetes.io/enforce"
 
 
@@ -167,7 +167,7 @@ class Reader:
         return {
             "name": self.name,
             "exists": found is not None,
-            "ours": labels.get(_kubernetes.MANAGED_BY) == _kubernetes.FIELD_MANAGER,
+            "ours": labels.get(_kubernetes_kinds.MANAGED_BY) == _kubernetes_kinds.FIELD_MANAGER,
             "helm": self.helm(found) if found else "",
             "pod_security": labels.get(ENFORCED, ""),
         }
@@ -177,8 +177,8 @@ class Reader:
         releases = [_kubernetes.belongs_to_helm(namespace)]
         for record in self.listed("Secret", self.name, "owner=helm"):
             releases.append(((record.get("metadata") or {}).get("labels") or {}).get("name", "?"))
-        for kind in _kubernetes.WORKLOADS if not any(releases) else ():
-            releases += map(_kubernetes.belongs_to_helm, self.listed(kind, self.name, f"{_kubernetes.MANAGED_BY}=Helm"))
+        for kind in _kubernetes_kinds.WORKLOADS if not any(releases) else ():
+            releases += map(_kubernetes.belongs_to_helm, self.listed(kind, self.name, f"{_kubernetes_kinds.MANAGED_BY}=Helm"))
         return next((one for one in releases if one and one != "?"), next(filter(None, releases), ""))
 
     def nodes(self):
@@ -191,7 +191,8 @@ class Reader:
         }
 
     def rollouts(self):
-        return [_kubernetes.rollout({"kind": kind, **one}) for kind in _kubernetes.WORKLOADS for one in self.listed(kind, self.name, OURS)]
+        found = [(kind, one) for kind in _kubernetes_kinds.WORKLOADS for one in self.listed(kind, self.name, OURS)]
+        return [_kubernetes.rollout({"kind": kind, **one}) for kind, one in found]
 
     def pods(self):
         return [_pod(one) for one in sorted(self.listed("Pod", self.name, OURS), key=lambda one: one["metadata"]["name"])]

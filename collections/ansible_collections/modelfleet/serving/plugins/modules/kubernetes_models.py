@@ -178,7 +178,7 @@ import json
 import time
 from functools import partial
 
-from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes, _port_forward
+from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes, _kubernetes_kinds, _port_forward
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._inference import CHECK, run_check
 from ansible_collections.modelfleet.serving.plugins.module_utils._model import file_of, title
@@ -189,7 +189,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._torchserve imp
     TorchServe,
 )
 
-SELECTOR = f"{_kubernetes.MANAGED_BY}={_kubernetes.FIELD_MANAGER},app.kubernetes.io/component=torchserve"
+SELECTOR = f"{_kubernetes_kinds.MANAGED_BY}={_kubernetes_kinds.FIELD_MANAGER},app.kubernetes.io/component=torchserve"
 CONTAINER = "torchserve"
 
 

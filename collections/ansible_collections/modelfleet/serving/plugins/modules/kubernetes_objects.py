@@ -128,7 +128,7 @@ rollouts:
 import copy
 import time
 
-from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes
+from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes, _kubernetes_kinds
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 
@@ -137,7 +137,7 @@ try:
 except ImportError:
     yaml = None  # the library kubernetes needs it, so that is what is missing
 
-_ORDER = list(_kubernetes.KINDS)
+_ORDER = list(_kubernetes_kinds.KINDS)
 # What the server counts and notes; nobody sets it.
 _OF_SERVER = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink", "deletionGracePeriodSeconds")
 HIDDEN = "********"
@@ -271,12 +271,12 @@ class Applier:
             for thing in self.cluster.list(kind, wanted["namespace"], selector):
                 key = (kind, thing["metadata"]["name"], wanted["namespace"])
                 if key not in kept:
-                    self.remove(key, {"apiVersion": _kubernetes.KINDS[kind][0], "kind": kind, **thing})
+                    self.remove(key, {"apiVersion": _kubernetes_kinds.KINDS[kind][0], "kind": kind, **thing})
 
     def wait_for(self, definitions):
         deadline = time.monotonic() + self.params["wait_timeout"]
         found = []
-        for key in (_kubernetes.identity(one) for one in definitions if one["kind"] in _kubernetes.WORKLOADS):
+        for key in (_kubernetes.identity(one) for one in definitions if one["kind"] in _kubernetes_kinds.WORKLOADS):
             while True:
                 workload = self.cluster.get(*key)
                 if workload is None:

@@ -113,7 +113,8 @@ options:
         type: str
         required: true
   look_for:
-    description: Paths of which RV(facts) is to say whether they are there, such as those that an earlier inventory left. None of them is a finding.
+    description:
+      - Paths of which C(found) in RV(facts) is to say which are there, such as those that an earlier inventory left. None is a finding.
     type: list
     elements: path
     default: []

@@ -8,10 +8,10 @@ from __future__ import annotations
 import copy
 import re
 
-from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes
+from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes, _kubernetes_kinds
 
 _PATH = re.compile(r"/apis?/(?:[a-z0-9.]+/)?v1(?:/namespaces/(?P<space>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?\Z")
-_KIND = {plural: kind for kind, (_version, plural, _spaced) in {**_kubernetes.KINDS, **_kubernetes.EXTRA_KINDS}.items()}
+_KIND = {plural: kind for kind, (_version, plural, _spaced) in {**_kubernetes_kinds.KINDS, **_kubernetes_kinds.EXTRA_KINDS}.items()}
 
 
 class FakeKubernetes(_kubernetes.Cluster):
@@ -76,7 +76,7 @@ class FakeKubernetes(_kubernetes.Cluster):
         after["metadata"].update(
             uid=f"uid-{key[2]}", resourceVersion=str(len(self.requests)), managedFields=[{"manager": "x"}], generation=1
         )
-        if key[0] in _kubernetes.WORKLOADS:
+        if key[0] in _kubernetes_kinds.WORKLOADS:
             count = after["spec"].get("replicas", 2)
             numbers = (
                 "replicas",

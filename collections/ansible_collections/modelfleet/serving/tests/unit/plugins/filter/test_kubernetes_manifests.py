@@ -10,7 +10,7 @@ import json
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.modelfleet.serving.plugins.filter.kubernetes_manifests import kubernetes_manifests, models_of
-from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes
+from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes, _kubernetes_kinds
 from ansible_collections.modelfleet.serving.tests.unit.plugins.kubernetes_settings import MODEL, serving, settings
 
 
@@ -55,7 +55,7 @@ def test_a_pod_can_hard_link():
 def test_no_container_has_more_than_it_needs():
     found = objects(serving())
     for (kind, name), one in found.items():
-        if kind not in _kubernetes.WORKLOADS:
+        if kind not in _kubernetes_kinds.WORKLOADS:
             continue
         spec = one["spec"]["template"]["spec"]
         assert spec["automountServiceAccountToken"] is False and spec["serviceAccountName"] == name
@@ -123,7 +123,7 @@ def test_who_may_call():
 
 def test_a_cluster_beside_hosts_has_dfdaemons_alone():
     given = settings(schedulers=0, seeds=0, addresses={})
-    assert sorted({key[1] for key in objects(given) if key[0] in (*_kubernetes.WORKLOADS, "Service")}) == ["dfdaemon"]
+    assert sorted({key[1] for key in objects(given) if key[0] in (*_kubernetes_kinds.WORKLOADS, "Service")}) == ["dfdaemon"]
 
 
 def test_more_of_a_pod_is_merged():

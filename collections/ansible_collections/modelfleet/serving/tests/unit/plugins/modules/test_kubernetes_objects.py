@@ -8,7 +8,7 @@ import base64
 import copy
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes
+from ansible_collections.modelfleet.serving.plugins.module_utils import _kubernetes, _kubernetes_kinds
 from ansible_collections.modelfleet.serving.plugins.modules import kubernetes_objects
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_kubernetes import FakeKubernetes
 
@@ -18,7 +18,7 @@ PRUNE = {"namespace": "fleet", "labels": LABELS}
 
 
 def thing(kind, name, **rest):
-    version, _plural, spaced = _kubernetes.KINDS[kind]
+    version, _plural, spaced = _kubernetes_kinds.KINDS[kind]
     metadata = {"name": name, "labels": dict(LABELS), **({"namespace": "fleet"} if spaced else {})}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
 
