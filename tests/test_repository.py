@@ -71,21 +71,30 @@ def test_there_is_something_to_test():
     assert len(PLAYBOOKS) >= 3
 
 
+def options_of(role):
+    """Those of the role modelfleet are with the role variables."""
+    place = role.with_name("variables") if role.name == "modelfleet" else role
+    return load(place / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+
+
+def defaults_of(role):
+    place = role.with_name("modelfleet") if role.name == "variables" else role
+    return load(place / "defaults/main.yml") or {}
+
+
 @pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
 class TestRole:
     def test_has_a_readme(self, role):
         assert (role / "README.md").exists()
 
     def test_defaults_are_the_documented_options(self, role):
-        options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-        defaults = load(role / "defaults/main.yml") or {}
+        options, defaults = options_of(role), defaults_of(role)
         optional = {name for name, option in options.items() if not option.get("required")}
         assert set(defaults) - set(options) == set(), "not documented in meta/argument_specs.yml"
         assert optional - set(defaults) == set(), "has no default in defaults/main.yml"
 
     def test_documents_the_defaults_that_it_has(self, role):
-        options = load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-        defaults = load(role / "defaults/main.yml") or {}
+        options, defaults = options_of(role), defaults_of(role)
         different = {
             name: (option["default"], defaults[name])
             for name, option in options.items()
@@ -94,15 +103,23 @@ class TestRole:
         assert different == {}, "(documented, real)"
 
     def test_its_variables_carry_its_name(self, role):
-        for place in ("defaults", "vars"):
-            for name in load(role / place / "main.yml") or {}:
-                assert name.startswith((f"{role.name}_", f"__{role.name}_")), f"{name} in {place}/main.yml"
+        for path in (role / "defaults/main.yml", role / "vars/main.yml"):
+            for name in load(path) or {} if path.exists() else {}:
+                assert name.startswith((f"{role.name}_", f"__{role.name}_")), f"{name} in {path}"
 
     def test_depends_on_the_role_that_owns_the_fleet(self, role):
         dependencies = load(role / "meta/main.yml")["dependencies"]
         once = "not (__modelfleet_validated | default(false))"
-        wanted = [] if role.name == "modelfleet" else [{"role": "modelfleet.serving.modelfleet", "when": once}]
+        wanted = [] if role.name in ("modelfleet", "variables") else [{"role": "modelfleet.serving.modelfleet", "when": once}]
         assert dependencies == wanted
+
+    def test_the_specification_of_the_fleet_is_read_once(self, role):
+        """It is long, and Ansible reads that of a role again for each task that includes the role or depends on it."""
+        assert (role / "meta/argument_specs.yml").exists() is (role.name != "modelfleet")
+        places = [
+            path.relative_to(COLLECTION) for path in COLLECTION.rglob("*.yml") if "modelfleet.serving.variables\n" in path.read_text()
+        ]
+        assert [str(path) for path in places] == ["roles/modelfleet/tasks/validate.yml"]
 
 
 @pytest.mark.parametrize("template", sorted(COLLECTION.glob("roles/*/templates/**/*.*.j2")), ids=lambda path: path.name)
@@ -298,7 +315,7 @@ def test_a_source_of_hosts_that_fails_ends_the_run(run, tmp_path):
 
 
 def test_sample_inventory_names_only_real_options():
-    options = {name for role in ROLES for name in load(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]}
+    options = {name for role in ROLES for name in options_of(role)}
     for path in sorted((REPOSITORY / "inventory/sample/group_vars/all").glob("*.yml")):
         # Commented lines of the menu count as well.
         named = re.findall(r"^(?:# )?([a-z]\w*):(?: |$)", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -447,7 +464,7 @@ def test_a_store_is_the_same_everywhere():
         rules = ("no_log", "mutually_exclusive", "required_one_of", "required_together", "required_if", "required_by")
         return {place: {key: value for key, value in option.items() if key not in rules} for place, option in spec.items()}
 
-    role = load(COLLECTION / "roles/modelfleet/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    role = options_of(COLLECTION / "roles/variables")
     for spec, documented, variable in (
         (_storage.storage_argument_spec(), ModuleDocFragment.DOCUMENTATION, "modelfleet_storage"),
         (_storage.credentials_argument_spec(), ModuleDocFragment.CREDENTIALS, "modelfleet_publish_credentials"),

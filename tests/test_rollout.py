@@ -625,7 +625,7 @@ def test_phases_and_outcomes_have_one_list():
     variables = load(role / "vars/main.yml")
     for name, known in ("__rollout_before", phases.GATES_BEFORE), ("__rollout_after", phases.GATES_AFTER):
         assert re.findall(r"'(\w+)'", variables[name])[:-1] == list(known)
-    fleet = load(COLLECTION / "roles/modelfleet/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    fleet = load(COLLECTION / "roles/variables/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     assert set(fleet["modelfleet_rollout_gates"]["choices"]) == gates == {*phases.GATES_BEFORE, *phases.GATES_AFTER}
     said = {"__rollout_mark": set(), "__rollout_outcome": set()}
     for path in (role / "tasks").glob("*.yml"):

@@ -16,7 +16,7 @@ description:
 positional: _input
 options:
   _input:
-    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.modelfleet#role).
+    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.variables#role).
     type: list
     elements: dict
     required: true

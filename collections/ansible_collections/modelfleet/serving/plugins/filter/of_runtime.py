@@ -15,7 +15,7 @@ description:
 positional: _input, runtime
 options:
   _input:
-    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.modelfleet#role).
+    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.variables#role).
     type: list
     elements: dict
     required: true

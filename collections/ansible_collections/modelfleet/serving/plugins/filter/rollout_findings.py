@@ -18,7 +18,7 @@ options:
     type: dict
     required: true
   models:
-    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.modelfleet#role).
+    description: The list of models, see C(modelfleet_models) of the role P(modelfleet.serving.variables#role).
     type: list
     elements: dict
     default: []

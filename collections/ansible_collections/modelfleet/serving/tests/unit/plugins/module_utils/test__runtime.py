@@ -18,7 +18,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import
 INTERFACE = re.findall(
     r"\b([a-z_]+)(\((?:[^()]|\(\))*\))", Path(_runtime.__file__).read_text().partition("# A runtime is")[2].partition("\nRUNTIMES")[0]
 )
-ROLE = Path(_runtime.__file__).parents[2] / "roles/modelfleet/meta/argument_specs.yml"
+ROLE = Path(_runtime.__file__).parents[2] / "roles/variables/meta/argument_specs.yml"
 
 
 def test_the_interface_is_written_down():
