@@ -41,8 +41,8 @@ def load(path):
 def options():
     """Every variable of every role: {name: specification}."""
     found = {}
-    for role in ROLES:
-        found.update(load(COLLECTION / f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"])
+    for path in sorted(COLLECTION.glob("roles/*/meta/argument_specs.yml")):
+        found.update(load(path)["argument_specs"]["main"]["options"])
     return found
 
 
