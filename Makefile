@@ -7,8 +7,8 @@ VENV := .venv
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo docs collection changelog release release-rehearsal test test-all bench bench-quick bench-runtimes bench-setup lint collection-tests \
-	repository-tests life-tests kubernetes-tests lab-tests fuzz-tests programs-before clean purge
+.PHONY: help setup demo docs collection changelog release release-rehearsal test test-all bench bench-quick bench-control bench-runtimes bench-setup lint \
+	collection-tests repository-tests life-tests kubernetes-tests lab-tests fuzz-tests programs-before clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -84,6 +84,12 @@ bench-runtimes: $(VENV)/complete ## Measure what TorchServe, Triton, BentoML and
 	lab/image/build bookworm
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	bench/runtimes/compare.py $(BENCH)
+
+# Needs no daemon, only a container that answers by SSH.
+bench-control: $(VENV)/complete ## Measure what a run that changes nothing costs the controller, for 1 to 100 hosts (an hour or two; BENCH=--quick: minutes)
+	lab/setup
+	lab/image/build
+	bench/control/control.py $(BENCH)
 
 # Programs that were built quickly for the lab are not what is measured, so the others come before the rest of the set-up.
 bench-setup: $(VENV)/complete

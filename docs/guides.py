@@ -45,6 +45,7 @@ HOW = {
     "cp": HERE,
     "openssl": HERE,
     "printf": HERE,
+    "ssh-keygen": HERE,
     # Run by the tests that ELSEWHERE_BY names, as they need what is not here.
     "ansible-galaxy": ELSEWHERE,
     "curl": ELSEWHERE,
@@ -72,6 +73,8 @@ RUN_BY = {
         'play("kubernetes_uninstall", "-e", "modelfleet_uninstall_confirm=true")',
     ),
     "kubernetes_values": ("tests/test_kubernetes.py", 'play("kubernetes_values"'),
+    "awx/configure": ("tests/test_awx.py", 'AWX / "configure.yml"'),
+    "merge_reports -e slices_reports": ("tests/test_slices.py", '"modelfleet.serving.merge_reports"'),
     "pin": ("molecule/huggingface/tests/conftest.py", '"playbooks/pin.yml"'),
     "pin_releases": ("tests/test_pin_releases.py", '"playbooks/pin_releases.yml"'),
     "plan -e modelfleet_host_mbits -e modelfleet_origin_mbits -e plan_files -e plan_size": (
@@ -81,6 +84,8 @@ RUN_BY = {
     "preflight": ("tests/test_bad_input.py", '"playbooks/preflight.yml"'),
     "prune": ("molecule/default/tests/test_prune.py", '"playbooks/prune.yml"'),
     "prune --check": ("molecule/default/tests/test_prune.py", 'prune("--check"'),
+    "pull_bundle": ("molecule/pull/tests/conftest.py", 'play("pull_bundle")'),
+    "pull_install": ("molecule/pull/tests/conftest.py", 'play("pull_install")'),
     "publish": ("molecule/default/prepare.yml", "modelfleet.serving.publish"),
     "remove_host -e modelfleet_remove_hosts": ("molecule/life/tests/test_life.py", 'modelfleet_remove_hosts="spare-1"'),
     "restore": ("molecule/manager/tests/test_used.py", 'play("restore")'),

@@ -114,7 +114,8 @@ def test_a_variable_is_one(document):
     known = {*inner(OPTIONS), *ROLES, *GROUPS, *plugins, *(path.stem for path in COLLECTION.glob("playbooks/*.yml"))}
     known |= {path.stem for role in ROLES for path in (COLLECTION / f"roles/{role}").rglob("*.yml")}
     # Metrics of ours are called as variables are.
-    pages = (COLLECTION / "roles/monitoring/files/host_metrics.py", COLLECTION / "roles/monitoring/files/rules.yml")
+    roles = COLLECTION / "roles"
+    pages = [roles / path for path in ("monitoring/files/host_metrics.py", "monitoring/files/rules.yml", "pull/files/pull.py")]
     known |= {metric for page in pages for metric in re.findall(r"modelfleet_\w+", page.read_text(encoding="utf-8"))}
     text = document.read_text(encoding="utf-8")
     named = set(re.findall(rf"(?<![\w./-])((?:{'|'.join(ROLES)})_[a-z0-9_]*[a-z0-9])(?![\w/-])", text))
@@ -162,7 +163,8 @@ def checkout(tmp_path):
     """What a person has who follows a guide: the repository, and an inventory with as many hosts as any guide names."""
     place = tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "inventory", place / "inventory", ignore=shutil.ignore_patterns("*.pki"))
-    shutil.copytree(REPOSITORY / "playbooks", place / "playbooks")
+    for folder in ("awx", "playbooks"):
+        shutil.copytree(REPOSITORY / folder, place / folder)
     for file in ("ansible.cfg", "Makefile", "requirements-dev.txt"):
         shutil.copyfile(REPOSITORY / file, place / file)
     (place / "collections").symlink_to(REPOSITORY / "collections")
