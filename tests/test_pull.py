@@ -269,7 +269,7 @@ class TestPlay:
             assert words in said, words
         assert "/nonexistent/python" not in said, "a module was run"
 
-    def test_a_bundle_needs_a_place_and_a_key(self, play):
-        said = play("pull_bundle")
+    def test_a_bundle_needs_a_place_and_a_key(self, play, tmp_path):
+        said = play("pull_bundle", endpoint_plugin_build_dir=str(tmp_path / "nothing-built"))
         for words in ("pull_bundle_directory is empty", "pull_signing_key is empty", "run site from this controller first"):
             assert words in said, words
