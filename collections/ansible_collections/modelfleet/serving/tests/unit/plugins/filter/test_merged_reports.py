@@ -45,9 +45,9 @@ CONTROL_PLANE = {
 def slices(tmp_path):
     """Writes the report of a slice whose run asked the hosts of ``facts``, or a text in place of it; returns its path."""
 
-    def write(name, facts=None, text=None, jobs=JOBS):
+    def write(name, facts=None, text=None, jobs=None):
         path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(fleet_report(facts, jobs, list(facts))) if text is None else text)
+        path.write_text(json.dumps(fleet_report(facts, jobs or JOBS, list(facts))) if text is None else text)
         return str(path)
 
     return write
