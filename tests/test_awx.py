@@ -36,7 +36,7 @@ def spec_of(module):
 
 
 def options():
-    roles = ("modelfleet", "rollout", "torchserve", "smoke")
+    roles = ("variables", "rollout", "torchserve", "smoke")
     found = [load(COLLECTION / f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"] for role in roles]
     return {name: option for one in found for name, option in one.items()}
 
