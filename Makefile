@@ -105,7 +105,7 @@ lint:
 	ruff format --check .
 	yamllint --strict .
 	ansible-lint --offline
-	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/azurite/install lab/huggingface/install tests/collection tests/core .ci/run
+	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/image/mirror lab/azurite/install lab/huggingface/install tests/collection tests/core .ci/run
 	cd $(COLLECTION) && antsibull-changelog lint && antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 
 collection-tests:
@@ -143,6 +143,7 @@ scenario-mixed scenario-runtimes: image-bookworm
 scenario-manager: image-manager
 scenario-compile: image-compile
 scenario-monitoring: image-monitoring
+scenario-offline: image-offline
 scenario-rollout scenario-life: programs-before
 
 image-%:

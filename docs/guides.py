@@ -58,6 +58,11 @@ HOW = {
 RUN_BY = {
     "add --limit": ("molecule/life/tests/test_life.py", 'play("add", "--limit", "gpu-3")'),
     "backup": ("molecule/manager/tests/test_used.py", 'play("backup")'),
+    "bundle": ("molecule/offline/prepare.yml", "modelfleet.serving.bundle"),
+    "bundle -e offline_bundle_refresh": ("tests/test_offline_bundle.py", "offline_bundle_refresh=True"),
+    "bundle_serve": ("molecule/offline/converge.yml", "modelfleet.serving.bundle_serve"),
+    "bundle_serve -e offline_bundle_served": ("molecule/offline/tests/test_2_refused.py", "offline_bundle_served=False"),
+    "bundle_verify": ("tests/test_offline_bundle.py", 'play("bundle_verify"'),
     "compile": ("molecule/compile/tests/test_caches.py", '"playbooks/compile.yml"'),
     "distribute": ("molecule/default/tests/test_distribute.py", 'play("playbooks/distribute.yml")'),
     "distribute -e modelfleet_huggingface_access_seconds": (
@@ -111,8 +116,15 @@ ELSEWHERE_BY = {
     "ansible-galaxy collection verify": ("tests/test_release.py", '"verify"'),
     # The same request, by Python.
     "curl --cacert": ("molecule/hardening/tests/test_gateway.py", 'create_default_context(cafile=FILES / "gateway.crt")'),
+    "gpg --batch --passphrase '' --quick-generate-key": (
+        "collections/ansible_collections/modelfleet/serving/tests/unit/plugins/gpg_home.py",
+        '"--quick-generate-key"',
+    ),
+    "gpg --import /srv/modelfleet-bundle/key.asc": ("tests/test_offline_bundle.py", 'gpg("--import", str(bundle / "key.asc"))'),
+    "gpg --list-keys": ("collections/ansible_collections/modelfleet/serving/tests/unit/plugins/gpg_home.py", '"--list-keys"'),
     "gpg --no-default-keyring --keyring ./modelfleet.kbx --import": ("tests/test_release.py", '"--no-default-keyring", "--keyring"'),
     "gpg --no-default-keyring --keyring ./modelfleet.kbx --verify": ("tests/test_release.py", '"--verify"'),
+    "gpg --verify /srv/modelfleet-bundle": ("tests/test_offline_bundle.py", 'gpg("--verify", '),
     "sha256sum --check": ("tests/test_release.py", '"sha256sum", "--check", "--strict"'),
 }
 

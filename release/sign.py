@@ -9,9 +9,13 @@ every file, so none can be altered.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from archive import MANIFEST, Stop, read, run, sha256_of
+from archive import COLLECTION, MANIFEST, REPOSITORY, Stop, read, run, sha256_of
+
+sys.path.insert(0, str(REPOSITORY / COLLECTION.parents[2]))
+from ansible_collections.modelfleet.serving.plugins.module_utils._gpg import primary_fingerprints
 
 SUMS = "SHA256SUMS"
 
@@ -19,9 +23,7 @@ SUMS = "SHA256SUMS"
 def fingerprint_of(key):
     """Of the one secret key that this names: a release is not signed by whichever of two keys comes first."""
     listed = run("gpg", "--batch", "--with-colons", "--list-secret-keys", "--", key).splitlines() if key else []
-    # The first fingerprint after a primary key is its own.
-    found = [listed[number + 1 :] for number, line in enumerate(listed) if line.startswith("sec:")]
-    fingerprints = [next(line.split(":")[9] for line in lines if line.startswith("fpr:")) for lines in found]
+    fingerprints = primary_fingerprints(listed)
     if len(fingerprints) != 1:
         raise Stop(f"{key or 'An empty name'} names {len(fingerprints)} secret keys of gpg. Give the fingerprint of one in GPG_KEY.")
     return fingerprints[0]

@@ -29,6 +29,7 @@ GROUPS = {
     "gpu_hosts",
     "modelfleet_gateways",
     "modelfleet_prometheus",
+    "modelfleet_bundle_servers",
     "load_balancers",
     "kubernetes_clusters",
 }

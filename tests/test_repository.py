@@ -493,7 +493,7 @@ def test_every_part_of_site_can_be_run_by_its_tag():
     found = {tag for play in plays for tag in play.get("tags", [])}
     assert found - {"always"} == {
         *("dragonfly_scheduler", "dfdaemon", "endpoint_plugin", "torchserve", "openai_server", "triton", "bentoml", "models"),
-        *("firewall", "gateway", "dragonfly_manager", "monitoring"),
+        *("firewall", "gateway", "dragonfly_manager", "monitoring", "offline_bundle"),
     }
     for play in plays:
         imported = play.get("ansible.builtin.import_playbook")

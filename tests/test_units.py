@@ -35,7 +35,8 @@ SERVER = {
     "openai_server_command": ["/opt/vllm/bin/vllm", "serve", "{directory}", "--host", "{host}", "--port", "{port}"],
 }
 BENTO = {"__bentoml_model": {**SERVER["__openai_server_model"], "route": "answer"}}
-OF_ONE = {"openai-server.service.j2": SERVER, "bentoml.service.j2": BENTO}
+SERVED = {"modelfleet_offline_bundle": "/srv/modelfleet bundle", "offline_bundle_readers": ["10.9.0.0/24"]}
+OF_ONE = {"openai-server.service.j2": SERVER, "bentoml.service.j2": BENTO, "modelfleet-bundle.service.j2": SERVED}
 # A unit and the variables that give it another sandbox.
 VARIANTS = {path.name: (path, OF_ONE.get(path.name, {})) for path in UNITS}
 VARIANTS["bentoml.service.j2 on GPUs"] = (ROLES / "bentoml/templates/bentoml.service.j2", {**BENTO, "torchserve_device": "gpu"})
@@ -251,6 +252,13 @@ def test_a_version_of_bentoml_sees_its_own_model_and_has_an_address_of_its_own(r
         **{"Name": "llama", "Version": "3.1", "File": f"llama-3.1-{'9f' * 6}", "Port": "8101", "Device": "cpu"},
         **{"Address": found[1], "Route": "answer"},
     }
+
+
+def test_who_serves_the_bundle_sees_it_and_may_only_read(rendered):
+    text = rendered["modelfleet-bundle.service.j2"].read_text()
+    assert '\nBindReadOnlyPaths="/srv/modelfleet bundle":/run/modelfleet-bundle\n' in text and "\nDynamicUser=true\n" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.9.0.0/24\n" in text
+    assert " --bind 10.0.0.1 --directory /run/modelfleet-bundle\n" in text
 
 
 def test_who_leads_ports_to_servers_sees_nothing_of_the_fleet(rendered):

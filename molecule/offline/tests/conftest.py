@@ -1,0 +1,44 @@
+"""What the scenario's tests share: the hosts, what left them, and plays."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+from fleet import DAEMON_HOSTS, REPOSITORY, Scenario
+
+SCENARIO = Scenario("offline")
+SERVER = "bundle-1"
+CACHE = REPOSITORY / ".cache" / SCENARIO.lab_name
+BUNDLE = CACHE / "bundle"
+URL = f"http://{SCENARIO.settings['lab_network_prefix']}.41:8085"
+os.environ["GNUPGHOME"] = str(CACHE / "gnupg")
+
+
+@pytest.fixture(scope="session")
+def fleet():
+    return SCENARIO.hosts((*DAEMON_HOSTS, SERVER))
+
+
+@pytest.fixture(scope="session")
+def play():
+    """A callable that runs a play with these variables; it must end with ``code``."""
+
+    def run(playbook, *args, code=0, **variables):
+        finished = SCENARIO.play(f"playbooks/{playbook}.yml", *args, "-e", json.dumps(variables))
+        assert finished.returncode == code, finished.stdout[-6000:] + finished.stderr[-2000:]
+        return finished
+
+    return run
+
+
+def packets(host):
+    """How many packets would have left the lab from a host."""
+    inspect = ["podman", "inspect", "--format", "{{ .State.Pid }}", host.container]
+    pid = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
+    command = ["nsenter", "--net", "--target", pid, "nft", "--json", "list", "counter", "inet", "egress", "other"]
+    listed = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    (counter,) = (one["counter"] for one in listed["nftables"] if "counter" in one)
+    return counter["packets"]
