@@ -95,7 +95,7 @@ def test_refuses(hosts, said):
 
 
 def test_the_roles_know_the_same_platforms():
-    choices = yaml.safe_load((ROLES / "modelfleet/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    choices = yaml.safe_load((ROLES / "variables/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     names = ["-".join(one) for one in product(DISTRIBUTIONS, ARCHITECTURES)]
     assert sorted(choices["modelfleet_offline_platform"]["choices"]) == sorted(["", *names])
     said = yaml.safe_load((ROLES / "offline_bundle/vars/main.yml").read_text())["__offline_bundle_pythons"]
