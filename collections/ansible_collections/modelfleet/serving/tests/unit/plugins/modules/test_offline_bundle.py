@@ -101,7 +101,7 @@ def bundle(tmp_path, run_module, keys, programs):
         return result
 
     run.path, run.source = tmp_path / "bundle", source
-    run.calls = lambda: (programs / "log").read_text()
+    run.calls = (programs / "log").read_text
     run.manifest = lambda: json.loads((run.path / "MANIFEST.json").read_text())
     return run
 
