@@ -44,7 +44,8 @@ def test_both_sides_sign_for_as_long(cloud, sign):
     cloud.identity.change({"lifetime": 30})
     begun = time.time()
     answer, ours = sign(), cloud.signer().signed_s(600)
-    between = time.time() - begun + 1  # what a busy machine lets pass between a clock that was read and a token that was made
+    # What a busy machine lets pass between a clock that was read and a token that was made. Azure tells of whole seconds twice.
+    between = time.time() - begun + 2
     # Google signs with a key of its own, which outlives the token of who may have it sign.
     assert answer["seconds"] == 600 if cloud.name == "gcs" else abs(answer["seconds"] - 30) <= between
     assert abs(answer["seconds"] - ours) <= between
