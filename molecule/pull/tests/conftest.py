@@ -42,8 +42,10 @@ def files():
     """A callable that serves what is published now, by HTTPS from a host that is none of the fleet."""
     origin = Host(SCENARIO.lab_name, "origin")
     program = (
-        "import http.server, ssl, os; os.chdir('/srv/fleet')\n"
-        "server = http.server.ThreadingHTTPServer(('', 9444), http.server.SimpleHTTPRequestHandler)\n"
+        "import functools, http.server, ssl\n"
+        # By its name, since another directory comes in its place.
+        "handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory='/srv/fleet')\n"
+        "server = http.server.ThreadingHTTPServer(('', 9444), handler)\n"
         "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain('/srv/files.crt', '/srv/files.key')\n"
         "server.socket = context.wrap_socket(server.socket, server_side=True); server.serve_forever()\n"
     )
