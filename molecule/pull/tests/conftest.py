@@ -80,7 +80,11 @@ def run_all(fleet, names=DAEMON_HOSTS):
     """Have hosts run now, all at once; returns {name: what its status file says}."""
     with ThreadPoolExecutor(len(names)) as pool:
         list(pool.map(lambda name: fleet[name].run("systemctl start modelfleet-pull.service"), names))
-    return {name: json.loads(fleet[name].check_output(f"cat {STATE}/status.json")) for name in names}
+    found = {name: json.loads(fleet[name].check_output(f"cat {STATE}/status.json")) for name in names}
+    for name, one in found.items():
+        if one["result"] == "failed":
+            print(name, fleet[name].run(f"tail -c 3000 {STATE}/log").stdout)
+    return found
 
 
 @pytest.fixture
