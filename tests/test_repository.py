@@ -212,6 +212,26 @@ def test_no_ignore_files():
     assert not (REPOSITORY / ".ansible-lint-ignore").exists()
 
 
+def written_values(node):
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    for child in node.value if isinstance(node.value, list) else []:
+        for one in child if isinstance(child, tuple) else (child,):
+            yield from written_values(one)
+
+
+def test_no_expression_holds_an_escape_for_a_line_end():
+    r"""Ansible keeps a backslash that YAML left in an expression: '\n' is a line end within double quotes of YAML alone. A regular expression reads it."""
+    found = []
+    for path in tracked():
+        if path.suffix != ".yml" or not path.is_relative_to(COLLECTION):
+            continue
+        for value in (one for whole in yaml.compose_all(path.read_text(encoding="utf-8")) if whole for one in written_values(whole)):
+            if re.search(r"(?<!\$', )'[^'{}]*\\n", "".join(re.findall(r"\{\{.*?\}\}", value.value, re.DOTALL))):
+                found.append(f"{path.relative_to(COLLECTION)}:{value.start_mark.line + 1}")
+    assert found == []
+
+
 def test_no_role_has_two_homes():
     ours = {path.name for path in (REPOSITORY / "roles").glob("*") if path.is_dir()}
     assert ours & {role.name for role in ROLES} == set()
