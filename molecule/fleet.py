@@ -125,6 +125,12 @@ class Scenario:
         """Run a play, return the finished process with its output, without colours."""
         return subprocess.run(**self._process(program, playbook, args, json_results), capture_output=True, check=False)
 
+    def play_to_the_end(self, name, *args, code=0, **variables):
+        """Run a play of the top folder with these variables; it must end with ``code``."""
+        finished = self.play(f"playbooks/{name}.yml", *args, "-e", json.dumps(variables))
+        assert finished.returncode == code, finished.stdout[-6000:] + finished.stderr[-2000:]
+        return finished
+
     @contextmanager
     def beside(self, playbook, *args):
         """A play that runs beside the test, with results in JSON. It does not outlive the block."""

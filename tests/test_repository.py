@@ -221,7 +221,7 @@ def written_values(node):
 
 
 def test_no_expression_holds_an_escape_for_a_line_end():
-    r"""Ansible keeps a backslash that YAML left in an expression: '\n' is a line end within double quotes of YAML alone. A regular expression reads it."""
+    r"""A backslash that YAML left in an expression stays: '\n' is a line end only within YAML's double quotes, and for a regular one."""
     found = []
     for path in tracked():
         if path.suffix != ".yml" or not path.is_relative_to(COLLECTION):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from fleet import FILES, GPU_HOSTS, REPOSITORY, Scenario, declared_models, recap, wait_until
 
@@ -39,13 +37,7 @@ def origin():
 @pytest.fixture(scope="session")
 def play():
     """A callable that runs a play; it must end with ``code``."""
-
-    def run(playbook, *args, code=0, **variables):
-        finished = SCENARIO.play(f"playbooks/{playbook}.yml", *args, "-e", json.dumps(variables))
-        assert finished.returncode == code, finished.stdout[-6000:] + finished.stderr[-2000:]
-        return finished
-
-    return run
+    return SCENARIO.play_to_the_end
 
 
 def changed(finished):
