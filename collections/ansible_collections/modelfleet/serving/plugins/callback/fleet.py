@@ -202,7 +202,9 @@ class CallbackModule(Default):
             # They are counted as they come.
             return [], None
         sizes = list(play.serial or [])
-        if len(hosts) == len(everybody) or not hosts or not all(isinstance(size, int) for size in sizes) or sum(sizes) != len(everybody):
+        if not (hosts and sizes) or len(hosts) == len(everybody):
+            return hosts, None
+        if not all(isinstance(size, int) for size in sizes) or sum(sizes) != len(everybody):
             return hosts, None
         before = everybody.index(hosts[0]) if hosts[0] in everybody else 0
         return hosts, (max(at for at in range(len(sizes)) if sum(sizes[:at]) <= before) + 1, len(sizes))

@@ -93,13 +93,17 @@ def listed(run_command, nft, name):
 def listed_of(run_command, nft, name, text):
     """What the kernel would make of ``text``, as ``listed`` returns it: loaded into a network namespace that is gone after that."""
     script = '"$0" --file - && exec "$0" --stateless list table "$1" "$2"'
-    rc, out, err = run_command(["unshare", "--net", "/bin/sh", "-c", script, nft, FAMILY, name], data=text)
-    if rc != 0:
-        raise ModelFleetError(
-            f"Failed to try the rules of the table {FAMILY} {name} in a network namespace: {said(out, err, rc)}. Nothing was changed. "
-            "Correct what it names, or boot a kernel with nf_tables and network namespaces."
-        )
-    return out
+    # Root without CAP_SYS_ADMIN, as a sandbox has it, needs a user namespace for that.
+    for users in ([], ["--user", "--keep-caps"]):
+        rc, out, err = run_command(["unshare", *users, "--net", "/bin/sh", "-c", script, nft, FAMILY, name], data=text)
+        if rc == 0:
+            return out
+        if not err.startswith("unshare:"):
+            break
+    raise ModelFleetError(
+        f"Failed to try the rules of the table {FAMILY} {name} in a network namespace: {said(out, err, rc)}. Nothing was changed. "
+        "Correct what it names, or boot a kernel with nf_tables and network namespaces."
+    )
 
 
 def elements_in(listing, name, kind):

@@ -189,6 +189,8 @@ def play(config, place):
         "ANSIBLE_COLLECTIONS_PATH": place,
         "ANSIBLE_HOME": os.path.join(home, ".ansible"),
         "ANSIBLE_NOCOLOR": "1",
+        # Ansible would take that of the user's entry in the passwd file, which the unit hides.
+        "ANSIBLE_REMOTE_TMP": os.path.join(home, ".ansible/tmp"),
         "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
         "HOME": home,
         "LANG": "C.UTF-8",

@@ -63,7 +63,7 @@ class Task:
 
 class Play:
     def __init__(self, name, hosts, everybody=None, serial=()):
-        self.name, self.hosts, self.everybody, self.serial = name, hosts, everybody or hosts, list(serial)
+        self.name, self.hosts, self.everybody, self.serial = name, hosts, hosts if everybody is None else everybody, list(serial)
         self.strategy, self.check_mode = "linear", False
 
     def get_name(self):
@@ -222,6 +222,14 @@ def test_failures_of_other_kinds(run):
     run.task("Fail")
     run.end("gpu-1", {"msg": "to stderr"}, "failed")
     assert "to stderr" not in run.stream.getvalue() and "to stderr" in run.display.errors[0]
+
+
+def test_a_play_of_which_ansible_does_not_know_all_hosts_yet(run):
+    run.play("Install", ["gpu-1"], [])
+    run.task("Copy")
+    run.end("gpu-1")
+    run.finish()
+    assert run.lines[1] == "Install (1 host)"
 
 
 def test_batches(run):

@@ -31,11 +31,13 @@ def listing(text):
 
 @pytest.fixture
 def kernel(monkeypatch):
-    state = SimpleNamespace(table=None, calls=[], fails={}, text="")
+    state = SimpleNamespace(table=None, calls=[], fails={}, text="", sandbox=False)
 
     def run_command(_module, command, data=None, **_options):
         verb = "try" if command[0] == "unshare" else command[1].removeprefix("--") if command[1] != "--stateless" else "list"
         state.calls.append(verb)
+        if state.sandbox and command[:2] == ["unshare", "--net"]:
+            return 1, "", "unshare: unshare failed: Operation not permitted\n"
         if verb in state.fails:
             return 1, "", f"{state.fails[verb]}\n  where it is\n  ^^^^^\n"
         if verb == "list":
@@ -63,6 +65,11 @@ def run(run_module, tmp_path):
         return run_module(nft_table.main, args, check=check, diff=True)
 
     return call
+
+
+def test_root_in_a_sandbox_tries_rules_too(kernel, run):
+    kernel.sandbox = True
+    assert run()["changed"] and kernel.calls == ["list", "try", "try", "check", "file"]
 
 
 def test_it_is_loaded_once(kernel, run, tmp_path):
