@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from fleet import only_in_all
 from test_life import EVERYBODY, GROUPS, OWED, documented, fleet, gone, hosts_of  # noqa: F401
 
@@ -77,6 +78,32 @@ def test_what_was_brought_goes_with_the_fleet(fleet):  # noqa: F811
         absent = of(calls, "container_image", host)
         assert {args["record"] for args in absent} == RECORDS and {args["state"] for args in absent} == {"absent"}
     assert ("gpu-1", "dfdaemon.service") in gone(calls) and ("one", "dragonfly-scheduler.service") in gone(calls)
+
+
+def test_an_archive_travels_only_where_it_is_needed(run, tmp_path):
+    """That of the controller's own, or that of a bundle for what a registry has."""
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"__modelfleet_image_of": {"image": CLIENT, "archive": ""}, "modelfleet_offline_bundle": "/srv/bundle"},
+        "tasks": [
+            {"ansible.builtin.import_role": {"name": "modelfleet.serving.modelfleet", "tasks_from": "variables"}},
+            {
+                "ansible.builtin.debug": {"msg": "{{ item.what }} ({{ __modelfleet_image_archive }})"},
+                "loop": [
+                    {"what": "bundled", "image": CLIENT.replace("@", ":v1@"), "archive": ""},
+                    {"what": "own", "image": CLIENT, "archive": "/srv/client.tar"},
+                    {"what": "built here", "image": CLIENT.replace("registry.example.org", "localhost"), "archive": ""},
+                    {"what": "by its id", "image": f"sha256:{'1' * 64}", "archive": ""},
+                ],
+                "vars": {"__modelfleet_image_of": "{{ item }}"},
+            },
+        ],
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = run("ansible-playbook", "-i", "localhost,", tmp_path / "play.yml")
+    for words in (f"bundled (/srv/bundle/images/client-{'1' * 12}.tar)", "own (/srv/client.tar)", "built here ()", "by its id ()"):
+        assert words in done.stdout, done.stdout
 
 
 @only_in_all

@@ -258,8 +258,8 @@ unverified:
   sample: [{part: python, name: venv-0.12.0-1a2b3c4d, why: "what it takes from the system's Python, but for packages of the distribution"}]
 components:
   description:
-    - What is on this host, each with C(kind) (V(program), V(container), V(file), V(python), V(model) or V(package)), C(name) and C(version),
-      and C(sha256) where it is one file. P(modelfleet.serving.host_sbom#filter) makes a bill of materials of it.
+    - What is on this host, each with C(kind) (V(program), V(container), V(file), V(python), V(model) or V(package)), C(name) and
+      C(version), and C(sha256) where it is one file. P(modelfleet.serving.host_sbom#filter) makes a bill of materials of it.
   returned: success
   type: list
   elements: dict
