@@ -74,6 +74,8 @@ def answers() -> dict:
         "inference_check": {
             "checks": [{"model": one["name"], "version": one["version"], "ok": True, "seconds": 0.01, "detail": ""} for one in MODELS]
         },
+        # To unpack into it, the controller looks at it first.
+        "stat": {"directories": ["/opt/dragonfly"]},
         "wait_for": {"state": "started", "elapsed": 0},
         # Of plain.yml as well.
         "setup": {"ansible_facts": {"ansible_os_family": "Debian", "ansible_pkg_mgr": "apt", "ansible_service_mgr": "systemd"}},

@@ -143,13 +143,16 @@ def payload(module, /, **arguments):
     )
 
 
+ANSWERS = {"daemon": {"action": "none", "echo": ["name"]}, "stat": {"directories": ["/opt/x"]}}
+
+
 @pytest.fixture
 def host(tmp_path):
     """A host that answers; a callable that sends it a module."""
     home = tmp_path / "gpu-1"
     home.mkdir()
     (home / "python3").symlink_to(HERE / "answering_python")
-    (tmp_path / "answers.json").write_text(json.dumps({"host_s": 0, "answers": {"daemon": {"action": "none", "echo": ["name"]}}}))
+    (tmp_path / "answers.json").write_text(json.dumps({"host_s": 0, "answers": ANSWERS}))
 
     def send(module, /, **arguments):
         done = subprocess.run([home / "python3"], input=payload(module, **arguments), capture_output=True, text=True, check=True)
@@ -157,6 +160,11 @@ def host(tmp_path):
 
     send.home = home
     return send
+
+
+def test_a_directory_is_there(host):
+    assert host("ansible.legacy.stat", path="/opt/x")["stat"]["isdir"]
+    assert host("ansible.legacy.stat", path="/opt/y")["stat"] == {"exists": False}
 
 
 def test_a_host_answers_and_notes_what_it_was_asked(host):
@@ -176,7 +184,7 @@ def test_a_file_that_was_copied_is_there_the_next_time(host, tmp_path):
 def test_every_module_that_site_asks_a_host_for_is_answered():
     """An answer for a module that is there no more would say nothing."""
     modules = {path.stem for path in (REPOSITORY / "collections/ansible_collections/modelfleet/serving/plugins/modules").glob("*.py")}
-    assert set(fleet_of_answers.answers()) - modules == {"wait_for", "setup", "uri", "command", "ping"}
+    assert set(fleet_of_answers.answers()) - modules == {"wait_for", "setup", "stat", "uri", "command", "ping"}
 
 
 def test_an_inventory_has_as_many_hosts_as_it_should(tmp_path):
