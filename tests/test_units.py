@@ -20,9 +20,9 @@ UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
 LIMIT = 2.0
 # It writes units, users and rules of the firewall, so it is root; a unit of root without a sandbox has 9.6.
 LIMITS_OF_ROOT = {
-    "modelfleet-pull.service.j2": 4.0,
-    "modelfleet-pull.service.j2 on GPUs": 4.1,
-    "modelfleet-pull.service.j2 with packages": 4.0,
+    "modelfleet-pull.service.j2": 3.6,
+    "modelfleet-pull.service.j2 on GPUs": 3.8,
+    "modelfleet-pull.service.j2 with packages": 3.6,
 }
 
 # One version of a model has a unit of its own.
