@@ -93,12 +93,15 @@ def listed(run_command, nft, name):
 def listed_of(run_command, nft, name, text):
     """What the kernel would make of ``text``, as ``listed`` returns it: loaded into a network namespace that is gone after that."""
     script = '"$0" --file - && exec "$0" --stateless list table "$1" "$2"'
-    # Root without CAP_SYS_ADMIN, as a sandbox has it, needs a user namespace for that.
+    # Root without CAP_SYS_ADMIN, as a sandbox has it, needs a user namespace for that. Which one is to be had is asked without the rules: a
+    # program that is refused may be gone before they are written to it, and run_command fails for that.
     for users in ([], ["--user", "--keep-caps"]):
-        rc, out, err = run_command(["unshare", *users, "--net", "/bin/sh", "-c", script, nft, FAMILY, name], data=text)
+        namespace = ["unshare", *users, "--net"]
+        rc, out, err = run_command([*namespace, "true"])
         if rc == 0:
-            return out
-        if not err.startswith("unshare:"):
+            rc, out, err = run_command([*namespace, "/bin/sh", "-c", script, nft, FAMILY, name], data=text)
+            if rc == 0:
+                return out
             break
     raise ModelFleetError(
         f"Failed to try the rules of the table {FAMILY} {name} in a network namespace: {said(out, err, rc)}. Nothing was changed. "

@@ -105,7 +105,13 @@ def nftables(host):
     host.facts["nftables"] = nft is not None
     if not host.params["firewall"]:
         return
-    if nft:
+    if not nft and not host.params["firewall_from_packages"]:
+        host.error("firewall", f"There is no program nft on this host, and firewall_packages brings none; {_nft.MISSING}, {OFF}.")
+    # Without that nft is gone before the rules are written to it.
+    problem = kernel_problem()
+    if problem:
+        host.error("firewall", f"The kernel {os.uname().release} of this host has no nf_tables ({problem}); boot one that has it, {OFF}.")
+    elif nft:
         rc, out, err = host.run_command([nft, "--check", "--file", "-"], data=_nft.PROBE)
         if rc != 0:
             host.error(
@@ -113,12 +119,6 @@ def nftables(host):
                 f"The rules of the firewall cannot be loaded on this host ({_nft.said(out, err, rc)}); boot a kernel with nf_tables and "
                 f"update nftables, {OFF}.",
             )
-        return
-    if not host.params["firewall_from_packages"]:
-        host.error("firewall", f"There is no program nft on this host, and firewall_packages brings none; {_nft.MISSING}, {OFF}.")
-    problem = kernel_problem()
-    if problem:
-        host.error("firewall", f"The kernel {os.uname().release} of this host has no nf_tables ({problem}); boot one that has it, {OFF}.")
 
 
 def kernel_problem():

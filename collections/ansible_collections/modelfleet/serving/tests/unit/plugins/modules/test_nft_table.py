@@ -31,12 +31,16 @@ def listing(text):
 
 @pytest.fixture
 def kernel(monkeypatch):
-    state = SimpleNamespace(table=None, calls=[], fails={}, text="", sandbox=False)
+    state = SimpleNamespace(table=None, calls=[], fails={}, text="", refused=[])
 
     def run_command(_module, command, data=None, **_options):
         verb = "try" if command[0] == "unshare" else command[1].removeprefix("--") if command[1] != "--stateless" else "list"
+        if command[-1] == "true":
+            verb = "enter"
         state.calls.append(verb)
-        if state.sandbox and command[:2] == ["unshare", "--net"]:
+        if command[0] == "unshare" and command[1:-1] in state.refused:
+            # It may be gone before the rules are written to it.
+            assert data is None
             return 1, "", "unshare: unshare failed: Operation not permitted\n"
         if verb in state.fails:
             return 1, "", f"{state.fails[verb]}\n  where it is\n  ^^^^^\n"
@@ -68,8 +72,14 @@ def run(run_module, tmp_path):
 
 
 def test_root_in_a_sandbox_tries_rules_too(kernel, run):
-    kernel.sandbox = True
-    assert run()["changed"] and kernel.calls == ["list", "try", "try", "check", "file"]
+    kernel.refused = [["--net"]]
+    assert run()["changed"] and kernel.calls == ["list", "enter", "enter", "try", "check", "file"]
+
+
+def test_without_a_namespace_nothing_is_loaded(kernel, run, tmp_path):
+    kernel.refused = [["--net"], ["--user", "--keep-caps", "--net"]]
+    said = "in a network namespace: unshare: unshare failed: Operation not permitted. Nothing was changed."
+    assert said in run()["msg"] and kernel.calls == ["list", "enter", "enter"] and not (tmp_path / "table.nft").exists()
 
 
 def test_it_is_loaded_once(kernel, run, tmp_path):
@@ -78,12 +88,12 @@ def test_it_is_loaded_once(kernel, run, tmp_path):
     assert result["files"] == [str(tmp_path / "table.nft")]
     assert result["added"] == {"peers4": ["10.0.0.2", "10.0.0.1"], "peers6": ["fd00::1"], "ports": ["4005", "4000"]}
     # Tried elsewhere, then checked against the kernel itself, before the file is there.
-    assert kernel.calls == ["list", "try", "check", "file"]
+    assert kernel.calls == ["list", "enter", "try", "check", "file"]
     assert result["diff"][0]["before"] == "" and "chain input" in result["diff"][0]["after"]
     kernel.calls.clear()
     again = run()
     assert not again["changed"] and again["diff"] == [] and again["table"] == "wanted"
-    assert kernel.calls == ["list", "try"]
+    assert kernel.calls == ["list", "enter", "try"]
 
 
 def test_the_file_replaces_the_table_in_one_transaction(kernel, run, tmp_path):
@@ -101,7 +111,7 @@ def test_the_file_replaces_the_table_in_one_transaction(kernel, run, tmp_path):
 def test_check_mode_changes_nothing(kernel, run, tmp_path):
     result = run(check=True)
     assert result["changed"] and result["action"] == "loaded" and result["files"] == [str(tmp_path / "table.nft")]
-    assert kernel.table is None and not (tmp_path / "table.nft").exists() and kernel.calls == ["list", "try"]
+    assert kernel.table is None and not (tmp_path / "table.nft").exists() and kernel.calls == ["list", "enter", "try"]
 
 
 def test_what_somebody_changed_in_the_kernel_is_made_good(kernel, run):

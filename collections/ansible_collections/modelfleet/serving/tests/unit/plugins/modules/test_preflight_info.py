@@ -470,8 +470,7 @@ class TestFirewall:
             (None, False, "", ["There is no program nft on this host, and firewall_packages brings none; install the package nftables"]),
             (None, True, "Protocol not supported", ["of this host has no nf_tables (Protocol not supported); boot one that has it"]),
             (None, False, "Invalid argument", ["There is no program nft", "has no nf_tables (Invalid argument)"]),
-            # It has said what is wrong with the kernel.
-            ("/usr/sbin/nft", False, "Invalid argument", []),
+            ("/usr/sbin/nft", False, "Invalid argument", ["has no nf_tables (Invalid argument)"]),
         ],
     )
     def test_the_program_and_the_kernel(self, preflight, host, program, comes, kernel, words):
