@@ -36,7 +36,8 @@ from ansible.module_utils.testing import patch_module_args  # noqa: E402
 MODULES = sorted(path.stem for path in (COLLECTION / "plugins/modules").glob("*.py"))
 # They take long to make a client, and whatever they do is theirs.
 LIBRARIES = ("boto3", "botocore", "azure", "google.cloud.storage", "obs", "oss2")
-HANG_S = 20
+# Of the processor, for who never ends, and by the clock, for who waits. The clock goes on while a busy machine stands still.
+HANG_S, STUCK_S = 20, 600
 MOST_SLEEPS = 3000
 # What Ansible writes in the place of a secret, whatever else it is.
 MASKED = "********"
@@ -332,7 +333,7 @@ class Sandbox:
         code = None
         CLOCK.skew, CLOCK.sleeps, CLOCK.on = 0.0, 0, True
         try:
-            with patch_module_args({**params, **options}), contextlib.redirect_stdout(out), limit(HANG_S):
+            with patch_module_args({**params, **options}), contextlib.redirect_stdout(out), limit():
                 self.active = True
                 try:
                     main()
@@ -370,16 +371,19 @@ def _plain(spec):
 
 
 @contextlib.contextmanager
-def limit(seconds):
+def limit():
     """Hang where it takes longer."""
 
-    def end(_signal, _frame):
-        raise Hang(f"it did not end within {seconds} s")
+    def end(kind, _frame):
+        raise Hang(f"it did not end within {HANG_S} s of the processor" if kind == signal.SIGPROF else f"it waited for {STUCK_S} s")
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = {kind: signal.signal(kind, end) for kind in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, HANG_S)
+    signal.setitimer(signal.ITIMER_REAL, STUCK_S)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+import sandbox as bounds
 from ansible_collections.modelfleet.serving.plugins.modules import gpu_info
 from sandbox import Hang, texts_in
 
@@ -49,6 +50,31 @@ def test_a_deed_is_seen(sandbox, monkeypatch, deed, end, said):
 
     monkeypatch.setattr(gpu_info, "read_gpus", read_gpus)
     with pytest.raises(end, match=said):
+        sandbox.run("gpu_info", {})
+
+
+def turn():
+    while True:
+        pass
+
+
+def read_what_nobody_writes():
+    reader, writer = os.pipe()
+    try:
+        os.read(reader, 1)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("limit", "deed", "said"),
+    [("HANG_S", turn, "of the processor"), ("STUCK_S", read_what_nobody_writes, "it waited")],
+)
+def test_what_does_not_end_is_ended(sandbox, monkeypatch, limit, deed, said):
+    monkeypatch.setattr(bounds, limit, 0.2)
+    monkeypatch.setattr(gpu_info, "read_gpus", lambda *_arguments: deed())
+    with pytest.raises(Hang, match=said):
         sandbox.run("gpu_info", {})
 
 
