@@ -212,6 +212,7 @@ SERVER = _openai_server.Server("openai-server-letters-1-a.service", "letters", "
 
 @given(changed(LISTED) | junk)
 @example({"data": [{"id": "a\n b"}] * 1000})
+@example("x" * 70_000)
 def test_what_a_server_says_of_its_models_is_a_sentence(value):
     runtime = _runtime_openai.OpenAIRuntime(SimpleNamespace(params={}))
     with pytest.MonkeyPatch.context() as patch:

@@ -21,6 +21,10 @@ class Unreachable(ModelFleetError):
     """Nothing answers at the address."""
 
 
+# What a server says may be as long as it likes, and ends up in a sentence that a person reads.
+LONGEST_MESSAGE = 2000
+
+
 class Answer:
     """An HTTP answer: ``status``, ``body`` (bytes) and ``headers``."""
 
@@ -49,7 +53,10 @@ class Answer:
         said = data["error"] if isinstance(data, dict) and isinstance(data.get("error"), dict) else data
         # The Open Inference Protocol has it as the error itself.
         text = said.get("message") or said.get("status") or _text(said.get("error")) or self.text if isinstance(said, dict) else self.text
-        return " ".join(str(text).split()) or f"HTTP {self.status} without a text"
+        line = " ".join(str(text).split())
+        if len(line) > LONGEST_MESSAGE:
+            line = line[: LONGEST_MESSAGE - 1] + "…"
+        return line or f"HTTP {self.status} without a text"
 
 
 def send(method, url, body=None, headers=None, timeout=30, remedy="", ca_path=None):
