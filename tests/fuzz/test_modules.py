@@ -58,6 +58,18 @@ FOUND = [
     ),
     ("verify_info", {"packages": ["a"]}, None),
     ("inference_check", {"checks": [{"model": "m", "input": "\ud800", "expected": 1}]}, "answers at"),
+    (
+        "dragonfly_manager_admin",
+        {"url": "http://[1:2", "jwt_key": "0" * 40, "root_password": "0123456789"},
+        "the option url is no URL of http or https",
+    ),
+    ("dragonfly_preheat", {"urls": ["http://[1:2"]}, "Failed to preheat urls[0]: it is no URL of http or https with a host"),
+    (
+        "dragonfly_manager_database",
+        {"type": "postgres", "password": "p", "state": "dumped", "path": "{named}/dir"},
+        "it is a directory. Name a file in it.",
+    ),
+    ("kubernetes_info", {"kubeconfig": "{named}/bad.json"}, "Failed to read the kubeconfig"),
     ("model_artifact", {"artifacts": [], "storage": {"http": {"url": "http://h"}}, "piece_length": "9" * 5000 + "MiB"}, "piece_length"),
 ]
 

@@ -77,7 +77,17 @@ class Cluster:
                     f"{', '.join(sorted(one['name'] for one in contexts))}. Correct the context, or name the file that has it."
                 )
             return kubernetes.config.new_client_from_config(config_file=path, context=self.context, persist_config=False)
-        except (kubernetes.config.ConfigException, OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as exc:
+        # One that nests too deep is a RecursionError of the library yaml.
+        except (
+            kubernetes.config.ConfigException,
+            OSError,
+            AttributeError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+            yaml.YAMLError,
+        ) as exc:
             raise ModelFleetError(
                 f"Failed to read the kubeconfig {path}: {one_line(exc)}. Name the file of the cluster in kubeconfig, and its context."
             ) from exc

@@ -45,6 +45,14 @@ class Refused(ModelFleetError):
         self.answer = answer
 
 
+def split_url(url):
+    """The parts of a URL; None where it has none, such as http://[1."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
 class Manager:
     """``token`` is a personal access token, or what ``session`` returns."""
 
@@ -52,7 +60,8 @@ class Manager:
         self.url = url.rstrip("/")
         self.token = token
         self.ca_path = ca_path
-        if urlsplit(self.url).scheme not in ("http", "https") or "@" in urlsplit(self.url).netloc:
+        split = split_url(self.url)
+        if not split or split.scheme not in ("http", "https") or "@" in split.netloc:
             raise ModelFleetError("Failed to ask the manager: the option url is no URL of http or https, or has a password; write another.")
 
     def ask(self, method, path, body=None, doing=""):

@@ -178,6 +178,8 @@ class Database:
 
     def dump(self):
         path = self.params["path"]
+        if os.path.isdir(path):
+            raise ModelFleetError(f"Failed to save {self.place} in {path}: it is a directory. Name a file in it.")
         if self.module.check_mode:
             return
         try:

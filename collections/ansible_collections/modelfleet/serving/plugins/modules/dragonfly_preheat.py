@@ -113,7 +113,6 @@ state:
 import json
 import time
 from datetime import datetime, timezone
-from urllib.parse import urlsplit
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _manager
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
@@ -158,8 +157,8 @@ FILTERED = [
 
 def check(params):
     for number, url in enumerate(params["urls"]):
-        split = urlsplit(url)
-        if split.scheme not in ("http", "https") or not split.hostname:
+        split = _manager.split_url(url)
+        if not split or split.scheme not in ("http", "https") or not split.hostname:
             raise ModelFleetError(
                 f"Failed to preheat urls[{number}]: it is no URL of http or https with a host; the manager fetches no other."
             )
@@ -192,7 +191,9 @@ def essence(args):
 
 
 def _unsigned(url, filtered):
-    split = urlsplit(url)
+    split = _manager.split_url(url)
+    if not split:
+        return url, "", "", []
     kept = [part for part in split.query.split("&") if part.partition("=")[0] not in filtered]
     return split.scheme, split.netloc, split.path, sorted(filter(None, kept))
 
