@@ -42,6 +42,7 @@ FOUND = [
     ("traffic_check", {"model": "m", "version": "1", "since": 10**400, "before": 0}, "Failed to read the options"),
     ("traffic_check", {"model": "m", "version": "1", "since": float("nan"), "before": 0.0}, "Failed to use since"),
     ("traffic_check", {"model": "m", "version": "1", "since": 1e15, "before": 0.0, "seconds": 1}, None),
+    ("traffic_check", {"model": "m", "version": "1", "since": 0, "before": 0, "requests": 1 << 40}, "Failed to use requests"),
     ("model_archive", {"src": None}, "one of the following is required: src, directory"),
     ("endpoint_plugin", {"src": "/x", "dest": "{named}/dir", "torchserve_jar": "{named}/file"}, "there is a directory. Give dest"),
     ("endpoint_plugin", {"src": "/x", "dest": "{named}/new.jar", "torchserve_jar": ""}, "there is no file ''"),

@@ -11,7 +11,7 @@ import yaml
 from conftest import BUNDLE, SERVER, URL, packets
 from fleet import DAEMON_HOSTS, GPU_HOSTS, REPOSITORY, SIGNATURES
 
-PACKAGES = ("default-jre-headless", "python3-venv", "curl", "nftables")
+PACKAGES = ("default-jre-headless", "python3-venv", "nftables")
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,18 @@ def test_every_file_of_the_bundle_is_as_signed():
     assert not any(word in manifest.read_text() for word in SIGNATURES)
 
 
+def comes_from_the_bundle(host, package):
+    said = host.check_output("apt-cache policy %s", package)
+    return "Installed: (none)" not in said and f"{URL}/packages/debian-13-x86_64 ./ Packages" in said
+
+
 @pytest.mark.parametrize("name", DAEMON_HOSTS)
 def test_packages_come_from_the_bundle_and_from_nowhere_else(fleet, name):
     host = fleet[name]
     sites = host.check_output("apt-get indextargets --format '$(SITE)'").split()
     assert set(sites) == {f"{URL}/packages/debian-13-x86_64"}
     for package in PACKAGES if name in GPU_HOSTS else ("nftables",):
-        said = host.check_output("apt-cache policy %s", package)
-        assert "Installed: (none)" not in said and f"{URL}/packages/debian-13-x86_64 ./ Packages" in said
+        assert comes_from_the_bundle(host, package)
 
 
 @pytest.mark.parametrize("name", GPU_HOSTS)
@@ -52,6 +56,8 @@ def test_models_give_their_known_answers(fleet, model, name):
 
 def test_a_rollout_and_smoke(fleet, play, rolled_out):
     play("smoke", **rolled_out)
+    # A rollout asks dfdaemon itself for what is new, by curl, where site leaves that to TorchServe's plugin.
+    assert all(comes_from_the_bundle(fleet[name], "curl") for name in GPU_HOSTS)
     version = fleet["gpu-1"].request("GET", "http://127.0.0.1:8081/models/demo/all")[1]
     assert "2.0" in {one["modelVersion"] for one in version}
 

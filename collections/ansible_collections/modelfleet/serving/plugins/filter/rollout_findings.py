@@ -56,6 +56,8 @@ LEAST = {
     "modelfleet_drain_seconds": 0,
     "modelfleet_rollback_grace_seconds": 0,
 }
+# The most that traffic_check takes.
+MOST = {"modelfleet_rollout_soak_requests": 100_000}
 # Nothing is measured below these.
 ABOVE = {
     "modelfleet_rollout_gpu_memory_percent": 0,
@@ -89,6 +91,9 @@ def limit_findings(settings):
     for name, least in LEAST.items():
         if name in settings and float(settings[name]) < least:
             yield f"The {name} is {settings[name]}, which nothing could pass; set it to {least} or more."
+    for name, most in MOST.items():
+        if name in settings and float(settings[name]) > most:
+            yield f"The {name} is {settings[name]}, for which a version would be asked for hours; set it to {most} or less."
     for name, bound in ABOVE.items():
         if name in settings and float(settings[name]) <= bound:
             yield f"The {name} is {settings[name]}, which nothing could pass; set it above {bound}."

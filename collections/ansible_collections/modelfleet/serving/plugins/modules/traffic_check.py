@@ -46,7 +46,7 @@ options:
     type: int
     default: 60
   requests:
-    description: Fewest requests that say something.
+    description: Fewest requests that say something, from 1 to 100000.
     type: int
     default: 50
   error_rate:
@@ -197,6 +197,8 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._module import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
 
 LOOK_EVERY_S = 2
+# A version may be asked this many times, one after the other.
+MOST_REQUESTS = 100_000
 
 
 def summary(answers):
@@ -217,6 +219,8 @@ class Traffic:
         self.sleep = sleep
 
     def run(self):
+        if not 1 <= self.params["requests"] <= MOST_REQUESTS:
+            raise ModelFleetError(f"Failed to use requests {self.params['requests']}: it must be from 1 to {MOST_REQUESTS}.")
         old = self.logged(self.params["before"] - self.params["seconds"], self.params["before"], self.params["old_version"])
         # One in the future would be waited for.
         end = min(self.params["since"], self.clock()) + self.params["seconds"]
@@ -247,7 +251,12 @@ class Traffic:
             return ("access log" if new else "nothing"), old, new
         asked = {self.params["version"]: [], self.params["old_version"]: []}
         there = self.runtime.describe(self.params["model"])
-        versions = [version for version in asked if version and version in there]
+        if self.params["version"] not in there:
+            raise ModelFleetError(
+                f"Failed to ask the model {self.params['model']}: this host does not serve its version {self.params['version']}, only "
+                f"{', '.join(sorted(there)) or 'none'}. Roll the version out again."
+            )
+        versions = [version for version in asked if version in there]
         for turn in range(self.params["requests"]):
             for version in versions:
                 asked[version].append(self.answer(version, *requests[turn % len(requests)]))

@@ -64,6 +64,12 @@ def test_a_gate_that_nothing_could_pass(name, value):
     assert finding.startswith(f"The {name} is {value}, which nothing could pass; set it ")
 
 
+def test_a_gate_that_would_ask_for_hours():
+    (finding,) = rollout_findings({**GOOD, "modelfleet_rollout_soak_requests": 100_001})
+    assert finding.startswith("The modelfleet_rollout_soak_requests is 100001, ") and finding.endswith("set it to 100000 or less.")
+    assert rollout_findings({**GOOD, "modelfleet_rollout_soak_requests": 100_000}) == []
+
+
 @pytest.mark.parametrize("factor", [0, 0.99, -1])
 def test_a_version_that_must_be_faster_than_the_same_again(factor):
     (finding,) = rollout_findings({**GOOD, "modelfleet_rollout_latency_factor": factor})

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime_torchserve import requests_of
 from ansible_collections.modelfleet.serving.plugins.modules import traffic_check
 from ansible_collections.modelfleet.serving.plugins.modules.traffic_check import Traffic, summary
@@ -98,6 +99,18 @@ def test_without_requests_and_inputs_it_says_so():
     result, _end = judged()
     assert (result["ok"], result["source"], result["saw"]) == (True, "nothing", "no requests to compare and no known input to ask with")
     assert result["allowed"] == "errors 1.0 %, no requests of the old version to compare with"
+
+
+@pytest.mark.parametrize("requests", [-1, 0, 100_001])
+def test_asks_a_number_of_times_that_ends(requests):
+    with pytest.raises(ModelFleetError, match=f"Failed to use requests {requests}: it must be from 1 to 100000"):
+        judged(requests=requests)
+
+
+def test_a_version_that_is_gone_does_not_pass():
+    check = {"model": "demo", "version": "3.0", "input": {"x": 1}, "input_base64": None, "content_type": None}
+    with pytest.raises(ModelFleetError, match=r"this host does not serve its version 3\.0, only 1\.0, 2\.0\. Roll the version out"):
+        judged(version="3.0", checks=[check])
 
 
 def test_a_first_version_has_nothing_to_compare_with():
