@@ -11,6 +11,7 @@ import time
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import _started
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import shortened, without_colours
 
 JOURNAL_LINES = 200
 LONGEST_LINE = 240
@@ -30,7 +31,6 @@ _SECRET = re.compile(
     r"(?i)((?:authorization|cookie)[\"']?\s*[:=]\s*|bearer\s+).+|"
     r"((?:password|passwd|secret|token|credential|signature|sig|key)[\"']?\s*[:=]\s*)\S+"
 )
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 _PROPERTIES = {
     "LoadState": "load",
@@ -121,7 +121,7 @@ def last_trouble(run_command, unit, since=None):
         rc, out, _err = run_command(command, handle_exceptions=False)
     except OSError:
         return ""
-    lines = [" ".join(_ANSI.sub("", line).split()) for line in out.splitlines()] if rc == 0 else []
+    lines = [" ".join(without_colours(line).split()) for line in out.splitlines()] if rc == 0 else []
     troubles = [line for line in lines if _TROUBLE.search(line)]
     own = [line for line in troubles if not _SYSTEMD.match(line)]
     return masked((own or troubles or [""])[-1])
@@ -129,5 +129,5 @@ def last_trouble(run_command, unit, since=None):
 
 def masked(line):
     """A line of a journal, or of a module that died, as a report may show it."""
-    line = _SECRET.sub(lambda found: f"{found.group(1) or found.group(2)}…", _USER.sub("://…@", _QUERY.sub("?…", line)))
-    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+    shown = _USER.sub("://…@", _QUERY.sub("?…", line))
+    return shortened(_SECRET.sub(lambda found: f"{found.group(1) or found.group(2)}…", shown), LONGEST_LINE)

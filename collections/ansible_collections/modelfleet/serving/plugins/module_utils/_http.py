@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import open_url
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
-from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json
+from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json, shortened
 
 
 def _text(value):
@@ -53,10 +53,7 @@ class Answer:
         said = data["error"] if isinstance(data, dict) and isinstance(data.get("error"), dict) else data
         # The Open Inference Protocol has it as the error itself.
         text = said.get("message") or said.get("status") or _text(said.get("error")) or self.text if isinstance(said, dict) else self.text
-        line = " ".join(str(text).split())
-        if len(line) > LONGEST_MESSAGE:
-            line = line[: LONGEST_MESSAGE - 1] + "…"
-        return line or f"HTTP {self.status} without a text"
+        return shortened(" ".join(str(text).split()), LONGEST_MESSAGE) or f"HTTP {self.status} without a text"
 
 
 def send(method, url, body=None, headers=None, timeout=30, remedy="", ca_path=None):

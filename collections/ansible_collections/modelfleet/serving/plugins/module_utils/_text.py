@@ -22,6 +22,11 @@ def without_colours(text):
     return _COLOUR.sub("", text)
 
 
+def shortened(text, longest):
+    """The text, or its beginning where it has more than ``longest`` characters (int)."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def from_json(text):
     """What ``text`` (str or bytes) says in JSON. Raises ValueError for what is none, or is nested deeper than Python can follow."""
     try:
