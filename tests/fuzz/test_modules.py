@@ -40,6 +40,7 @@ FOUND = [
     ("doctor_info", {"key_file": "{named}/bad.json"}, None),
     ("daemon", {"name": "x.service", "needs": False}, "Failed to read the options: one has another type than it must have."),
     ("traffic_check", {"model": "m", "version": "1", "since": 10**400, "before": 0}, "Failed to read the options"),
+    ("traffic_check", {"model": "m", "seconds": "9" * 5000, "since": 0, "before": 0}, "Failed to read the options"),
     ("traffic_check", {"model": "m", "version": "1", "since": float("nan"), "before": 0.0}, "Failed to use since"),
     ("traffic_check", {"model": "m", "version": "1", "since": 1e15, "before": 0.0, "seconds": 1}, None),
     ("traffic_check", {"model": "m", "version": "1", "since": 0, "before": 0, "requests": 1 << 40}, "Failed to use requests"),

@@ -28,8 +28,8 @@ class CheckedModule(AnsibleModule):
     def __init__(self, *args, **kwargs):
         try:
             super().__init__(*args, **kwargs)
-        except (AttributeError, OverflowError, TypeError):
-            # Ansible itself stumbles, over false for a dictionary or a number of 400 digits. It has not seen what must be masked.
+        except (AttributeError, OverflowError, TypeError, ValueError):
+            # Ansible itself stumbles, over false for a dictionary or a number of 400 or 5000 digits. It has not seen what must be masked.
             self.fail_json(
                 msg="Failed to read the options: one has another type than it must have. Compare each with ansible-doc.", invocation={}
             )
@@ -47,8 +47,8 @@ class CheckedModule(AnsibleModule):
     def _return_formatted(self, kwargs):
         """Ansible reads one result. The first says why the module fails; what fails after it, where it tidies up, does not."""
         if not self._told:
-            self._told = True
             super()._return_formatted(kwargs)
+            self._told = True
 
     def _refuse_unusable(self):
         for name, option in self.argument_spec.items():
