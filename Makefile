@@ -8,7 +8,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help setup demo docs collection changelog release release-rehearsal test test-all bench bench-quick bench-control bench-runtimes bench-setup lint \
-	collection-tests repository-tests life-tests kubernetes-tests lab-tests fuzz-tests programs-before clean purge
+	collection-tests repository-tests life-tests kubernetes-tests lab-tests fuzz-tests programs-before containers clean purge
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -105,7 +105,7 @@ lint:
 	ruff format --check .
 	yamllint --strict .
 	ansible-lint --offline
-	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/image/mirror lab/azurite/install lab/huggingface/install tests/collection tests/core .ci/run
+	shellcheck lab/setup lab/wheels lab/clean lab/image/build lab/image/containers lab/image/mirror roles/lab_node/files/podman lab/azurite/install lab/huggingface/install tests/collection tests/core .ci/run
 	cd $(COLLECTION) && antsibull-changelog lint && antsibull-changelog lint-changelog-yaml changelogs/changelog.yaml
 
 collection-tests:
@@ -142,12 +142,17 @@ scenario-rollout: image-rollout
 scenario-mixed scenario-runtimes: image-bookworm
 scenario-manager: image-manager
 scenario-compile: image-compile
+scenario-containers: image-containers containers
 scenario-monitoring: image-monitoring
 scenario-offline: image-offline
 scenario-rollout scenario-life: programs-before
 
 image-%:
 	lab/image/build $*
+
+# What hosts of that scenario run, built without a registry.
+containers:
+	lab/image/containers
 
 programs-before:
 	lab/dragonfly/releases --before

@@ -50,6 +50,7 @@ HOW = {
     "ansible-galaxy": ELSEWHERE,
     "curl": ELSEWHERE,
     "gpg": ELSEWHERE,
+    "podman": ELSEWHERE,
     "sha256sum": ELSEWHERE,
     "ssh": ELSEWHERE,
 }
@@ -125,6 +126,9 @@ ELSEWHERE_BY = {
     "gpg --no-default-keyring --keyring ./modelfleet.kbx --import": ("tests/test_release.py", '"--no-default-keyring", "--keyring"'),
     "gpg --no-default-keyring --keyring ./modelfleet.kbx --verify": ("tests/test_release.py", '"--verify"'),
     "gpg --verify /srv/modelfleet-bundle": ("tests/test_offline_bundle.py", 'gpg("--verify", '),
+    "podman build": ("lab/image/containers", "podman build"),
+    "podman image inspect": ("lab/image/containers", "podman image inspect"),
+    "podman save": ("lab/image/containers", "podman save --quiet --format oci-archive --output"),
     "sha256sum --check": ("tests/test_release.py", '"sha256sum", "--check", "--strict"'),
 }
 

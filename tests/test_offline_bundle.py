@@ -184,6 +184,24 @@ def test_a_second_run_changes_no_byte(bundle, play):
     assert "Run the play without --limit" in play("bundle", "--limit", "gpu-1", code=2) and state() == before
 
 
+def test_images_take_the_place_of_archives_and_wheels(bundle, play):
+    """Those that a registry has; an id, and a file of the controller's own, are left to who named them."""
+    images = {
+        "modelfleet_install_method": "container",
+        "modelfleet_container_packages": ["tiny-tool"],
+        "torchserve_packages": ["none-such"],
+        "dragonfly_scheduler_image": f"sha256:{'1' * 64}",
+        "dfdaemon_image": f"registry.example.com:5000/dragonfly/client:v1@sha256:{'2' * 64}",
+        "torchserve_image": f"registry.example.com/modelfleet/torchserve@sha256:{'3' * 64}",
+    }
+    said = play("bundle", "--check", **images)
+    assert f"New: images/client-{'2' * 12}.tar, images/torchserve-{'3' * 12}.tar." in said
+    said = play("bundle_verify", code=2, **images)
+    assert f"has no images/client-{'2' * 12}.tar, which gpu-1, seed-1 needs" in said and "scheduler-1 needs" not in said
+    own = {**images, "dfdaemon_image_archive": "/srv/client.tar", "torchserve_image_archive": "/srv/torchserve.tar"}
+    assert "images/" not in play("bundle", "--check", **own)
+
+
 def test_newer_ones_come_for_who_asks(bundle, play, sources):
     wheel(sources / "simple/small", "small", version="1.1")
     links = "".join(f'<a href="small-{version}-py3-none-any.whl">small</a>' for version in ("1.0", "1.1"))

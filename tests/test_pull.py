@@ -269,6 +269,10 @@ class TestPlay:
             assert words in said, words
         assert "/nonexistent/python" not in said, "a module was run"
 
+    def test_a_host_that_runs_containers_is_refused(self, play):
+        said = play("pull_install", torchserve_install_method="container", torchserve_image=f"sha256:{'1' * 64}")
+        assert "Refused the pull mode:" in said and "this host runs containers, for which podman needs more" in said
+
     def test_a_bundle_needs_a_place_and_a_key(self, play, tmp_path):
         said = play("pull_bundle", endpoint_plugin_build_dir=str(tmp_path / "nothing-built"))
         for words in ("pull_bundle_directory is empty", "pull_signing_key is empty", "run site from this controller first"):

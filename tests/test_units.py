@@ -61,16 +61,44 @@ VARIANTS["modelfleet-pull.service.j2 on GPUs"] = (
 )
 VARIANTS["modelfleet-pull.service.j2 with packages"] = (PULL, {"pull_install_packages": True})
 # Podman needs to be root; what it runs is not.
-CONTAINERS = {"triton.service.j2 in a container", "triton.service.j2 in a container on GPUs"}
-for name, device in zip(sorted(CONTAINERS), ("cpu", "gpu"), strict=True):
-    VARIANTS[name] = (
-        ROLES / "triton/templates/triton.service.j2",
-        {
-            "torchserve_device": device,
-            "triton_image": f"nvcr.io/nvidia/tritonserver:25.07-py3@sha256:{'0f' * 32}",
-            "triton_environment": {"ODD": '50% of "it"'},
-        },
-    )
+IMAGE = f"registry.example.org/modelfleet/image:1.0@sha256:{'0f' * 32}"
+CONTAINED = {
+    "dfdaemon.service.j2": {
+        "dfdaemon_install_method": "container",
+        "dfdaemon_image": IMAGE,
+        "dfdaemon_environment": {"HTTPS_PROXY": "http://p:1"},
+    },
+    "dragonfly-scheduler.service.j2": {
+        "dragonfly_scheduler_install_method": "container",
+        "dragonfly_scheduler_image": f"sha256:{'0f' * 32}",
+    },
+    "torchserve.service.j2": {
+        "torchserve_install_method": "container",
+        "torchserve_image": IMAGE,
+        "torchserve_environment": {"ODD": '50% of "it" $HOME'},
+        "torchserve_java_options": ["-Dodd=${HOME}"],
+    },
+    "triton.service.j2": {
+        "triton_image": f"nvcr.io/nvidia/tritonserver:25.07-py3@sha256:{'0f' * 32}",
+        "triton_environment": {"ODD": '50% of "it"'},
+    },
+}
+CONTAINERS = set()
+for path in UNITS:
+    for device in ("cpu", "gpu") if path.name.startswith(("torchserve.", "triton.")) else ("cpu",):
+        if path.name in CONTAINED:
+            name = f"{path.name} in a container{' on GPUs' if device == 'gpu' else ''}"
+            CONTAINERS.add(name)
+            VARIANTS[name] = (path, {"torchserve_device": device, **CONTAINED[path.name]})
+VARIANTS["torchserve.service.j2 in a container without downloads"] = (
+    ROLES / "torchserve/templates/torchserve.service.j2",
+    {"modelfleet_plugin_downloads": False, **CONTAINED["torchserve.service.j2"]},
+)
+CONTAINERS.add("torchserve.service.j2 in a container without downloads")
+VARIANTS["torchserve-models.service.j2 beside a container"] = (
+    ROLES / "torchserve/templates/torchserve-models.service.j2",
+    {"torchserve_install_method": "container"},
+)
 # Values that systemd would expand, split, or leave out with the whole line.
 ODD = {
     "torchserve_environment": {"ODD": '50% of "it" \\ $HOME', "SPACED": " a  b "},
@@ -113,6 +141,7 @@ VARIANTS["torchserve.service.j2 on the LAN"] = (
 )
 
 FLEET = {
+    "modelfleet_install_method": "package",
     "ansible_python_interpreter": "{{ ansible_playbook_python }}",
     "modelfleet_address": "10.0.0.1",
     "modelfleet_mtls": True,
@@ -290,13 +319,87 @@ def test_triton_reads_its_repository_and_listens_on_loopback(rendered):
 
 
 def test_triton_in_a_container_is_as_well(rendered):
-    cpu, gpu = (rendered[name].read_text() for name in sorted(CONTAINERS))
+    cpu, gpu = (rendered[f"triton.service.j2 in a container{device}"].read_text() for device in ("", " on GPUs"))
     image = f'"nvcr.io/nvidia/tritonserver:25.07-py3@sha256:{"0f" * 32}"'
     assert command_of(cpu).endswith(f"--volume=/var/lib/modelfleet/triton:/var/lib/modelfleet/triton:ro {image} tritonserver {OPTIONS}")
     assert " --pull=never " in command_of(cpu) and r'"--env=ODD=50%% of \"it\""' in command_of(cpu) and "nvidia.com" not in cpu
     assert " --device=nvidia.com/gpu=all " in command_of(gpu)
     for text in (cpu, gpu):
         assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1\n" in text
+
+
+CONFINED = (
+    "--detach --replace --rm --pull=never --sdnotify=conmon --cgroups=split --network=host --log-driver=passthrough --read-only "
+    "--cap-drop=all --security-opt=no-new-privileges"
+)
+
+
+@pytest.mark.parametrize("name", ["dfdaemon", "dragonfly-scheduler", "torchserve"])
+def test_a_container_has_the_rights_of_its_user_and_no_other(rendered, name):
+    text = rendered[f"{name}.service.j2 in a container"].read_text()
+    command = command_of(text)
+    assert CONFINED in command and f" --name={name} " in command and f"ExecStopPost=-podman rm --force --ignore {name}\n" in text
+    assert "\nUser=" not in text and f'podman run --user "$$(id -u {name}):$$(getent group ' in command and "--privileged" not in text
+    assert "nvidia.com/gpu" not in text and "--pid=host" not in text
+    # No tag beside the digest, which counts, and nothing from a registry.
+    assert (f'"registry.example.org/modelfleet/image@sha256:{"0f" * 32}"' in command) is (name != "dragonfly-scheduler")
+    assert (f'"sha256:{"0f" * 32}"' in command) is (name == "dragonfly-scheduler") and "podman pull" not in text
+
+
+def numbers_of(command, tmp_path, *groups):
+    """What the shell of a start makes of it, with users and groups of its own."""
+    for program, script in {
+        "podman": 'printf "%s\\n" "$@"',
+        "id": 'case "$1 $2" in "-u "*) echo 990;; *) echo "980 981 982";; esac',
+        "getent": f'echo "$2:x:980:{",".join(groups)}"',
+    }.items():
+        path = tmp_path / program
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    script = command.partition("-c '")[2].partition("' sh")[0].replace("$$", "$").replace("\\\n", "")
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", "--rest"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_container_is_its_user_by_the_numbers_of_the_host(rendered, tmp_path):
+    words = numbers_of(rendered["dfdaemon.service.j2 in a container"].read_text().partition("\nExecStart=")[2], tmp_path)
+    assert words[:6] == ["run", "--user", "990:980", "--group-add=980", "--group-add=981", "--group-add=982"]
+    assert words[-1] == "--rest" and all(word.endswith(":/etc/ssl/certs/ca-certificates.crt:ro") for word in words[6:-1])
+
+
+def test_dfdaemon_in_a_container_links_within_one_mount(rendered):
+    text = rendered["dfdaemon.service.j2 in a container"].read_text()
+    command = command_of(text)
+    assert " --volume=/var/lib/modelfleet:/var/lib/modelfleet " in command and "/var/lib/modelfleet/" not in command
+    assert " --volume=/etc/dragonfly:/etc/dragonfly:ro " in command and '"--env=HTTPS_PROXY=http://p:1"' in command
+    assert '"--env=RUST_LOG=dragonfly_client_backend=off"' in command and "\nLogFilterPatterns=~(?i)(signature|[?&]sig)=\n" in text
+    socket, secret = (
+        text.index(words) for words in ("-m 0700 /run/dragonfly", "setpriv --reuid=dfdaemon --regid=dragonfly --init-groups test -r")
+    )
+    assert socket < secret < text.index("\nExecStart=")
+
+
+def test_torchserve_in_a_container_sees_what_it_does_without_one(rendered):
+    cpu, gpu, closed = (
+        rendered[f"torchserve.service.j2 in a container{one}"].read_text() for one in ("", " on GPUs", " without downloads")
+    )
+    command = command_of(cpu)
+    assert "--security-opt=mask=/var/lib/modelfleet/pieces" in command and " --volume=/var/lib/modelfleet:/var/lib/modelfleet " in command
+    assert " --volume=/var/lib/modelfleet/state:/var/lib/modelfleet/state:ro " in command
+    assert " --volume=/var/lib/modelfleet:/var/lib/modelfleet:ro " in command_of(closed)
+    assert " --volume=/opt/torchserve/plugins:/opt/torchserve/plugins:ro " in command
+    assert r'"--env=ODD=50%% of \"it\" $$HOME"' in command and command.endswith('"torchserve" "-Xmx512m" "-Dodd=$${HOME}"')
+    for text in (cpu, closed):
+        assert "\nIPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.1 10.0.0.53\n" in text and "--device" not in text
+    assert " --device=nvidia.com/gpu=all " in command_of(gpu) and " --pid=host " in command_of(gpu)
+    models = rendered["torchserve-models.service.j2 beside a container"].read_text()
+    assert "\nExecStart=python3 -I /opt/torchserve/restore_models.py " in models and "/opt/torchserve/venv" not in models
 
 
 def test_odd_values_are_quoted(rendered):

@@ -165,6 +165,7 @@ class _Role:
             "__torchserve_hub_environment": {},
             "__torchserve_compiled": [],
             "__torchserve_local": False,
+            "torchserve_install_method": "package",
             "modelfleet_plugin_downloads": False,
             "role_path": str(ROLE),
         }

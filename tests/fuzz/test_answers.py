@@ -14,6 +14,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _dfdaemon,
     _doctor_daemon,
     _openai_server,
+    _podman,
     _runtime_openai,
     _runtime_torchserve,
     _runtime_triton,
@@ -325,3 +326,20 @@ def test_a_configuration_of_triton_is_read_or_refused(text):
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     said = _triton.config_problem(text, "double", "cpu")
     assert said is None or "\n" not in said
+
+
+INSPECTED = [{"Id": "a" * 64, "Digest": f"sha256:{'1' * 64}", "RepoDigests": ["localhost/a@sha256:1"], "Image": "a", "ImageName": "b"}]
+
+
+@given(changed(INSPECTED) | junk, texts)
+def test_what_podman_says_is_read_or_refused(value, said):
+    answers = {"image": json.dumps(value), "container": json.dumps(value), "--version": said}
+    podman = _podman.Podman(lambda command, **_options: (0, answers[command[1]], said))
+    try:
+        found = podman.image(f"sha256:{'a' * 64}")
+        assert isinstance(found["id"], str) and all(isinstance(one, str) for one in found["digests"])
+    except ModelFleetError as exc:
+        assert "\n" not in str(exc)
+    container = podman.container("dfdaemon")
+    assert container is None or isinstance(container["image_id"], str)
+    assert podman.version() == "" or not _podman.is_old("5.0")

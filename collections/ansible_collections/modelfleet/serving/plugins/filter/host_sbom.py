@@ -64,6 +64,13 @@ def _program(one):
     return entry("application", ref, one, one["sha256"], purl, archive_sha256=one["archive_sha256"])
 
 
+def _container(one):
+    # The digest of a name is that of what a registry sent; the id is that of the image's configuration wherever it came from.
+    repository, _at, digest = one["image"].rpartition("@")
+    purl = f"pkg:oci/{quoted(repository.rpartition('/')[2].partition(':')[0])}@{quote(digest, safe='')}" if repository else ""
+    return entry("container", f"container:{quoted(one['name'])}", one, one["id"], purl, image=one["image"])
+
+
 def _file(one):
     return entry("library", f"file:{quoted(one['name'])}", one, one["sha256"], path=one["path"])
 
@@ -97,7 +104,7 @@ def _package(one):
     return entry("library", purl, one, purl=purl)
 
 
-_MAKERS = {"program": _program, "file": _file, "python": _python, "model": _model, "package": _package}
+_MAKERS = {"program": _program, "container": _container, "file": _file, "python": _python, "model": _model, "package": _package}
 
 
 class FilterModule:

@@ -70,6 +70,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _bentoml,
     _dragonfly_config,
     _openai_server,
+    _podman,
     _systemd,
     _torchserve_config,
     _triton,
@@ -93,6 +94,9 @@ SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 KINDS = {kind.kind: kind for kind in (ObjectArtifact, BundleArtifact, HuggingFaceArtifact)}
 # What only a runtime would read of an entry.
 SERVED_ONLY = ("check", "default", *sorted({key for runtime in RUNTIMES.values() for key in runtime.KEYS}))
+# What runs from a package or as a container.
+METHODS = ("package", "container")
+CONTAINERS = ("dragonfly_scheduler", "dfdaemon", "torchserve")
 RELEASES = {"dragonfly_scheduler_release_sha256": "the scheduler", "dfdaemon_release_sha256": "dfdaemon"}
 COMPONENTS = {
     "dragonfly_scheduler_config": "scheduler",
@@ -215,6 +219,11 @@ def _runtime_findings(model, label, sources, settings):
     for key in sorted({key for other in RUNTIMES.values() for key in other.KEYS} - set(runtime.KEYS)):
         if model.get(key) is not None and model[key] != _PLAIN.get(key):
             yield f"The {label} has {key}, which the runtime {name} does not know; leave it out."
+    if model.get("compile_cache") is not None and settings.get("torchserve_install_method") == "container":
+        yield (
+            f"The {label} has compile_cache, which TorchServe in a container does not use; leave it out for this host, or set "
+            "torchserve_install_method to package."
+        )
     for problem in runtime.entry_problems(model, settings):
         yield f"The {label} {problem}."
 
@@ -370,9 +379,11 @@ def _identity_findings(store, destinations, keeper):
 def settings_findings(settings):
     """Yield what the modules of the other roles would refuse."""
     settings = _readable(settings)
+    yield from _container_findings(settings)
     for variable, program in RELEASES.items():
         value = settings.get(variable)
-        if variable in settings and not SHA256.match(str(value).lower()):
+        contained = settings.get(variable.replace("release_sha256", "install_method")) == "container"
+        if variable in settings and not contained and not SHA256.match(str(value).lower()):
             wrong = f"is not 64 hexadecimal digits ('{value}')" if value else "is missing"
             remedy = f"write what sha256sum prints for an archive of {program} that you trust"
             if not value:
@@ -404,6 +415,21 @@ def settings_findings(settings):
             yield f"The {variable} is not a port ('{settings[variable]}'); write a number from 1 to 65535."
     yield from firewall_findings(settings)
     yield from _unit_findings(settings)
+
+
+def _container_findings(settings):
+    """Yield what is wrong with how programs come to the host, and with their images."""
+    for name in CONTAINERS:
+        method, archive = settings.get(f"{name}_install_method"), settings.get(f"{name}_image_archive")
+        if f"{name}_install_method" in settings and method not in METHODS:
+            yield f"The {name}_install_method is not one that is known ('{method}'); write {' or '.join(METHODS)}."
+        if method != "container":
+            continue
+        problem = _podman.image_problem(settings.get(f"{name}_image"))
+        if problem:
+            yield f"The {name}_image {problem}."
+        if archive and not os.path.isfile(os.path.expanduser(str(archive))):
+            yield f"The {name}_image_archive is not at {archive} on the controller; put it there, or leave the variable out."
 
 
 def _tls_findings(settings):

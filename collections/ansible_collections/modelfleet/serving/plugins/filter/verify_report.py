@@ -125,6 +125,7 @@ WORDS = {
 FIND_OUT = "find out who did it"
 REMEDIES = {
     "programs": f"{FIND_OUT}; {SITE}, which installs a damaged release again; remove by hand what is extra, and a damaged older version",
+    "containers": f"{FIND_OUT}; {SITE}, which brings the image and restarts what runs of another one",
     "python": (
         f"{FIND_OUT}; remove .installed in the environment and {SITE}, which makes the environment anew and restarts TorchServe; remove an "
         "environment that nothing runs from"

@@ -16,11 +16,13 @@ _TASK = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 class Tasks:
-    """The tasks of dfdaemon. ``module`` has the options dfctl and socket."""
+    """The tasks of dfdaemon. ``module`` has the options dfctl, container and socket."""
 
     def __init__(self, module):
         self.module = module
-        self.dfctl = module.params["dfctl"]
+        container = module.params["container"]
+        # In its container dfctl has the version of dfdaemon, too, and is who may reach the socket.
+        self.command = ["podman", "exec", container, "dfctl"] if container else [module.params["dfctl"]]
         self.socket = module.params["socket"]
 
     def known(self):
@@ -59,11 +61,11 @@ class Tasks:
     def _run(self, *command):
         try:
             rc, out, err = self.module.run_command(
-                [self.dfctl, "task", command[0], f"--endpoint={self.socket}", *command[1:]], handle_exceptions=False
+                [*self.command, "task", command[0], f"--endpoint={self.socket}", *command[1:]], handle_exceptions=False
             )
         except OSError as exc:
             raise ModelFleetError(
-                f"Failed to run {self.dfctl}: {exc.strerror}. Run the role modelfleet.serving.dfdaemon, which installs it."
+                f"Failed to run {self.command[0]}: {exc.strerror}. Run the role modelfleet.serving.dfdaemon, which installs it."
             ) from None
         # What it prints is long only where it succeeds.
         output = " ".join(without_colours(out + err).split())

@@ -304,6 +304,8 @@ def _remedy_for(said, name):
         (r"(?i)address already in use|BindException", "ss -ltnp shows who has the port: stop that, or move the port in the inventory"),
         (r"(?i)no space left", f"free space on its disk, then systemctl restart {name}"),
         (r"OutOfMemory|out of memory|Cannot allocate memory", "free memory, or give it more (torchserve_heap, fewer workers)"),
+        (r"(?i)image not known|no such image|manifest unknown", f"its image is not on this host: {SITE}, which brings it"),
+        (r"(?i)unresolvable CDI devices", "run nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml, which tells containers of the GPUs"),
         (r"No such file|not found|Permission denied|Failed to (execute|locate)", f"a part of it is missing or not its own: {SITE}"),
         (r"(?i)invalid|parse|unknown (field|key)|config", f"its configuration is not what it takes: {SITE}, which writes it anew"),
     ):

@@ -113,6 +113,10 @@ options:
     description: The program dfctl.
     type: path
     default: /opt/dragonfly/client/current/dfctl
+  container:
+    description: Name of the container of dfdaemon, in which its own dfctl is asked in the place of O(dfctl).
+    type: str
+    default: ""
   piece_length:
     description: Length of a piece, as for M(modelfleet.serving.model_artifact).
     type: str
@@ -723,6 +727,7 @@ def main():
             "limit": {"type": "str"},
             **store_argument_spec(),
             "dfctl": {"type": "path", "default": "/opt/dragonfly/client/current/dfctl"},
+            "container": {"type": "str", "default": ""},
             "piece_length": {"type": "str", "default": "auto"},
             "base_url": {"type": "str", "default": MANAGEMENT_URL},
             "key_file": {"type": "path", "default": KEY_FILE, "no_log": False},

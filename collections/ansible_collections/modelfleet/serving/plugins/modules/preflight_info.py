@@ -112,6 +112,34 @@ options:
         description: The variable that names it, for the message.
         type: str
         required: true
+  images:
+    description:
+      - Container images, by digest or id, that podman of this host must have or must be able to bring. Nothing is brought.
+      - Where podman uses a proxy, or C(/etc/containers/registries.conf) leads elsewhere, it is not tried whether a registry answers.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      image:
+        description: The image. One that has no digest is left to whoever checks the variables.
+        type: str
+        required: true
+      variable:
+        description: The variable that names it, for the message.
+        type: str
+        required: true
+      archive:
+        description: Whether it comes as a file of the controller where it is not here.
+        type: bool
+        default: false
+  podman_from_packages:
+    description: Whether a package that is about to be installed brings podman.
+    type: bool
+    default: false
+  cdi:
+    description: Whether the NVIDIA devices must be described for containers.
+    type: bool
+    default: false
   look_for:
     description:
       - Paths of which C(found) in RV(facts) is to say which are there, such as those that an earlier inventory left. None is a finding.
@@ -233,6 +261,7 @@ ansible_facts:
 import os
 
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
+    _preflight_containers,
     _preflight_disk,
     _preflight_gpu,
     _preflight_network,
@@ -251,7 +280,7 @@ class Preflight:
         self.facts = {}
 
     def run(self):
-        for job in (_preflight_system, _preflight_disk, _preflight_network, _preflight_gpu):
+        for job in (_preflight_system, _preflight_disk, _preflight_network, _preflight_gpu, _preflight_containers):
             for check in job.CHECKS:
                 check(self)
         self.findings.sort(key=lambda finding: finding["severity"] != "error")
@@ -301,6 +330,18 @@ def main():
                 "default": [],
                 "options": {"path": {"type": "str", "required": True}, "variable": {"type": "str", "required": True}},
             },
+            "images": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "image": {"type": "str", "required": True},
+                    "variable": {"type": "str", "required": True},
+                    "archive": {"type": "bool", "default": False},
+                },
+            },
+            "podman_from_packages": {"type": "bool", "default": False},
+            "cdi": {"type": "bool", "default": False},
             "look_for": {"type": "list", "elements": "path", "default": []},
             "cryptography": {"type": "bool", "default": False},
             "firewall": {"type": "bool", "default": False},

@@ -46,6 +46,24 @@ options:
         description: The unit whose process runs of it, with its suffix. Its program is verified too, also where the file is no more.
         type: str
         default: ""
+  containers:
+    description: Containers and the images that they should run of.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the container.
+        type: str
+        required: true
+      image:
+        description: The image, by digest or id.
+        type: str
+        required: true
+      version:
+        description: Which version of its program the image holds.
+        type: str
+        default: ""
   environments:
     description:
       - Python environments of M(modelfleet.serving.python_environment). Those beside each that are whole and are called C(venv-*) are
@@ -206,7 +224,7 @@ findings:
   elements: dict
   contains:
     part:
-      description: V(programs), V(python), V(models), V(unpacked), V(packages), or a O(files[].part).
+      description: V(programs), V(containers), V(python), V(models), V(unpacked), V(packages), or a O(files[].part).
       type: str
     name:
       description: The release, environment, model or package.
@@ -240,8 +258,8 @@ unverified:
   sample: [{part: python, name: venv-0.12.0-1a2b3c4d, why: "what it takes from the system's Python, but for packages of the distribution"}]
 components:
   description:
-    - What is on this host, each with C(kind) (V(program), V(file), V(python), V(model) or V(package)), C(name) and C(version), and
-      C(sha256) where it is one file. P(modelfleet.serving.host_sbom#filter) makes a bill of materials of it.
+    - What is on this host, each with C(kind) (V(program), V(container), V(file), V(python), V(model) or V(package)), C(name) and
+      C(version), and C(sha256) where it is one file. P(modelfleet.serving.host_sbom#filter) makes a bill of materials of it.
   returned: success
   type: list
   elements: dict
@@ -273,6 +291,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import _verify
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._huggingface import COMMIT_OPTIONS
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._verify_containers import verify_container
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_huggingface import verify_huggingface
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_models import verify_models, verify_unpacked
 from ansible_collections.modelfleet.serving.plugins.module_utils._verify_packages import verify_packages
@@ -291,6 +310,8 @@ def tops(params):
 def verify(look, params, run_command):
     for release in params["releases"]:
         verify_release(look, release, run_command)
+    for container in params["containers"]:
+        verify_container(look, container, run_command)
     for path in params["environments"]:
         verify_environments(look, path)
     for one in params["files"]:
@@ -335,6 +356,16 @@ def main():
                     "version": {"type": "str", "default": ""},
                     "sha256": {"type": "str", "default": ""},
                     "unit": {"type": "str", "default": ""},
+                },
+            },
+            "containers": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "image": {"type": "str", "required": True},
+                    "version": {"type": "str", "default": ""},
                 },
             },
             "environments": {"type": "list", "elements": "path", "default": []},

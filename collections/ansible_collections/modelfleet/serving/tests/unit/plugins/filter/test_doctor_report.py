@@ -533,6 +533,8 @@ def test_a_port_that_is_taken_from_a_daemon_that_runs(fleet):
         ("write: No space left on device", "free space"),
         ("Failed to execute /opt/dragonfly/client/current/dfdaemon: No such file or directory", "modelfleet.serving.site"),
         ("invalid type: string, expected u16 at line 3", "modelfleet.serving.site"),
+        ("Error: registry.example.org/client@sha256:1: image not known", "which brings it"),
+        ("Error: setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=all", "nvidia-ctk cdi generate"),
         ("", "journalctl -u dfdaemon"),
     ],
 )

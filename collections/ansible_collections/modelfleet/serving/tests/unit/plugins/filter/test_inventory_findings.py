@@ -653,3 +653,39 @@ def test_what_a_firewall_can_hold():
         "modelfleet_firewall_users": ["torchserve", "my-runtime", 1000, "1001"],
     }
     assert inventory_findings([], settings=settings) == []
+
+
+IMAGE = f"registry.example.org:5000/modelfleet/client@sha256:{'0f' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dfdaemon_install_method": "container", "dfdaemon_image": IMAGE, "dfdaemon_release_sha256": ""}, ""),
+        ({"torchserve_install_method": "container", "torchserve_image": f"sha256:{'0f' * 32}"}, ""),
+        ({"dfdaemon_install_method": "package", "dfdaemon_image": "client:latest"}, ""),
+        (
+            {"dragonfly_scheduler_install_method": "container", "dragonfly_scheduler_image": "docker.io/dragonflyoss/scheduler:v2.5.1"},
+            "The dragonfly_scheduler_image has no digest ('docker.io/dragonflyoss/scheduler:v2.5.1'), and what a tag names may be another",
+        ),
+        ({"torchserve_install_method": "container", "torchserve_image": ""}, "The torchserve_image is empty; write registry/repository@"),
+        (
+            {"dfdaemon_install_method": "docker"},
+            "The dfdaemon_install_method is not one that is known ('docker'); write package or container.",
+        ),
+        (
+            {"dfdaemon_install_method": "container", "dfdaemon_image": IMAGE, "dfdaemon_image_archive": "/nowhere/client.tar"},
+            "The dfdaemon_image_archive is not at /nowhere/client.tar on the controller",
+        ),
+    ],
+)
+def test_images_by_digest_and_no_other_way(settings, words):
+    found = inventory_findings([], settings=settings)
+    assert found == [] if not words else [one.startswith(words) for one in found] == [True]
+
+
+def test_a_compile_cache_is_not_for_a_container():
+    settings = {"torchserve_install_method": "container", "torchserve_image": IMAGE}
+    (found,) = inventory_findings([CACHED], settings=settings)
+    assert "has compile_cache, which TorchServe in a container does not use; leave it out for this host" in found
+    assert inventory_findings([CACHED], settings={"torchserve_install_method": "package"}) == []

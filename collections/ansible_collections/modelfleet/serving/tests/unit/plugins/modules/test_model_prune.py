@@ -16,7 +16,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.modelfleet.serving.plugins.module_utils import _fetcher
+from ansible_collections.modelfleet.serving.plugins.module_utils import _dfctl, _fetcher
 from ansible_collections.modelfleet.serving.plugins.modules import model_artifact, model_prune
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_dragonfly import FakeDragonfly, bundle, sha256
 from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_torchserve import FakeTorchServe, description
@@ -438,6 +438,20 @@ def test_a_database_that_takes_nothing_is_said(host, bring, prune):
     result = prune(keep=0)
     assert "dfdaemon still says that it has 1 of the tasks that it removed" in str(result["warnings"])
     assert result["freed"] > 0
+
+
+def test_dfctl_of_the_container(tmp_path):
+    calls = []
+
+    class Module:
+        params = {"dfctl": "/nowhere", "container": "dfdaemon", "socket": "/run/dragonfly/dfdaemon.sock"}
+
+        def run_command(self, command, **_options):
+            calls.append(command)
+            return 0, f"{'a' * 64} x\n", ""
+
+    assert _dfctl.Tasks(Module()).known() == {"a" * 64}
+    assert calls == [["podman", "exec", "dfdaemon", "dfctl", "task", "ls", "--endpoint=/run/dragonfly/dfdaemon.sock"]]
 
 
 def test_no_dfctl(host, bring, prune):

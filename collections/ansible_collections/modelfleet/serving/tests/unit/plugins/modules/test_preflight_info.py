@@ -13,6 +13,7 @@ import time
 import pytest
 from ansible_collections.modelfleet.serving.plugins.module_utils import (
     _nft,
+    _preflight_containers,
     _preflight_disk,
     _preflight_gpu,
     _preflight_network,
@@ -21,6 +22,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils import (
 )
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.modules import preflight_info
+from ansible_collections.modelfleet.serving.tests.unit.plugins.fake_podman import FakePodman
 from ansible_collections.modelfleet.serving.tests.unit.plugins.recorded_gpu import IDLE_GPU
 
 DEBIAN = ['PRETTY_NAME="Debian GNU/Linux 13 (trixie)"', "ID=debian", 'VERSION_ID="13"']
@@ -547,3 +549,81 @@ def test_versions_that_take_turns_at_a_port(preflight, host):
     assert preflight(ports=[{**wanted, "unit": "openai-server-llama-*.service"}])["findings"] == []
     taken = only_finding(preflight(ports=[{**wanted, "unit": "openai-server-other-*.service"}]))
     assert taken["message"].startswith("Port 8101 on 127.0.0.1 is taken by vllm (pid 812, openai-server-llama-3.1-0f3a5e9c1f0c.service)")
+
+
+CLIENT = {"image": f"registry.example.org/dragonfly/client@sha256:{'1' * 64}", "variable": "dfdaemon_image"}
+
+
+@pytest.fixture
+def podman(host, monkeypatch, tmp_path):
+    fake = FakePodman()
+    fake.ways = {}
+
+    def run(_module, command, **options):
+        return fake.run_command(command, **options) if command[0] == "podman" else host.run_command(command)
+
+    monkeypatch.setattr(preflight_info.CheckedModule, "run_command", run)
+    monkeypatch.setattr(_preflight_containers, "connects", lambda address, _timeout: fake.ways.get(address, "No route to host"))
+    monkeypatch.setattr(_preflight_containers, "REGISTRIES", (str(tmp_path / "registries.conf"), str(tmp_path / "more")))
+    monkeypatch.setattr(_preflight_containers, "CDI", (str(tmp_path / "etc"), str(tmp_path / "run")))
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    return fake
+
+
+def said(result):
+    return [finding["message"] for finding in result["findings"] if finding["check"] in ("podman", "image", "cdi")]
+
+
+def test_a_host_without_containers_is_not_asked_for_podman(preflight, podman):
+    podman.version = None
+    assert said(preflight(fail_on_error=False)) == [] and podman.calls == []
+
+
+@pytest.mark.parametrize(
+    ("version", "packages", "words"),
+    [
+        (None, False, "There is no podman on this host; install 4.1 or newer"),
+        (None, True, ""),
+        ("3.4.4", True, "podman 3.4.4 is too old, for containers here need 4.1"),
+        ("4.3.1", False, ""),
+        ("5.4.2", False, ""),
+    ],
+)
+def test_podman(preflight, podman, version, packages, words):
+    podman.version, podman.ways = version, {"registry.example.org:443": ""}
+    found = said(preflight(images=[CLIENT], podman_from_packages=packages, fail_on_error=False))
+    assert [one.startswith(words) for one in found] == ([True] if words else [])
+
+
+def test_an_image_that_is_here_needs_no_registry(preflight, podman):
+    podman.images = {CLIENT["image"]: "a" * 64}
+    assert said(preflight(images=[CLIENT], fail_on_error=False)) == []
+    podman.images = {}
+    (found,) = said(preflight(images=[CLIENT], fail_on_error=False))
+    assert "is not on this host, which does not reach registry.example.org (No route to host)" in found
+    assert said(preflight(images=[{**CLIENT, "archive": True}], fail_on_error=False)) == []
+
+
+@pytest.mark.parametrize("image", [f"sha256:{'a' * 64}", f"localhost/client@sha256:{'1' * 64}"])
+def test_an_image_that_no_registry_has(preflight, podman, image):
+    (found,) = said(preflight(images=[{**CLIENT, "image": image}], fail_on_error=False))
+    assert "its name leads to no registry; build it here, or set dfdaemon_image_archive" in found
+
+
+def test_where_podman_goes_another_way_nothing_is_tried(preflight, podman, tmp_path, monkeypatch):
+    (tmp_path / "registries.conf").write_text('# location = "x"\n[[registry]]\n')
+    assert len(said(preflight(images=[CLIENT], fail_on_error=False))) == 1
+    (tmp_path / "registries.conf").write_text('[[registry]]\nprefix = "registry.example.org"\nlocation = "mirror.lan"\n')
+    assert said(preflight(images=[CLIENT], fail_on_error=False)) == []
+    (tmp_path / "registries.conf").unlink()
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    assert said(preflight(images=[CLIENT], fail_on_error=False)) == []
+
+
+def test_devices_for_containers(preflight, podman, tmp_path):
+    (found,) = said(preflight(cdi=True, fail_on_error=False))
+    assert "nvidia-ctk cdi generate" in found
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nvidia.yaml").write_text("cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices: []\n")
+    assert said(preflight(cdi=True, fail_on_error=False)) == []
