@@ -557,6 +557,7 @@ def test_prune_says_what_must_stay_and_touches_nothing_else(fleet):
             "keep": 0,
             "limit": "1TiB",
             "piece_length": "auto",
+            "container": "",
             "base_url": "http://127.0.0.1:8081",
         }
         assert set(args) <= set(documentation(COLLECTION / "plugins/modules/model_prune.py")["options"])
