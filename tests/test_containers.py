@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from fleet import only_in_all
+from test_distribute import PRUNED
 from test_life import EVERYBODY, GROUPS, OWED, documented, fleet, gone, hosts_of  # noqa: F401
 
 CLIENT, NEXT, SCHEDULER, TORCHSERVE = (f"registry.example.org/modelfleet/{name}@sha256:{digit * 64}" for name, digit in
@@ -108,8 +109,7 @@ def test_an_archive_travels_only_where_it_is_needed(run, tmp_path):
 
 @only_in_all
 def test_dfctl_is_asked_where_it_is(fleet):  # noqa: F811
-    tables = {"model_prune": {"versions": [], "before": {}, "after": {}, "freed": 0, "free": 0}}
-    _done, calls = fleet("prune", answers=dict.fromkeys(EVERYBODY, tables), of_hosts={"gpu-1": IMAGES})
+    _done, calls = fleet("prune", answers={key: {"model_prune": PRUNED} for key in EVERYBODY}, of_hosts={"gpu-1": IMAGES})
     assert [args["container"] for host in ("gpu-1", "gpu-2") for args in of(calls, "model_prune", host)] == ["dfdaemon", ""]
 
 
