@@ -46,6 +46,7 @@ _value:
 import re
 
 from ansible_collections.modelfleet.serving.plugins.filter.rollout_models import rollout_models
+from ansible_collections.modelfleet.serving.plugins.module_utils._rollout_phases import MOST_REQUESTS
 
 # A smaller one could not be passed by anything.
 LEAST = {
@@ -56,8 +57,7 @@ LEAST = {
     "modelfleet_drain_seconds": 0,
     "modelfleet_rollback_grace_seconds": 0,
 }
-# The most that traffic_check takes.
-MOST = {"modelfleet_rollout_soak_requests": 100_000}
+MOST = {"modelfleet_rollout_soak_requests": MOST_REQUESTS}
 # Nothing is measured below these.
 ABOVE = {
     "modelfleet_rollout_gpu_memory_percent": 0,

@@ -11,6 +11,9 @@ so far) and __rollout_outcome; at the end of the run __rollout_facts has all of 
 
 from __future__ import annotations
 
+# The gate traffic asks a version this many times at most, one after the other.
+MOST_REQUESTS = 100_000
+
 # Gates in their order, before the version answers anybody and after; the first of either is also the phase in which it comes up.
 GATES_BEFORE = ("ready", "answers", "gpu", "command")
 GATES_AFTER = ("traffic", "ready")

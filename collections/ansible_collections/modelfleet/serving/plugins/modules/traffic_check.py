@@ -194,11 +194,10 @@ import time
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._inference import CHECK, request_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import CheckedModule
+from ansible_collections.modelfleet.serving.plugins.module_utils._rollout_phases import MOST_REQUESTS
 from ansible_collections.modelfleet.serving.plugins.module_utils._runtime import runtime_of, runtime_options
 
 LOOK_EVERY_S = 2
-# A version may be asked this many times, one after the other.
-MOST_REQUESTS = 100_000
 
 
 def summary(answers):
