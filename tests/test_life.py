@@ -211,6 +211,8 @@ class TestUninstall:
         units = ["modelfleet-gateway-watch.service", "modelfleet-gateway-key.socket", "modelfleet-gateway.service"]
         units += ["triton.service", "modelfleet-bentoml.service"]
         units += ["torchserve.service", "torchserve-models.service", "dfdaemon.service", "dragonfly-scheduler.service"]
+        units += ["modelfleet-monitoring.service", "modelfleet-metrics.timer", "modelfleet-metrics.service"]
+        units += ["dragonfly-manager.service", "dragonfly-manager-redis.service"]
         units += ["modelfleet-firewall.service", "modelfleet-firewall-again.service"]
         assert {host: sorted(found) for host, found in daemons.items()} == dict.fromkeys(EVERYBODY, sorted(units))
         last_gpu = max(order.index((host, "dfdaemon.service")) for host in GROUPS["gpu_hosts"])
@@ -243,6 +245,8 @@ class TestUninstall:
         assert args["groups"] == ["dragonfly", "modelfleet-hf"]
         theirs = {
             ("modelfleet-gateway", "modelfleet-gateway-watch"): {"/etc/modelfleet-gateway", "/opt/modelfleet-gateway"},
+            ("modelfleet-monitoring", "modelfleet-metrics"): {"/etc/modelfleet-monitoring", "/var/lib/modelfleet-metrics"},
+            ("dragonfly-manager",): {"/var/lib/dragonfly-manager", "/var/lib/dragonfly-manager-redis"},
             ("openai-server",): {"/var/lib/openai-server"},
             ("triton",): {"/var/lib/triton", "/var/lib/modelfleet/triton"},
             ("bentoml", "modelfleet-bentoml"): {"/etc/modelfleet-bentoml", "/var/lib/bentoml"},

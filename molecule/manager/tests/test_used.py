@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 import pytest
 from conftest import MANAGER, SECRETS, TOKEN, address_of, ask, config, query, token_of
-from fleet import GPU_HOSTS, recap, wait_until
+from fleet import GPU_HOSTS, REPOSITORY, declared_models, known_answer, recap, wait_until
 
 SIZE = 9 << 20
 PASSWORD = SECRETS["dragonfly_manager_root_password"]
+WHO = "select host_name, state from scheduler union select host_name, state from seed_peer order by 1"
+REGISTERED = f"{MANAGER}\tactive\nseed-1\tactive"
+# Runs on a host: asks the model again and again, and keeps in a file how often, and how often in vain.
+ASKING = """
+import json, os, sys, time, urllib.request
+asked = failed = 0
+while True:
+    key = json.load(open("/var/lib/torchserve/key_file.json"))["inference"]["key"]
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = urllib.request.Request("http://127.0.0.1:8080/predictions/demo", data=sys.argv[1].encode(), headers=headers)
+    try:
+        urllib.request.urlopen(request, timeout=10).read()
+    except OSError:
+        failed += 1
+    asked += 1
+    with open("/run/asked.new", "w") as counted:
+        counted.write(f"{asked} {failed}")
+    os.replace("/run/asked.new", "/run/asked")
+    time.sleep(0.1)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +125,8 @@ def test_another_password_of_root(manager, play):
 
 def test_a_lost_database_is_restored(manager, play, module):
     module("dragonfly_cluster", name="kept", description="before the loss")
+    # As if it were saved before they came: they register themselves when they start, and at no other time.
+    query(manager, "delete from scheduler; delete from seed_peer")
     play("backup")
     assert manager.check_output("stat -c '%a %U' /var/backups/dragonfly-manager.sql") == "600 root"
     token = token_of(manager)
@@ -111,6 +134,7 @@ def test_a_lost_database_is_restored(manager, play, module):
     manager.check_output("mariadb --execute %s", "drop database manager; create database manager")
     play("restore")
     assert query(manager, "select bio from scheduler_cluster where name = 'kept'") == "before the loss"
+    assert query(manager, WHO) == REGISTERED
     assert token_of(manager) == token and ask(manager, "GET", "/oapi/v1/clusters", token=token)[0] == 200
     body = {"name": "mallory", "password": "mallory-1", "email": "mallory@example.com"}
     assert ask(manager, "POST", "/api/v1/users/signup", body)[0] == 500
@@ -159,9 +183,64 @@ def test_downloads_go_on_without_the_manager(manager, fleet, play, url):
     wait_until(lambda: ask(manager, "GET", "/healthy")[0] == 200, "the manager")
 
 
-def test_and_back(manager, fleet, play):
+def administer(host, sql, database="postgres"):
+    """What PostgreSQL answers to its administrator; one statement at a time, as some allow no other with them."""
+    host.check_output("systemctl start postgresql")
+    wait_until(lambda: host.run("pg_isready").rc == 0, "PostgreSQL")
+    words = " ".join(f"--command={shlex.quote(one)}" for one in sql.split("; "))
+    return host.check_output(f"runuser -u postgres -- psql --dbname={database} --quiet --tuples-only --no-align {words}")
+
+
+def test_a_database_of_postgresql(manager, fleet, play, module, url):
+    """Made by who looks after it, as one that is elsewhere."""
+    sql = "create role dragonfly login password '{dragonfly_manager_database_password}'; create database manager owner dragonfly"
+    administer(manager, sql.format(**SECRETS))
+    elsewhere = {"dragonfly_manager_database_type": "postgres", "dragonfly_manager_database_host": "127.0.0.1"}
+    play("site", **elsewhere)
+    assert administer(manager, 'select name from "user"', "manager") == "root"
+    assert administer(manager, WHO, "manager") == REGISTERED.replace("\t", "|")
+    # One that starts finds a scheduler in it.
+    fleet["gpu-1"].check_output("systemctl restart dfdaemon")
+    wait_until(lambda: fleet["gpu-1"].run("curl --silent --fail http://127.0.0.1:4003/healthy").rc == 0, "dfdaemon", 30)
+    again = recap(play("site", **elsewhere))
+    assert {name: row["changed"] for name, row in again.items()} == dict.fromkeys(again, 0)
+    before = fleet["seed-1"].traffic().get("BACK_TO_SOURCE", 0)
+    assert module("dragonfly_preheat", urls=[f"{url}?version=postgres"])["state"] == "SUCCESS"
+    assert fleet["seed-1"].traffic()["BACK_TO_SOURCE"] - before == SIZE
+    play("backup", **elsewhere)
+    token = token_of(manager)
+    manager.check_output("systemctl stop dragonfly-manager")
+    administer(manager, "drop database manager; create database manager owner dragonfly")
+    play("restore", **elsewhere)
+    assert ask(manager, "GET", "/oapi/v1/clusters", token=token)[0] == 200
+    body = {"name": "mallory", "password": "mallory-1", "email": "mallory@example.com"}
+    assert ask(manager, "POST", "/api/v1/users/signup", body)[0] == 500
+    assert administer(manager, 'select name from "user"', "manager") == "root"
+    # The database before has all that it had.
+    play("site")
+    assert query(manager, WHO) == REGISTERED
+    manager.check_output("systemctl stop postgresql")
+
+
+@pytest.fixture
+def load(fleet):
+    """A callable that says how many requests for the model's answer were made so far on all hosts, and how many of them failed."""
+    (model,) = declared_models(REPOSITORY / "inventory/lab")
+    body, _expected = known_answer(model)
+    for name in GPU_HOSTS:
+        fleet[name].check_output("systemd-run --quiet --unit asking python3 -c %s %s", ASKING, body)
+    yield lambda: [sum(int(fleet[name].check_output("cut -d ' ' -f %s /run/asked", str(at))) for name in GPU_HOSTS) for at in (1, 2)]
+    for name in GPU_HOSTS:
+        fleet[name].check_output("systemctl stop asking")
+
+
+def test_and_back(manager, fleet, play, load):
     """By the same variable, and the manager stays; then by its group it goes, and its secrets with it."""
-    play("site", modelfleet_manager_mode=False)
+    for mode in (False, True, False):
+        play("site", modelfleet_manager_mode=mode)
+    asked, failed = load()
+    print(f"Requests while the fleet went from the manager to none, back, and to none: {asked}, failed: {failed}")
+    assert asked > 1000 and failed == 0
     assert "manager" not in config(manager, "scheduler") and config(manager, "scheduler").get("database") is None
     for name in ("seed-1", *GPU_HOSTS):
         assert "manager" not in config(fleet[name], "dfdaemon") and fleet[name].active("dfdaemon")

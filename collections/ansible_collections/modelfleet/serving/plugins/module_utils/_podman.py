@@ -12,7 +12,7 @@ from ansible_collections.modelfleet.serving.plugins.module_utils._errors import 
 from ansible_collections.modelfleet.serving.plugins.module_utils._text import from_json, without_colours
 
 # The log driver passthrough is of 4.0, and the names of CDI are understood from 4.1 on. Debian 12 has 4.3.
-OLDEST = (4, 1)
+OLDEST = "4.1"
 # A name has its registry, for podman would look for a short one in those that the host happens to know.
 _NAMED = re.compile(
     r"(?P<registry>localhost|[A-Za-z0-9-]+(?:[.][A-Za-z0-9-]+)+(?::[0-9]+)?|[A-Za-z0-9-]+:[0-9]+)/"
@@ -55,9 +55,7 @@ class Podman:
         try:
             rc, out, err = self._run_command(["podman", *command], handle_exceptions=False)
         except OSError as exc:
-            raise ModelFleetError(
-                f"Failed to run podman: {exc.strerror}. Install podman {'.'.join(map(str, OLDEST))} or newer on this host."
-            ) from None
+            raise ModelFleetError(f"Failed to run podman: {exc.strerror}. Install podman {OLDEST} or newer on this host.") from None
         said = [line for line in without_colours(err).splitlines() if line.strip()]
         return rc, out, masked(" ".join((said or [f"podman ended with {rc}"])[-1].split())).rstrip(".")
 
@@ -106,7 +104,11 @@ class Podman:
 
 def is_old(version):
     """Whether a version (str) is older than what containers here need."""
-    return tuple(int(part) for part in version.split(".")[: len(OLDEST)]) < OLDEST
+    return _numbers(version) < _numbers(OLDEST)
+
+
+def _numbers(version):
+    return [int(part) for part in version.split(".")[:2]]
 
 
 def _plain(digest):

@@ -33,15 +33,14 @@ def podman(host):
         return
     here = Podman(host.run_command)
     host.facts["podman"] = version = here.version()
-    wanted = ".".join(map(str, OLDEST))
     if not version and not host.params["podman_from_packages"]:
         host.error(
-            "podman", f"There is no podman on this host; install {wanted} or newer, or name its package in modelfleet_container_packages."
+            "podman", f"There is no podman on this host; install {OLDEST} or newer, or name its package in modelfleet_container_packages."
         )
     elif version and is_old(version):
         host.error(
             "podman",
-            f"podman {version} is too old, for containers here need {wanted}; upgrade it or the distribution, or set the "
+            f"podman {version} is too old, for containers here need {OLDEST}; upgrade it or the distribution, or set the "
             "…_install_method of this host to package.",
         )
         return

@@ -158,7 +158,7 @@ class Image:
         version = self.podman.version()
         # In check mode it may be installed by then.
         if version and is_old(version):
-            raise ModelFleetError(f"Refused podman {version}: this needs {'.'.join(map(str, OLDEST))} or newer. Upgrade it on this host.")
+            raise ModelFleetError(f"Refused podman {version}: this needs {OLDEST} or newer. Upgrade it on this host.")
         found = self.podman.image(self.name) if version or not self.module.check_mode else None
         previous = self.known[0] if self.known else {}
         action = "none" if found else "loaded" if self.archive else "pulled"

@@ -102,6 +102,11 @@ options:
     type: list
     elements: path
     default: []
+  also_stale:
+    description: What else is not as the running process believes, such as a registration that was lost. Whoever runs is older than that.
+    type: list
+    elements: str
+    default: []
   start:
     description:
       - Whether the daemon is enabled and started. With V(false) only its files are written, for whatever starts it later, and a daemon that
@@ -215,7 +220,7 @@ restart_owed:
   type: bool
   sample: false
 stale:
-  description: The files whose content is not what the running daemon was started from, as it was found.
+  description: The files whose content is not what the running daemon was started from, as it was found, and O(also_stale).
   returned: success
   type: list
   elements: str
@@ -403,7 +408,7 @@ class Daemon:
         return rc == 0 and "NeedDaemonReload=yes" in out
 
     def stale(self):
-        return self.stale_of([self.unit, *self.started_from], self.params["started_record"])
+        return self.stale_of([self.unit, *self.started_from], self.params["started_record"]) + self.params["also_stale"]
 
     def stale_of(self, paths, record):
         wanted = {}
@@ -556,6 +561,7 @@ def main():
             "started_from": {"type": "list", "elements": "path", "default": []},
             "started_record": {"type": "path"},
             "about_to_change": {"type": "list", "elements": "path", "default": []},
+            "also_stale": {"type": "list", "elements": "str", "default": []},
             "start": {"type": "bool", "default": True},
             "restart": {"type": "str", "choices": ["now", "deferred"], "default": "now"},
             "needs": {

@@ -190,6 +190,8 @@ class Database:
         try:
             self.write_dump(temporary)
             os.replace(temporary, path)
+        except OSError as exc:
+            raise ModelFleetError(f"Failed to save {self.place} in {path}: {exc.strerror}. Have the path free, with room.") from exc
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)

@@ -215,6 +215,17 @@ def test_a_deferred_restart_stays_owed_until_it_is_done(run, host):
     assert not run(config="port: 2\n", restart="deferred")["restart_owed"]
 
 
+def test_what_was_lost_elsewhere_restarts_it_too(run, host):
+    """Once for each run that says so, for no file tells whether it is over."""
+    lost = {"also_stale": ["its registration"]}
+    assert run(**lost)["action"] == "started"
+    deferred = run(restart="deferred", **lost)
+    assert deferred["restart_owed"] and deferred["stale"] == ["its registration"] and not deferred["changed"]
+    result = run(diff=True, **lost)
+    assert result["action"] == "restarted" and result["changed"] and result["files"] == []
+    assert run()["action"] == "none"
+
+
 def test_a_daemon_that_serves_nobody_is_not_deferred(run, host):
     run()
     host.state["ActiveState"] = "failed"

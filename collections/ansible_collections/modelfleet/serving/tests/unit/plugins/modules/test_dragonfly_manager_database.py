@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -140,6 +142,18 @@ def test_saves_and_restores(database, run, tmp_path):
     assert f"--file={path}" in database.calls[-1][0] and "--single-transaction" in database.calls[-1][0]
     assert "is not there; copy the saved database to it" in run(state="restored", path=str(tmp_path / "none"))["msg"]
     assert "Make its directory, with room" in run(state="dumped", path=str(tmp_path / "none" / "saved.sql"))["msg"]
+
+
+def test_a_file_that_cannot_be_replaced(database, run, tmp_path, monkeypatch):
+    """As one that is mounted into a container by itself."""
+
+    def busy(*_paths):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(dragonfly_manager_database.os, "replace", busy)
+    (tmp_path / "saved").write_text("before")
+    assert "Device or resource busy. Have the path free" in run(state="dumped", path=str(tmp_path / "saved"))["msg"]
+    assert (tmp_path / "saved").read_text() == "before" and list(tmp_path.iterdir()) == [tmp_path / "saved"]
 
 
 def test_a_half_saved_database_does_not_stay(database, run, tmp_path):
