@@ -29,8 +29,7 @@ SHOWN = {
     "dfdaemon": "{{ __dfdaemon_files }}",
     "manager": "{{ __dragonfly_manager_files }}",
     "schedulers": "{{ __dragonfly_manager_schedulers }}",
-    "seed_peers": "{{ __dragonfly_manager_seed_peers }}",
-    "stale": "{{ __modelfleet_manager_stale }}",
+    "stale": "{{ __dragonfly_scheduler_also_stale }}",
     "cluster": "{{ __dragonfly_manager_cluster }}",
     "findings": "{{ __dragonfly_manager_settings | modelfleet.serving.manager_findings }}",
     "admitted": "{{ __firewall_for_members | map(attribute='authority') }}",
@@ -84,7 +83,7 @@ def fleets(written):
         "beside": written(),
         "mode": written(modelfleet_manager_mode=True),
         "clear": written(modelfleet_manager_mode=True, modelfleet_mtls=False),
-        "lost": written(modelfleet_manager_mode=True, __dragonfly_manager_admin={"unregistered": ["seed-1"]}),
+        "lost": written(modelfleet_manager_mode=True, __dragonfly_manager_admin={"unregistered": ["scheduler-1"]}),
     }
 
 
@@ -105,7 +104,7 @@ def test_a_manager_that_nobody_is_to_ask_changes_nothing(fleets):
         for component in ("scheduler", "dfdaemon"):
             assert fleets["beside"][host][component] == fleets["without"][host][component]
             assert [entry["component"] for entry in fleets["beside"][host][component]] == [component, f"{component}_dynconfig"]
-    assert fleets["beside"]["scheduler-1"]["schedulers"] == fleets["beside"]["scheduler-1"]["seed_peers"] == []
+    assert fleets["beside"]["scheduler-1"]["schedulers"] == []
 
 
 def test_one_variable_has_everybody_ask_it(fleets):
@@ -124,12 +123,11 @@ def test_one_variable_has_everybody_ask_it(fleets):
         {"hostname": "scheduler-1", "ip": "10.0.0.1", "port": 8002},
         {"hostname": "scheduler-2", "ip": "10.0.0.4", "port": 8012},
     ]
-    assert fleets["mode"]["scheduler-1"]["seed_peers"] == [{"hostname": "seed-1", "ip": "10.0.0.2", "port": 4000}]
 
 
 def test_whoever_the_manager_does_not_know_is_stale(fleets):
-    found = {name: [fleet[host]["stale"] for host in ("scheduler-1", "seed-1")] for name, fleet in fleets.items()}
-    assert found == {**dict.fromkeys(fleets, [[], []]), "lost": [[], ["its registration at the manager"]]}
+    found = {name: fleet["scheduler-1"]["stale"] for name, fleet in fleets.items()}
+    assert found == {**{name: [] for name in fleets}, "lost": ["its registration at the manager"]}
 
 
 def test_nobody_reaches_more_than_he_must(fleets):

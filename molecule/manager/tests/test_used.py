@@ -11,8 +11,9 @@ from fleet import GPU_HOSTS, REPOSITORY, declared_models, known_answer, recap, w
 
 SIZE = 9 << 20
 PASSWORD = SECRETS["dragonfly_manager_root_password"]
-WHO = "select host_name, state from scheduler union select host_name, state from seed_peer order by 1"
-REGISTERED = f"{MANAGER}\tactive\nseed-1\tactive"
+COMMENT = "select table_comment from information_schema.tables where table_schema = 'manager' and table_name = 'user'"
+WHO = "select host_name, port, state from scheduler"
+REGISTERED = f"{MANAGER}\t8002\tactive"
 # Runs on a host: asks the model again and again, and keeps in a file how often, and how often in vain.
 ASKING = """
 import json, os, sys, time, urllib.request
@@ -125,8 +126,8 @@ def test_another_password_of_root(manager, play):
 
 def test_a_lost_database_is_restored(manager, play, module):
     module("dragonfly_cluster", name="kept", description="before the loss")
-    # As if it were saved before they came: they register themselves when they start, and at no other time.
-    query(manager, "delete from scheduler; delete from seed_peer")
+    # As if it were saved before the scheduler came, which registers itself when it starts, and at no other time.
+    query(manager, "delete from scheduler")
     play("backup")
     assert manager.check_output("stat -c '%a %U' /var/backups/dragonfly-manager.sql") == "600 root"
     token = token_of(manager)
@@ -134,11 +135,42 @@ def test_a_lost_database_is_restored(manager, play, module):
     manager.check_output("mariadb --execute %s", "drop database manager; create database manager")
     play("restore")
     assert query(manager, "select bio from scheduler_cluster where name = 'kept'") == "before the loss"
-    assert query(manager, WHO) == REGISTERED
+    wait_until(lambda: query(manager, WHO) == REGISTERED, "the scheduler", 30)
     assert token_of(manager) == token and ask(manager, "GET", "/oapi/v1/clusters", token=token)[0] == 200
     body = {"name": "mallory", "password": "mallory-1", "email": "mallory@example.com"}
     assert ask(manager, "POST", "/api/v1/users/signup", body)[0] == 500
     assert module("dragonfly_cluster", name="kept", state="absent")["changed"]
+
+
+def test_a_database_that_is_not_for_this_manager(manager, play, module):
+    """It would change the tables of others, and does not know those of a newer one."""
+    assert query(manager, COMMENT) == "modelfleet: manager 2.5.1"
+    started = manager.check_output("systemctl show -P ActiveEnterTimestamp dragonfly-manager")
+    query(manager, "alter table user comment = 'modelfleet: manager 2.6.0'")
+    for mode in ([], ["--check"]):
+        said = " ".join(play("site", "--tags", "dragonfly_manager", *mode, code=2).stdout.split())
+        assert "the manager 2.6.0 has used it, and an older one does not know its tables. Set dragonfly_manager_version to 2.6.0" in said
+    query(manager, "alter table user comment = 'modelfleet: manager 2.5.1'")
+    query(manager, "create database shop; create table shop.config (price int); grant all on shop.* to 'dragonfly'@'127.0.0.1'")
+    said = " ".join(play("site", "--tags", "dragonfly_manager", code=2, dragonfly_manager_database_name="shop").stdout.split())
+    assert "it has tables of another program (config), which the manager would change" in said
+    assert query(manager, "show tables in shop") == "config" and query(manager, "show columns in shop.config like 'price'")
+    query(manager, "drop database shop")
+    # What was saved of a newer one is refused before anything stops.
+    play("backup")
+    manager.check_output("sed -i 's/modelfleet: manager 2.5.1/modelfleet: manager 2.6.0/' /var/backups/dragonfly-manager.sql")
+    assert "it was saved of the manager 2.6.0" in " ".join(play("restore", code=2).stdout.split())
+    assert query(manager, COMMENT) == "modelfleet: manager 2.5.1"
+    assert manager.check_output("systemctl show -P ActiveEnterTimestamp dragonfly-manager") == started
+
+
+def test_a_redis_that_cannot_be_used(manager, module):
+    own = {"type": "redis", "state": "usable", "user": "", "port": 6380, "password": SECRETS["dragonfly_manager_redis_password"]}
+    assert not module("dragonfly_manager_database", **own)["changed"]
+    assert (
+        "does not take the password: WRONGPASS" in module("dragonfly_manager_database", failed=True, **{**own, "password": "wrong"})["msg"]
+    )
+    assert "Failed to reach Redis at 127.0.0.1:6399" in module("dragonfly_manager_database", failed=True, **{**own, "port": 6399})["msg"]
 
 
 def test_a_scheduler_whose_port_moves_is_registered_anew(manager, fleet, play):
@@ -198,7 +230,7 @@ def test_a_database_of_postgresql(manager, fleet, play, module, url):
     elsewhere = {"dragonfly_manager_database_type": "postgres", "dragonfly_manager_database_host": "127.0.0.1"}
     play("site", **elsewhere)
     assert administer(manager, 'select name from "user"', "manager") == "root"
-    assert administer(manager, WHO, "manager") == REGISTERED.replace("\t", "|")
+    wait_until(lambda: administer(manager, WHO, "manager") == REGISTERED.replace("\t", "|"), "the scheduler", 30)
     # One that starts finds a scheduler in it.
     fleet["gpu-1"].check_output("systemctl restart dfdaemon")
     wait_until(lambda: fleet["gpu-1"].run("curl --silent --fail http://127.0.0.1:4003/healthy").rc == 0, "dfdaemon", 30)
@@ -218,7 +250,7 @@ def test_a_database_of_postgresql(manager, fleet, play, module, url):
     assert administer(manager, 'select name from "user"', "manager") == "root"
     # The database before has all that it had.
     play("site")
-    assert query(manager, WHO) == REGISTERED
+    wait_until(lambda: query(manager, WHO) == REGISTERED, "the scheduler", 30)
     manager.check_output("systemctl stop postgresql")
 
 

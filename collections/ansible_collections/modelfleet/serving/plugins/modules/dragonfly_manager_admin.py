@@ -11,7 +11,7 @@ short_description: Take a new manager of Dragonfly into use
 version_added: 0.1.0
 description:
   - Gives the manager's user root another password than the published one, has a personal access token for automation in a file that only
-    root can read, has the manager forget schedulers that are somewhere else now, and says which daemons it does not know.
+    root can read, has the manager forget schedulers that are somewhere else now, and says which it does not know.
   - It does not sign in, which would lock everybody out for 30 seconds, but makes a session of its own by O(jwt_key). The manager's user is
     asked for his password by the one call that needs no session.
   - A token that is in the manager under that name is kept, with its scopes; it is prolonged before it expires.
@@ -68,7 +68,7 @@ options:
     type: list
     elements: dict
     default: []
-    suboptions: &daemon
+    suboptions:
       hostname:
         description: Its name, C(server.host) of its configuration.
         type: str
@@ -81,12 +81,6 @@ options:
         description: Its port.
         type: int
         required: true
-  seed_peers:
-    description: The seed peers that register themselves. The manager forgets one that stops by itself.
-    type: list
-    elements: dict
-    default: []
-    suboptions: *daemon
 seealso:
   - module: modelfleet.serving.dragonfly_cluster
 """
@@ -125,9 +119,8 @@ forgotten:
   sample: ["scheduler-1 (10.0.0.1:8002)"]
 unregistered:
   description:
-    - The names of O(schedulers) and O(seed_peers) that the manager does not know. Each registers itself when it starts, and at no other
-      time; so one that runs must be restarted after the manager's database was lost, or another took its place.
-    - In check mode those that would be forgotten are not among them.
+    - The names of O(schedulers) that the manager does not know. Each registers itself when it starts, and at no other time; so one that
+      runs must be restarted after the manager's database was lost, or another took its place.
   returned: success
   type: list
   elements: str
@@ -166,8 +159,7 @@ class Admin:
         # Before anything else, for what follows would have the manager keep a record of root without his password.
         password = self.module.check_mode is False and self.set_password()
         token, written = self.provide_token()
-        forgotten = self.forget()
-        unregistered = self.unregistered()
+        forgotten, unregistered = self.forget()
         lines = [
             f"{what}\n" for what in (("another password for root",) if password else ()) + ((f"token {token}",) if token != "none" else ())
         ]
@@ -257,31 +249,24 @@ class Admin:
         end = datetime.now(timezone.utc) + timedelta(days=self.params["token_days"])
         return {"scopes": SCOPES, "state": "active", "expired_at": end.strftime("%Y-%m-%dT%H:%M:%SZ"), "user_id": _manager.ROOT_ID}
 
-    # Who registers himself
-
-    def registered(self, kind):
-        return self.ask("GET", f"/api/v1/{kind.replace(' ', '-')}?page=1&per_page=10000", f"read the {kind}") or []
-
-    def unregistered(self):
-        names = set()
-        for kind, wanted in (("schedulers", self.params["schedulers"]), ("seed peers", self.params["seed_peers"])):
-            known = {(one["host_name"], one["ip"], one["port"]) for one in (self.registered(kind) if wanted else ())}
-            names.update(one["hostname"] for one in wanted if (one["hostname"], one["ip"], one["port"]) not in known)
-        return sorted(names)
+    # The schedulers
 
     def forget(self):
+        """``(those that are forgotten, the names of those that the manager does not know)``."""
         known = {(one["hostname"], one["ip"]): one["port"] for one in self.params["schedulers"]}
         if not known:
-            return []
-        forgotten = []
-        for one in self.registered("schedulers"):
+            return [], []
+        forgotten, missing = [], {name for name, _ip in known}
+        for one in self.ask("GET", "/api/v1/schedulers?page=1&per_page=10000", "read the schedulers") or []:
             port = known.get((one["host_name"], one["ip"]))
+            if port == one["port"]:
+                missing.discard(one["host_name"])
             if port == one["port"] or (port is None and one["state"] == "active"):
                 continue
             forgotten.append(f"{one['host_name']} ({one['ip']}:{one['port']})")
             if not self.module.check_mode:
                 self.ask("DELETE", f"/api/v1/schedulers/{one['id']}", f"forget the scheduler {one['host_name']}")
-        return forgotten
+        return forgotten, sorted(missing)
 
     def ask(self, method, path, doing, body=None):
         try:
@@ -296,7 +281,7 @@ class Admin:
 
 
 def main():
-    daemon = {
+    scheduler = {
         "hostname": {"type": "str", "required": True},
         "ip": {"type": "str", "required": True},
         "port": {"type": "int", "required": True},
@@ -312,8 +297,7 @@ def main():
             "token_name": {"type": "str", "default": "modelfleet", "no_log": False},
             "token_days": {"type": "int", "default": 365, "no_log": False},
             "rotate": {"type": "bool", "default": False},
-            "schedulers": {"type": "list", "elements": "dict", "default": [], "options": daemon},
-            "seed_peers": {"type": "list", "elements": "dict", "default": [], "options": daemon},
+            "schedulers": {"type": "list", "elements": "dict", "default": [], "options": scheduler},
         },
         supports_check_mode=True,
     )

@@ -52,7 +52,6 @@ class FakeManager:
         self.forgets_after = 2
         self.tokens = []
         self.schedulers = []
-        self.seed_peers = []
         self.clusters = [
             {
                 **{"id": 1, "name": "cluster-1", "bio": "", "is_default": True},
@@ -158,7 +157,7 @@ class FakeManager:
 
     def for_session(self, method, path, body):
         kind, number = re.fullmatch(r"/api/v1/([a-z-]+)(?:/(\d+))?", path).groups()
-        kept = {"personal-access-tokens": self.tokens, "schedulers": self.schedulers, "seed-peers": self.seed_peers}[kind]
+        kept = {"personal-access-tokens": self.tokens, "schedulers": self.schedulers}[kind]
         if number is None and method == "GET":
             return 200, kept
         if number is None:

@@ -131,20 +131,19 @@ def test_forgets_nobody_where_nobody_registers_himself(manager, run):
     assert not run()["changed"] and len(manager.schedulers) == 1
 
 
-def test_says_whom_the_manager_does_not_know(manager, run):
+def test_says_which_schedulers_the_manager_does_not_know(manager, run):
     """Each registers itself when it starts; so after the database was lost, or another took its place, somebody must restart them."""
     wanted = [{"hostname": name, "ip": ip, "port": 8002} for name, ip in (("sched-1", "10.0.0.1"), ("sched-2", "10.0.0.2"))]
-    seeds = [{"hostname": "seed-1", "ip": "10.0.0.3", "port": 4000}]
-    assert run(schedulers=wanted, seed_peers=seeds)["unregistered"] == ["sched-1", "sched-2", "seed-1"]
+    assert run(schedulers=wanted)["unregistered"] == ["sched-1", "sched-2"]
     # One that is inactive, as after a restart of the manager, comes back by itself; one at another address is somebody else.
     manager.schedulers += [scheduler(1, 8002, "inactive"), scheduler(2, 8002, name="sched-2", ip="10.0.0.9")]
-    manager.seed_peers.append(scheduler(1, 4000, name="seed-1", ip="10.0.0.3"))
-    result = run(schedulers=wanted, seed_peers=seeds)
+    result = run(schedulers=wanted)
     assert result["unregistered"] == ["sched-2"] and not result["changed"]
     # One that is forgotten, for its port has changed, is not known either.
     manager.schedulers[0]["port"] = 8012
-    result = run(schedulers=wanted, seed_peers=seeds)
-    assert result["unregistered"] == ["sched-1", "sched-2"] and result["forgotten"] == ["sched-1 (10.0.0.1:8012)"]
+    for check in (True, False):
+        result = run(check=check, schedulers=wanted)
+        assert result["unregistered"] == ["sched-1", "sched-2"] and result["forgotten"] == ["sched-1 (10.0.0.1:8012)"]
     assert run()["unregistered"] == []
 
 

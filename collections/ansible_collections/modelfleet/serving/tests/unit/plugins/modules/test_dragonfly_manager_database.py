@@ -8,7 +8,9 @@ import errno
 import json
 import os
 import re
+import socket
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,8 @@ class FakeDatabase:
         self.tables = True
         self.names = ["root"]
         self.rule = []
+        self.comment = ""
+        self.foreign = ""
         self.calls = []
         self.options = ""
         self.made = False
@@ -48,6 +52,13 @@ class FakeDatabase:
             return 0, "manager\nuser\n" if self.made else "", ""
         if sql.startswith("create database"):
             self.made = True
+        if "is_del" in sql:
+            return 0, self.foreign, ""
+        if "table_comment" in sql or "obj_description" in sql:
+            return 0, f"{self.comment}\n", ""
+        if "comment" in sql:
+            self.comment = re.search(r"'(.*)'", sql)[1]
+            return 0, "", ""
         if "information_schema.tables" in sql:
             return 0, "user\n" if self.tables else "", ""
         if "check_constraints" in sql:
@@ -179,3 +190,119 @@ def test_creates_a_database_and_its_owner(database, run):
 def test_without_the_programs(run, monkeypatch):
     monkeypatch.setattr(CheckedModule, "get_bin_path", lambda _module, _name, **_options: None)
     assert "this host has no program mariadb or mysql; install the database's client" in run()["msg"]
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
+def test_says_who_used_it(database, run, kind):
+    database.rule = ["root"]
+    result = run(check=True, diff=True, type=kind, version="2.5.1")
+    assert result["changed"] and result["users"] == ["root"] and database.comment == ""
+    assert result["diff"]["before"] == "root\n" and result["diff"]["after"] == "root\nused by the manager 2.5.1\n"
+    assert run(type=kind, version="2.5.1")["changed"] and database.comment == "modelfleet: manager 2.5.1"
+    assert not run(type=kind, version="2.5.1")["changed"]
+    assert run(type=kind, version="2.6.0")["changed"] and database.comment == "modelfleet: manager 2.6.0"
+    assert not run(type=kind)["changed"]
+
+
+def test_what_somebody_wrote_there_stays(database, run):
+    database.rule, database.comment = ["root"], "ours, ask Ann"
+    assert not run(version="2.5.1")["changed"] and database.comment == "ours, ask Ann"
+    assert not run(state="usable", version="2.5.1")["changed"]
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
+def test_what_a_newer_manager_used_is_refused(database, run, kind):
+    for there in ("2.6.0", "3.0.0-rc.1"):
+        database.comment = f"modelfleet: manager {there}"
+        for check in (False, True):
+            said = run(check=check, state="usable", type=kind, version="2.5.1")["msg"]
+            assert f"the manager {there} has used it" in said and f"Set dragonfly_manager_version to {there} or newer" in said
+    for there in ("2.5.9", "2.4.0", "1.9"):
+        database.comment = f"modelfleet: manager {there}"
+        assert not run(state="usable", type=kind, version="2.5.1")["changed"]
+    assert not any("alter" in (data or "") or "comment on" in (data or "") for _command, data, _environment in database.calls)
+
+
+def test_tables_of_another_program_are_refused(database, run):
+    database.foreign = "config\nuser\n"
+    assert "it has tables of another program (config, user), which the manager would change. Name" in run(state="usable")["msg"]
+
+
+def test_a_version_that_is_none(database, run):
+    assert "write it as in 2.5.1" in run(state="usable", version="2.5.1'; drop table user")["msg"] and database.calls == []
+
+
+def test_without_a_client_nothing_is_looked_at_in_check_mode(database, run, monkeypatch):
+    """A host that has nothing yet gets it in the same run."""
+    monkeypatch.setattr(CheckedModule, "get_bin_path", lambda *_arguments, **_options: None)
+    for kind in ("mariadb", "postgres"):
+        assert not run(check=True, state="usable", type=kind)["changed"]
+        assert "this host has no program" in run(state="usable", type=kind)["msg"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ") ENGINE=InnoDB AUTO_INCREMENT=2 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci COMMENT='modelfleet: manager 2.6.0';",
+        "COMMENT ON TABLE public.\"user\" IS 'modelfleet: manager 2.6.0';",
+    ],
+)
+def test_what_was_saved_of_a_newer_manager_is_refused(database, run, tmp_path, line):
+    path = tmp_path / "saved.sql"
+    path.write_text(f"-- saved\n{line}\n-- end\n")
+    for check in (False, True):
+        said = run(check=check, state="restored", path=str(path), version="2.5.1")["msg"]
+        assert "it was saved of the manager 2.6.0" in said and "or newer, run site, and restore then" in said
+    assert database.calls == []
+    assert run(state="restored", path=str(path), version="2.6.1")["changed"]
+    # What stands in a row says nothing.
+    path.write_bytes(b"INSERT INTO `job` VALUES (1,'modelfleet: manager 9.9.9');\n\xff\xfe\n")
+    assert run(state="restored", path=str(path), version="2.5.1")["changed"]
+
+
+class FakeRedis:
+    """Redis 7 as it answers to AUTH and PING."""
+
+    def __init__(self, answers):
+        self.asked = []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.serve, args=(answers,), daemon=True).start()
+
+    def serve(self, answers):
+        connection, _address = self.server.accept()
+        with connection, connection.makefile("rwb") as stream:
+            for answer in answers:
+                count = int(stream.readline()[1:])
+                self.asked.append([(stream.readline(), stream.readline().rstrip(b"\r\n").decode())[1] for _word in range(count)])
+                stream.write(answer)
+                stream.flush()
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([b"+OK\r\n", b"+PONG\r\n"], None),
+        ([b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"], "does not take the password: WRONGPASS invalid"),
+        ([b"-ERR AUTH <password> called without any password configured for the default user.\r\n"], "give it that password (requirepass)"),
+        ([b"+OK\r\n", b"-LOADING Redis is loading the dataset in memory\r\n"], "cannot be used: it answers '-LOADING Redis is loading"),
+        ([b"HTTP/1.1 400 Bad Request\r\n"], "it answers 'HTTP/1.1 400 Bad Request'"),
+        ([b""], "it answers nothing"),
+    ],
+)
+def test_a_redis(run, answers, words):
+    redis = FakeRedis(answers)
+    for_it = {"state": "usable", "type": "redis", "port": redis.port, "user": ""}
+    result = run(**for_it)
+    assert redis.asked[0] == ["AUTH", PASSWORD]
+    assert words in result["msg"] and f"Redis at 127.0.0.1:{redis.port}" in result["msg"] if words else not result["changed"]
+    assert PASSWORD not in json.dumps(result)
+
+
+def test_a_redis_with_users_and_none_at_all(run):
+    redis = FakeRedis([b"+OK\r\n", b"+PONG\r\n"])
+    assert not run(state="usable", type="redis", port=redis.port, user="manager")["changed"]
+    assert redis.asked == [["AUTH", "manager", PASSWORD], ["PING"]]
+    redis.server.close()
+    assert "Failed to reach Redis at 127.0.0.1" in run(state="usable", type="redis", port=redis.port)["msg"]
+    assert "only usable can be asked of a Redis" in run(type="redis")["msg"]
