@@ -142,7 +142,7 @@ def test_a_lost_database_is_restored(manager, play, module):
     assert module("dragonfly_cluster", name="kept", state="absent")["changed"]
 
 
-def test_a_database_that_is_not_for_this_manager(manager, play, module):
+def test_a_database_that_is_not_for_this_manager(manager, play):
     """It would change the tables of others, and does not know those of a newer one."""
     assert query(manager, COMMENT) == "modelfleet: manager 2.5.1"
     started = manager.check_output("systemctl show -P ActiveEnterTimestamp dragonfly-manager")

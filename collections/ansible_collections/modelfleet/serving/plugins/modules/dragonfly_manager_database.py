@@ -114,6 +114,7 @@ import re
 import socket
 import tempfile
 
+from ansible_collections.modelfleet.serving.plugins.module_utils._addresses import host_of
 from ansible_collections.modelfleet.serving.plugins.module_utils._errors import ModelFleetError
 from ansible_collections.modelfleet.serving.plugins.module_utils._module import DiscreetModule
 from ansible_collections.modelfleet.serving.plugins.module_utils._reach import split_address
@@ -426,7 +427,7 @@ class Redis:
     def __init__(self, module):
         self.params = module.params
         host, port = self.params["host"], self.params["port"] or PORTS["redis"]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = f"{host_of(host)}:{port}"
         self.place = f"Redis at {self.address}"
 
     def usable(self):
